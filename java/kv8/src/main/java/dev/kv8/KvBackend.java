@@ -1,0 +1,177 @@
+package dev.kv8;
+
+import java.nio.ByteBuffer;
+import org.jspecify.annotations.Nullable;
+
+/**
+ * The kernels on one device: one method per kernel, on memory that the caller owns. {@link KvCache} is its main user; an
+ * engine with a cache of its own may call it directly.
+ *
+ * <p>Arguments are checked against the memory they name before a kernel starts: a wrong shape, dtype or size is an {@link
+ * IllegalArgumentException} that says what was given and what is allowed, and nothing is changed. A failing device is a
+ * {@link DeviceException}. Kernels are ordered; on a GPU they may still run when a method returns, until {@link
+ * #synchronize}. Methods may be called from several threads; calls take turns.
+ *
+ * <p>The numerics are the same bit for bit on every backend: {@code code = encode(x / scale)} with one float32 division
+ * and one rounding to nearest even, saturating; {@code x = decode(code) * scale}.
+ */
+public interface KvBackend extends AutoCloseable {
+
+    /**
+     * Opens the backend named by {@code -Dkv.backend} or {@code KV8_BACKEND}: {@code auto} (the default), {@code cpu}, {@code
+     * cuda} or {@code rocm}.
+     *
+     * @throws BackendUnavailableException saying what is missing and what brings it
+     */
+    static KvBackend open() {
+        return BackendProviders.open(BackendProviders.requestedName());
+    }
+
+    /** Opens a backend by name; see {@link #open()}. */
+    static KvBackend open(String name) {
+        return BackendProviders.open(name);
+    }
+
+    DeviceInfo info();
+
+    // ---- memory
+
+    /** Device memory with undefined contents, aligned for every kernel; throws {@link DeviceException} when there is none. */
+    DeviceMemory allocate(long bytes);
+
+    /** Host memory that kernels can read too (pinned on a GPU). */
+    DeviceMemory allocateHost(long bytes);
+
+    /** Host-accessible memory as a buffer in native byte order; it does not keep the memory alive. */
+    ByteBuffer hostView(DeviceMemory memory, long offset, int bytes);
+
+    /** Copies all that remains in {@code source} to the device; its position does not move. */
+    void upload(ByteBuffer source, DeviceMemory target, long offset);
+
+    /** Fills all that remains in {@code target} from the device and waits; its position does not move. */
+    void download(DeviceMemory source, long offset, ByteBuffer target);
+
+    void copy(DeviceMemory source, long sourceOffset, DeviceMemory target, long targetOffset, long bytes);
+
+    void fill(DeviceMemory target, long offset, long bytes, byte value);
+
+    /** Waits until all kernels and copies have completed. */
+    void synchronize();
+
+    // ---- numerics
+
+    /**
+     * Converts {@code count} elements from the start of {@code source}: to FP8 {@code encode(x / scale)}, from FP8 {@code
+     * decode(code) * scale}; between other types the scale must be 1.
+     */
+    void cast(DeviceMemory source, DType sourceType, DeviceMemory target, DType targetType, long count, float scale);
+
+    /**
+     * The largest magnitudes of {@code tokens} tokens of {@code x} into float32 {@code out}; NaN is skipped.
+     *
+     * @param accumulate take the maximum with what {@code out} holds
+     */
+    void amax(HeadRows x, int tokens, AmaxGranularity granularity, DeviceMemory out, boolean accumulate);
+
+    // ---- cache
+
+    /**
+     * Describes a layer of a cache in {@code pool}.
+     *
+     * @param kScales static scales of K, null for 1.0 (always so for 16 and 32-bit types)
+     * @param vScales static scales of V, null for 1.0
+     */
+    CacheView view(
+            DeviceMemory pool, LayerLayout layout, @Nullable ChannelScales kScales, @Nullable ChannelScales vScales);
+
+    /**
+     * Quantizes and scatters K and V of {@code tokens} tokens.
+     *
+     * @param slots int64 {@code [tokens]}: {@code block * blockSize + index}, -1 skips the token
+     * @param rope rotates K first, or null
+     * @param positions int32 {@code [tokens]}, used with {@code rope}
+     */
+    void write(
+            CacheView view,
+            HeadRows k,
+            HeadRows v,
+            int tokens,
+            DeviceMemory slots,
+            @Nullable RopeTable rope,
+            @Nullable DeviceMemory positions);
+
+    /** Dequantizes the rows at {@code slots} (int64 {@code [tokens]}) into {@code k} and {@code v}; slot -1 gives zeros. */
+    void gather(CacheView view, HeadRows k, HeadRows v, int tokens, DeviceMemory slots);
+
+    /** Copies blocks, int32 {@code [count][2]} of (source, target), converting where dtypes or scales differ. */
+    void moveBlocks(CacheView source, CacheView target, int count, DeviceMemory pairs);
+
+    // ---- attention
+
+    AttentionPlan attentionPlan(int queryHeads, int kvHeads, int headSize);
+
+    /**
+     * Causal paged attention over the planned batch.
+     *
+     * @param blockTable int32 {@code [sequences][blockTableStride]}
+     * @param q {@code [tokens][queryHeads][headSize]}
+     * @param out like {@code q}
+     * @param lse float32 {@code [tokens][queryHeads]}, natural log, or null
+     */
+    void attend(
+            CacheView view,
+            AttentionPlan plan,
+            DeviceMemory blockTable,
+            long blockTableStride,
+            HeadRows q,
+            HeadRows out,
+            @Nullable DeviceMemory lse,
+            AttentionOptions options);
+
+    /** Joins attention results over disjoint keys; {@code out} may be {@code a} or {@code b}; {@code lse} may be null. */
+    void mergeStates(
+            HeadRows a,
+            DeviceMemory lseA,
+            HeadRows b,
+            DeviceMemory lseB,
+            HeadRows out,
+            @Nullable DeviceMemory lse,
+            int tokens);
+
+    // ---- what an engine needs beside a GEMM
+
+    /**
+     * {@code out = x / sqrt(mean(x²) + eps) * weight} by row; with a residual first {@code residual += x} and that sum takes x's
+     * place.
+     */
+    void rmsNorm(
+            HeadRows x,
+            @Nullable HeadRows residual,
+            DeviceMemory weight,
+            DType weightType,
+            float eps,
+            HeadRows out,
+            int tokens);
+
+    /** Rotates {@code x} in place by the angles at {@code positions}, int32 {@code [tokens]}. */
+    void rope(HeadRows x, RopeTable table, DeviceMemory positions, int tokens);
+
+    /** {@code out = silu(gate) * up}; {@code out} may be one of them. */
+    void siluMul(HeadRows gate, HeadRows up, HeadRows out, int tokens);
+
+    /** {@code out[t] = table[ids[t]]}: {@code ids} int32 {@code [tokens]}. */
+    void embedding(DeviceMemory table, DType tableType, int vocabulary, DeviceMemory ids, HeadRows out, int tokens);
+
+    /**
+     * Draws a token per row of {@code logits} ({@code [tokens][1][vocabulary]}).
+     *
+     * @param sampling {@code [tokens]} of 16 bytes: float32 temperature (0: greedy), float32 topP, int32 topK (0: all), float32
+     *     uniform random number in [0, 1)
+     * @param ids int32 {@code [tokens]}, out
+     */
+    void sample(HeadRows logits, DeviceMemory sampling, DeviceMemory ids, int tokens);
+
+    /** Closes the device. Memory, views and plans made from it are invalid afterwards; closing twice does nothing. */
+    @Override
+    void close();
+}

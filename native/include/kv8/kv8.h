@@ -1,0 +1,429 @@
+/*
+ * kv8: FP8 paged KV cache kernels. This header is the only door between native code and the rest of the world.
+ *
+ * Conventions
+ *  - Plain C. Every function returns a kv8_status and never throws, aborts or keeps global state (the list of loaded
+ *    plug-ins excepted). kv8_last_error() holds the calling thread's message: what was given, what is allowed.
+ *  - Memory is named by kv8_span: an address valid on the device (on the CPU: any host address) and the bytes that may
+ *    be touched there. Shapes are checked against the bytes before anything is read or written.
+ *  - Offsets and strides are 64-bit and in bytes. Shapes are written [outer]...[inner], the last index contiguous.
+ *  - Argument structs begin with struct_size (sizeof, set by the caller), so that later versions can grow them.
+ *  - Calls on one device are ordered by their stream; a null stream is the device's default one. On the CPU a call has
+ *    completed when it returns. One device may be called from several threads: calls on the CPU take turns.
+ *
+ * Numerics (bit-exact on every backend)
+ *  - quantize:    code = encode(f32(x) / scale), one IEEE float32 division, one rounding to nearest even, saturating;
+ *                 NaN gives the canonical NaN (0x7F, FNUZ 0x80).
+ *  - dequantize:  decode(code) * scale in float32.
+ *  - a K or V element:  x[t,h,d] = decode(code) * (row[t,h] * chan[h,d]).
+ */
+#ifndef KV8_H
+#define KV8_H
+
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define KV8_API __attribute__((visibility("default")))
+#define KV8_ABI_VERSION 1
+
+typedef int32_t kv8_status;
+enum {
+    KV8_OK = 0,
+    KV8_INVALID_ARGUMENT = 1, /* the caller's mistake; nothing was changed */
+    KV8_BUFFER_TOO_SMALL = 2, /* a span's bytes do not hold the shape that the call names */
+    KV8_OUT_OF_MEMORY = 3,
+    KV8_UNSUPPORTED = 4,     /* a valid request that this backend or device cannot serve */
+    KV8_LIBRARY_MISSING = 5, /* a plug-in or the driver library behind it cannot be opened */
+    KV8_ABI_MISMATCH = 6,
+    KV8_DEVICE_ERROR = 7,
+    KV8_INTERNAL_ERROR = 8
+};
+
+typedef int32_t kv8_dtype;
+enum {
+    KV8_F32 = 0,
+    KV8_F16 = 1,
+    KV8_BF16 = 2,
+    KV8_E4M3FN = 3,   /* OCP: max 448, NaN 0x7F and 0xFF, no infinity */
+    KV8_E5M2 = 4,     /* OCP: max 57344, infinities, NaN 0x7D..0x7F and 0xFD..0xFF */
+    KV8_E4M3FNUZ = 5, /* AMD gfx942: max 240, bias 8, NaN 0x80 only, no -0 */
+    KV8_E5M2FNUZ = 6  /* AMD gfx942: max 57344, bias 16, NaN 0x80 only, no -0 */
+};
+
+typedef struct kv8_backend kv8_backend;
+typedef struct kv8_device kv8_device;
+typedef struct kv8_stream kv8_stream;
+
+/* Memory: `bytes` bytes at `ptr`. An absent optional argument is {0, 0}. */
+typedef struct kv8_span {
+    uint64_t ptr;
+    uint64_t bytes;
+} kv8_span;
+
+/* Rows of a mixed batch: [tokens][heads][width], the width contiguous and given by the call. */
+typedef struct kv8_rows {
+    kv8_span data;
+    int64_t token_stride; /* bytes */
+    int64_t head_stride;  /* bytes */
+    kv8_dtype dtype;      /* KV8_F32, KV8_F16 or KV8_BF16 */
+    int32_t reserved;
+} kv8_rows;
+
+/* ---- library --------------------------------------------------------------------------------------------------- */
+
+KV8_API uint32_t kv8_abi_version(void);
+
+/* The calling thread's last failure, never null; valid until that thread's next failing call. */
+KV8_API const char* kv8_last_error(void);
+
+/* ---- backends and devices -------------------------------------------------------------------------------------- */
+
+/* The CPU backend, built into this library. */
+KV8_API kv8_status kv8_backend_cpu(kv8_backend** out);
+
+/* Opens a plug-in (kv8_plugin.h) by path; opening one path twice gives the same backend. Backends are never unloaded. */
+KV8_API kv8_status kv8_backend_load(const char* path, kv8_backend** out);
+
+KV8_API const char* kv8_backend_name(const kv8_backend* backend);
+KV8_API kv8_status kv8_device_count(kv8_backend* backend, int32_t* count);
+
+typedef struct kv8_device_options {
+    uint32_t struct_size;
+    int32_t ordinal; /* which of kv8_device_count */
+    int32_t threads; /* CPU: worker threads including the caller, 0 = one per core available to the process */
+    int32_t reserved;
+    const char* isa; /* CPU: "scalar", "avx2", "avx512", "neon"; null = KV8_ISA from the environment, else the best */
+} kv8_device_options;
+
+KV8_API kv8_status kv8_device_open(kv8_backend* backend, const kv8_device_options* options, kv8_device** out);
+
+/* Frees what the device still owns. The handle, its streams and its memory are invalid afterwards. */
+KV8_API kv8_status kv8_device_close(kv8_device* device);
+
+typedef struct kv8_device_info {
+    uint32_t struct_size;
+    int32_t ordinal;
+    char name[128];           /* the CPU's or GPU's model name */
+    char arch[64];            /* the kernels in use: an instruction set, sm_90, gfx942 */
+    uint64_t memory_bytes;    /* of the device */
+    uint64_t memory_free;     /* bytes available now */
+    uint64_t allocated_bytes; /* by kv8_alloc on this handle and not freed yet */
+    uint32_t dtypes;          /* bit (1 << kv8_dtype): may be stored */
+    uint32_t native_fp8;      /* bit (1 << kv8_dtype): converted by hardware */
+    int32_t threads;          /* CPU: worker threads; else 0 */
+    int32_t host_accessible;  /* 1 when device memory can be read and written by the host */
+} kv8_device_info;
+
+KV8_API kv8_status kv8_device_get_info(kv8_device* device, kv8_device_info* info);
+
+KV8_API kv8_status kv8_stream_create(kv8_device* device, kv8_stream** out);
+/* A stream made by the caller's own runtime (CUstream, hipStream_t); it stays the caller's. */
+KV8_API kv8_status kv8_stream_wrap(kv8_device* device, uint64_t native, kv8_stream** out);
+KV8_API kv8_status kv8_stream_sync(kv8_device* device, kv8_stream* stream);
+KV8_API kv8_status kv8_stream_destroy(kv8_device* device, kv8_stream* stream);
+
+/* ---- memory ---------------------------------------------------------------------------------------------------- */
+
+enum { KV8_MEMORY_DEVICE = 0, KV8_MEMORY_HOST = 1 /* pinned, readable by host and device */ };
+
+/* At least 64-byte aligned, contents undefined; 2 MiB aligned from 2 MiB up. */
+KV8_API kv8_status kv8_alloc(kv8_device* device, uint64_t bytes, int32_t kind, uint64_t* out);
+KV8_API kv8_status kv8_free(kv8_device* device, uint64_t ptr);
+/* Copies src.bytes bytes, between host and device as the addresses say; spans may not overlap. */
+KV8_API kv8_status kv8_copy(kv8_device* device, kv8_stream* stream, kv8_span dst, kv8_span src);
+KV8_API kv8_status kv8_fill(kv8_device* device, kv8_stream* stream, kv8_span dst, uint8_t value);
+
+/* ---- casts ----------------------------------------------------------------------------------------------------- */
+
+/*
+ * dst[i] = convert(src[i]), i < count. To FP8: encode(x / scale); from FP8: decode(code) * scale, rounded once to the
+ * destination; otherwise the scale must be 1. float32 to float16 and bfloat16 round to nearest even. A NaN becomes the
+ * destination's canonical NaN. An FP8 code becomes another FP8 format's through its exact value, scale 1.
+ */
+typedef struct kv8_cast_args {
+    uint32_t struct_size;
+    float scale; /* finite, positive, normal, and so its reciprocal */
+    kv8_span src;
+    kv8_span dst;
+    kv8_dtype src_dtype;
+    kv8_dtype dst_dtype;
+    int64_t count;
+} kv8_cast_args;
+
+KV8_API kv8_status kv8_cast(kv8_device* device, kv8_stream* stream, const kv8_cast_args* args);
+
+enum { KV8_AMAX_TENSOR = 0, KV8_AMAX_HEAD = 1, KV8_AMAX_CHANNEL = 2, KV8_AMAX_ROW = 3 };
+
+/*
+ * out = max |x| over the rest: tensor [1], head [heads], channel [heads][width], row [tokens][heads], float32.
+ * NaN is skipped; no element gives 0; accumulate != 0 takes the maximum with what out holds.
+ */
+typedef struct kv8_amax_args {
+    uint32_t struct_size;
+    int32_t granularity;
+    kv8_rows x;
+    kv8_span out;
+    int32_t tokens;
+    int32_t heads;
+    int32_t width;
+    int32_t accumulate;
+} kv8_amax_args;
+
+KV8_API kv8_status kv8_amax(kv8_device* device, kv8_stream* stream, const kv8_amax_args* args);
+
+/* ---- the cache -------------------------------------------------------------------------------------------------- */
+
+/*
+ * K or V of one layer inside each block. Offsets count from the block's first byte. Rows of head_size elements are
+ * contiguous and 16-byte aligned.
+ */
+typedef struct kv8_side {
+    kv8_dtype dtype;
+    int32_t reserved;
+    int64_t offset;             /* of row (head 0, slot 0) */
+    int64_t head_stride;        /* between heads */
+    int64_t slot_stride;        /* between slots (tokens) of a block */
+    int64_t row_scale_offset;   /* of float32 row[head 0][slot 0], or -1: no row scales */
+    int64_t row_scale_head_stride; /* between heads; slots are 4 bytes apart */
+    kv8_span chan;              /* float32 chan[h * chan_head_stride + d * chan_dim_stride], or {0,0}: 1.0 */
+    int64_t chan_head_stride;   /* elements; 0 shares one scale over heads */
+    int64_t chan_dim_stride;    /* elements; 0 shares one scale over channels */
+} kv8_side;
+
+/* One layer of a paged cache: block b lies at memory.ptr + b * block_stride. Scales need an FP8 dtype. */
+typedef struct kv8_cache_view {
+    uint32_t struct_size;
+    int32_t num_blocks;
+    int32_t block_size; /* tokens in a block */
+    int32_t kv_heads;
+    int32_t head_size; /* 64, 80, 96, 112, 128, 192 or 256 */
+    int32_t reserved;
+    int64_t block_stride;
+    kv8_span memory;
+    kv8_side k;
+    kv8_side v;
+} kv8_cache_view;
+
+/* Rotary embedding. rotary_size 0: none. The first rotary_size elements of a head are rotated. */
+enum { KV8_ROPE_HALF = 0 /* pairs (i, i + rotary_size/2) */, KV8_ROPE_INTERLEAVED = 1 /* pairs (2i, 2i + 1) */ };
+
+/*
+ * x' = fl(fl(x*cos) - fl(y*sin)), y' = fl(fl(y*cos) + fl(x*sin)) in float32, products and sums rounded one by one.
+ * table: float32 [max_positions][rotary_size], rotary_size/2 cosines then as many sines. positions: int32 [tokens].
+ */
+typedef struct kv8_rope_table {
+    kv8_span table;
+    kv8_span positions;
+    int32_t rotary_size; /* even, at most the head size; 0 = no rotation */
+    int32_t style;
+} kv8_rope_table;
+
+/*
+ * Rotates K (if asked), quantizes K and V, and scatters token t to slot slots[t] = block * block_size + index.
+ * A slot of -1 skips the token; any other slot outside the cache is refused before anything is written; two tokens with
+ * one slot leave one of them there. With row scales: row = max_d |x_d / chan_d| / format maximum over finite x (1.0 if
+ * that is zero; at least FLT_MIN), stored beside the rows, and code = encode(x / fl(row * chan)).
+ */
+typedef struct kv8_write_args {
+    uint32_t struct_size;
+    int32_t tokens;
+    const kv8_cache_view* view;
+    kv8_rows k; /* [tokens][kv_heads][head_size] */
+    kv8_rows v;
+    kv8_span slots; /* int64 [tokens] */
+    kv8_rope_table rope;
+} kv8_write_args;
+
+KV8_API kv8_status kv8_write(kv8_device* device, kv8_stream* stream, const kv8_write_args* args);
+
+/* The inverse of kv8_write without rotation: dequantizes the rows at slots into k and v; slot -1 gives zeros. */
+typedef struct kv8_gather_args {
+    uint32_t struct_size;
+    int32_t tokens;
+    const kv8_cache_view* view;
+    kv8_rows k; /* out, [tokens][kv_heads][head_size] */
+    kv8_rows v;
+    kv8_span slots; /* int64 [tokens] */
+} kv8_gather_args;
+
+KV8_API kv8_status kv8_gather(kv8_device* device, kv8_stream* stream, const kv8_gather_args* args);
+
+/*
+ * Copies whole blocks of one layer: pairs int32 [count][2] of (source, destination). Views agree in block size, heads
+ * and head size. Equal dtypes and scales copy bytes; anything else goes through float32 values and the destination's
+ * scales. Destinations are distinct, and none of them is a source of the same call in the same memory.
+ */
+typedef struct kv8_move_blocks_args {
+    uint32_t struct_size;
+    int32_t count;
+    const kv8_cache_view* src;
+    const kv8_cache_view* dst;
+    kv8_span pairs;
+} kv8_move_blocks_args;
+
+KV8_API kv8_status kv8_move_blocks(kv8_device* device, kv8_stream* stream, const kv8_move_blocks_args* args);
+
+/* ---- attention -------------------------------------------------------------------------------------------------- */
+
+/*
+ * A step's schedule, made once and used by every layer. query_start_loc: int32 [num_seqs + 1], ascending from 0;
+ * seq_lens: int32 [num_seqs], keys in the cache including the query tokens' own, so at least the sequence's queries;
+ * both in host memory. With workspace {0,0} only workspace_bytes is computed. kv8_attention reads both arrays from the
+ * workspace, which must stay untouched until the last layer's attention has completed.
+ */
+typedef struct kv8_attention_plan_args {
+    uint32_t struct_size;
+    uint32_t flags; /* KV8_PLAN_* */
+    int32_t num_seqs;
+    int32_t q_heads; /* a multiple of kv_heads */
+    int32_t kv_heads;
+    int32_t head_size;
+    int32_t window; /* the smallest window of the step's layers may be given, 0 = none; a hint, results are the same */
+    int32_t reserved;
+    kv8_span query_start_loc;
+    kv8_span seq_lens;
+    kv8_span workspace;
+    uint64_t workspace_bytes; /* out: needed */
+} kv8_attention_plan_args;
+
+enum { KV8_PLAN_BATCH_INVARIANT = 1 /* GPU: split by a sequence's own length only; the CPU always does */ };
+
+KV8_API kv8_status kv8_attention_plan(kv8_device* device, kv8_stream* stream, kv8_attention_plan_args* args);
+
+/*
+ * Paged attention of a mixed batch: decode, multi-token and chunked prefill together. Query r of a sequence with n
+ * queries and L keys stands at position L - n + r and sees keys j <= position, with window W > 0 also j > position - W.
+ *   s_j = softmax_scale * q.k_j;  softcap > 0: s_j = softcap * tanh(s_j / softcap);  ALiBi: s_j += slope * (j - position)
+ *   out = sum_j exp(s_j) v_j / Z,  Z = sum_j exp(s_j) [+ exp(sink)],  lse = ln Z
+ * A row without keys gives zeros and lse = -inf (or the sink). Table entries, slots and blocks that no visible key
+ * occupies are not looked at. float32 q is computed in float32 throughout; 16-bit q may use 16-bit products.
+ */
+typedef struct kv8_attention_args {
+    uint32_t struct_size;
+    int32_t window;      /* 0 = all keys */
+    float softmax_scale; /* finite */
+    float softcap;       /* 0 = none */
+    const kv8_cache_view* view;
+    kv8_span plan;        /* the workspace that kv8_attention_plan filled */
+    kv8_span block_table; /* int32 [num_seqs][block_table_stride] */
+    int64_t block_table_stride; /* entries */
+    kv8_rows q;           /* [total_q][q_heads][head_size] */
+    kv8_rows out;         /* like q */
+    kv8_span lse;         /* float32 [total_q][q_heads], or {0,0} */
+    kv8_span sinks;       /* float32 [q_heads], or {0,0} */
+    kv8_span alibi_slopes; /* float32 [q_heads], or {0,0} */
+} kv8_attention_args;
+
+KV8_API kv8_status kv8_attention(kv8_device* device, kv8_stream* stream, const kv8_attention_args* args);
+
+/*
+ * Joins two attention results over disjoint keys: out = (e^lse_a a + e^lse_b b) / (e^lse_a + e^lse_b), lse = ln of the
+ * denominator. A side with lse = -inf takes no part. out may be a or b. (FlashInfer, "merge_state"; sinks must be counted
+ * in one side only.)
+ */
+typedef struct kv8_merge_states_args {
+    uint32_t struct_size;
+    int32_t tokens;
+    int32_t heads;
+    int32_t width;
+    kv8_rows a;
+    kv8_rows b;
+    kv8_rows out;
+    kv8_span lse_a; /* float32 [tokens][heads] */
+    kv8_span lse_b;
+    kv8_span lse; /* out; {0,0}: not wanted */
+} kv8_merge_states_args;
+
+KV8_API kv8_status kv8_merge_states(kv8_device* device, kv8_stream* stream, const kv8_merge_states_args* args);
+
+/* ---- what an engine needs beside a GEMM --------------------------------------------------------------------------- */
+
+/* x += residual if given (the sum is stored in residual), out = x / sqrt(mean(x^2) + eps) * weight; in float32. */
+typedef struct kv8_rms_norm_args {
+    uint32_t struct_size;
+    float eps;
+    int32_t tokens;
+    int32_t heads; /* rows per token: 1 for a hidden state, q_heads for a norm by head */
+    int32_t width;
+    kv8_dtype weight_dtype;
+    kv8_rows x;
+    kv8_rows residual; /* data {0,0}: none */
+    kv8_span weight;   /* [width] */
+    kv8_rows out;      /* may be x */
+} kv8_rms_norm_args;
+
+KV8_API kv8_status kv8_rms_norm(kv8_device* device, kv8_stream* stream, const kv8_rms_norm_args* args);
+
+/* Rotates x [tokens][heads][width] in place; arithmetic as in kv8_write. */
+typedef struct kv8_rope_args {
+    uint32_t struct_size;
+    int32_t tokens;
+    int32_t heads;
+    int32_t width;
+    kv8_rows x;
+    kv8_rope_table rope;
+} kv8_rope_args;
+
+KV8_API kv8_status kv8_rope(kv8_device* device, kv8_stream* stream, const kv8_rope_args* args);
+
+/* out = silu(gate) * up, [tokens][heads = 1][width]; out may be gate or up. */
+typedef struct kv8_silu_mul_args {
+    uint32_t struct_size;
+    int32_t tokens;
+    int32_t width;
+    int32_t reserved;
+    kv8_rows gate;
+    kv8_rows up;
+    kv8_rows out;
+} kv8_silu_mul_args;
+
+KV8_API kv8_status kv8_silu_mul(kv8_device* device, kv8_stream* stream, const kv8_silu_mul_args* args);
+
+/* out[t] = table[ids[t]]: table [vocabulary][width] of table_dtype, ids int32 [tokens], each checked on the CPU. */
+typedef struct kv8_embedding_args {
+    uint32_t struct_size;
+    int32_t tokens;
+    int32_t width;
+    int32_t vocabulary;
+    kv8_span table;
+    kv8_span ids;
+    kv8_rows out;
+    kv8_dtype table_dtype;
+    int32_t reserved;
+} kv8_embedding_args;
+
+KV8_API kv8_status kv8_embedding(kv8_device* device, kv8_stream* stream, const kv8_embedding_args* args);
+
+/* How one row is sampled; on the device, [tokens] of these. */
+typedef struct kv8_sampling {
+    float temperature; /* 0: the largest logit, the lowest id among equals */
+    float top_p;       /* in (0, 1] */
+    int32_t top_k;     /* 0: all */
+    float uniform;     /* the caller's random number in [0, 1) */
+} kv8_sampling;
+
+/*
+ * ids[t] drawn from softmax(logits[t] / temperature): tokens sorted by probability (the lower id first among equals), the
+ * first top_k kept, of those the shortest prefix whose probability reaches top_p of theirs, of that the first whose cumulative
+ * probability exceeds uniform. A row without a finite logit is refused.
+ */
+typedef struct kv8_sample_args {
+    uint32_t struct_size;
+    int32_t tokens;
+    int32_t vocabulary;
+    int32_t reserved;
+    kv8_rows logits;   /* [tokens][1][vocabulary] */
+    kv8_span sampling; /* kv8_sampling [tokens] */
+    kv8_span ids;      /* out, int32 [tokens] */
+} kv8_sample_args;
+
+KV8_API kv8_status kv8_sample(kv8_device* device, kv8_stream* stream, const kv8_sample_args* args);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif
