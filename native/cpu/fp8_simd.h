@@ -10,25 +10,31 @@
 
 namespace kv8::cpu::KV8_ISA {
 
-KV8_INLINE u16 select(u16 mask, u16 a, u16 b) { return (mask & a) | (~mask & b); }
-
 // The value of a code is kF16Factor times the float16 of to_f16_bits; a kernel may fold the factor into a later product.
 template <class Format>
 constexpr float kF16Factor = Format::mantissa_bits == 3 ? float(1 << (15 - Format::bias)) : 1.0f;
 
 template <class Format>
 KV8_INLINE u16 to_f16_bits(u8 codes) {
-    const u16 w = __builtin_convertvector(codes, u16);
-    const u16 magnitude = w & 0x7F, sign = (w & 0x80) << 8;
-    u16 h;
-    if constexpr (Format::mantissa_bits == 3)
-        h = magnitude << 7 | sign;
-    else if constexpr (!Format::fnuz)
-        h = w << 8;
-    else  // Bias 16 takes the exponent that float16 keeps for infinity: values become float16 subnormals one step earlier.
-        h = select(magnitude < 8, magnitude << 7, (magnitude << 8) - 0x400) | sign;
-    const u16 nan = Format::fnuz ? (u16)(w == 0x80) : (u16)(magnitude > Format::last_number);
-    return select(nan, u16{} + 0x7E00, h);
+    return by_parts<u16>(
+        KV8_LAMBDA(auto c) {
+            using Word = Part<u16>::type;
+            const Word w = __builtin_convertvector(c, Word);
+            const Word magnitude = w & 0x7F, sign = (w & 0x80) << 8;
+            Word h;
+            if constexpr (Format::mantissa_bits == 3)
+                h = magnitude << 7 | sign;
+            else if constexpr (!Format::fnuz)
+                h = w << 8;
+            else  // Bias 16 uses the exponent that float16 keeps for infinity, and float16 is subnormal one step later.
+                h = (magnitude < 8 ? magnitude << 7 : (magnitude << 8) - 0x400) | sign;
+            const Word nan = Word{} + 0x7E00;
+            if constexpr (Format::fnuz)
+                return w == 0x80 ? nan : h;
+            else
+                return magnitude > Format::last_number ? nan : h;
+        },
+        codes);
 }
 
 template <class Format>
@@ -38,12 +44,12 @@ KV8_INLINE f32 decode(u8 codes) {
     return kF16Factor<Format> == 1.0f ? x : x * kF16Factor<Format>;
 #else
     using D = fp8::Derived<Format>;
-    const u32 w = __builtin_convertvector(codes, u32);
-    const u32 magnitude = w & 0x7Fu;
-    const f32 units = __builtin_convertvector((i32)magnitude, f32) * fp8::float_of(D::unit);
-    u32 x = select(magnitude < (1u << Format::mantissa_bits), bits<u32>(units), (magnitude + D::rebias) << D::shift);
-    x = select(magnitude > Format::max_code, splat(fp8::kFloatInfinity), x) | (w & 0x80u) << 24;
-    const i32 nan = Format::fnuz ? w == 0x80u : magnitude > Format::last_number;
+    const i32 w = convert<i32>(codes), magnitude = w & 0x7F;
+    const f32 units = convert<f32>(magnitude) * fp8::float_of(D::unit);
+    const u32 normal = (bits<u32>(magnitude) + D::rebias) << D::shift;
+    u32 x = select(less(magnitude, i32{} + (1 << Format::mantissa_bits)), bits<u32>(units), normal);
+    x = select(less(i32{} + Format::max_code, magnitude), splat(fp8::kFloatInfinity), x) | bits<u32>(w & 0x80) << 24;
+    const i32 nan = Format::fnuz ? equal(w, i32{} + 0x80) : less(i32{} + Format::last_number, magnitude);
     return bits<f32>(select(nan, splat(fp8::kFloatNan), x));
 #endif
 }
@@ -53,19 +59,18 @@ KV8_INLINE u8 encode(f32 x) {
     using D = fp8::Derived<Format>;
     const u32 w = bits<u32>(x);
     const i32 a = bits<i32>(w & 0x7FFFFFFFu);
-    const i32 clamped = a > int32_t(D::max_finite) ? i32{} + int32_t(D::max_finite) : a;
+    const i32 clamped = min(a, i32{} + int32_t(D::max_finite));
     const u32 m = bits<u32>(clamped);
 
     const u32 normal = ((m + ((1u << (D::shift - 1)) - 1u) + (m >> D::shift & 1u)) >> D::shift) - D::rebias;
     // Added to 2^23 units, a number is rounded to whole units by the addition itself.
     const f32 ruler = splat(fp8::float_of(D::unit + (23u << 23)));
     const u32 subnormal = bits<u32>(bits<f32>(m) + ruler) - bits<u32>(ruler);
-    u32 code = select(clamped < int32_t(D::min_normal), subnormal, normal);
+    u32 code = select(less(clamped, i32{} + int32_t(D::min_normal)), subnormal, normal);
 
     const u32 sign = w >> 24 & 0x80u;
-    code |= Format::fnuz ? select(code == 0u, u32{}, sign) : sign;
-    code = select(a > int32_t(fp8::kFloatInfinity), splat(uint32_t(Format::nan_code)), code);
-    return __builtin_convertvector(code, u8);
+    code |= Format::fnuz ? select(equal(bits<i32>(code), i32{}), u32{}, sign) : sign;
+    return to_bytes(select(less(i32{} + int32_t(fp8::kFloatInfinity), a), splat(uint32_t(Format::nan_code)), code));
 }
 
 }  // namespace kv8::cpu::KV8_ISA

@@ -7,9 +7,15 @@
 
 #include <cstdint>
 #include <cstring>
+#include <type_traits>
 
 #if defined(__AVX2__)
+// GCC's header starts registers that it overwrites wholly from themselves, and warns of that wherever they are inlined.
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wuninitialized"
+#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
 #include <immintrin.h>
+#pragma GCC diagnostic pop
 #elif defined(__ARM_NEON)
 #include <arm_neon.h>
 #endif
@@ -53,11 +59,94 @@ KV8_INLINE To bits(const From& v) {
 KV8_INLINE f32 splat(float x) { return f32{} + x; }
 KV8_INLINE u32 splat(uint32_t x) { return u32{} + x; }
 
-// Lanes of a where the mask is set, else of b. Masks are the all-ones or zero lanes that comparisons give.
-KV8_INLINE f32 select(i32 mask, f32 a, f32 b) { return mask ? a : b; }
-KV8_INLINE u32 select(i32 mask, u32 a, u32 b) { return mask ? a : b; }
+// GCC computes arithmetic and bit operations on a vector wider than the hardware's register by register, but compares,
+// selects and conversions element by element. These are therefore done here on parts of a register's size: kernels call
+// less(a, b) and convert<u32>(v), and never write a < b, m ? a : b or __builtin_convertvector on sixteen lanes.
+#if defined(__AVX512F__)
+constexpr int kParts = 1;
+#elif defined(__AVX2__)
+constexpr int kParts = 2;
+#else
+constexpr int kParts = 4;
+#endif
 
-KV8_INLINE f32 max(f32 a, f32 b) { return a > b ? a : b; }
+template <class Vector>
+struct Part {
+    typedef std::decay_t<decltype(Vector{}[0])> type __attribute__((vector_size(sizeof(Vector) / kParts)));
+};
+
+template <class Out, class Operation, class... In>
+KV8_INLINE Out by_parts(Operation operation, const In&... in) {
+    Out out;
+    for (int p = 0; p < kParts; p++) {
+        auto r =
+            operation(load<typename Part<In>::type>(reinterpret_cast<const char*>(&in) + p * sizeof(In) / kParts)...);
+        static_assert(sizeof(r) == sizeof(Out) / kParts);
+        std::memcpy(reinterpret_cast<char*>(&out) + p * sizeof(r), &r, sizeof(r));
+    }
+    return out;
+}
+
+#define KV8_LAMBDA(...) [](__VA_ARGS__) __attribute__((always_inline))
+
+// Masks: all ones where the comparison holds, else zero. Comparisons with NaN do not hold, not_equal excepted.
+KV8_INLINE i32 less(f32 a, f32 b) {
+    return by_parts<i32>(
+        KV8_LAMBDA(auto x, auto y) { return x < y; }, a, b);
+}
+KV8_INLINE i32 less_equal(f32 a, f32 b) {
+    return by_parts<i32>(
+        KV8_LAMBDA(auto x, auto y) { return x <= y; }, a, b);
+}
+KV8_INLINE i32 equal(f32 a, f32 b) {
+    return by_parts<i32>(
+        KV8_LAMBDA(auto x, auto y) { return x == y; }, a, b);
+}
+KV8_INLINE i32 not_equal(f32 a, f32 b) {
+    return by_parts<i32>(
+        KV8_LAMBDA(auto x, auto y) { return x != y; }, a, b);
+}
+KV8_INLINE i32 is_nan(f32 a) { return not_equal(a, a); }
+KV8_INLINE i32 less(i32 a, i32 b) {
+    return by_parts<i32>(
+        KV8_LAMBDA(auto x, auto y) { return x < y; }, a, b);
+}
+KV8_INLINE i32 equal(i32 a, i32 b) {
+    return by_parts<i32>(
+        KV8_LAMBDA(auto x, auto y) { return x == y; }, a, b);
+}
+
+// Lanes of a where the mask is set, else of b.
+KV8_INLINE f32 select(i32 mask, f32 a, f32 b) {
+    return by_parts<f32>(
+        KV8_LAMBDA(auto m, auto x, auto y) { return m ? x : y; }, mask, a, b);
+}
+KV8_INLINE u32 select(i32 mask, u32 a, u32 b) {
+    return by_parts<u32>(
+        KV8_LAMBDA(auto m, auto x, auto y) { return m ? x : y; }, mask, a, b);
+}
+KV8_INLINE i32 select(i32 mask, i32 a, i32 b) {
+    return by_parts<i32>(
+        KV8_LAMBDA(auto m, auto x, auto y) { return m ? x : y; }, mask, a, b);
+}
+
+// b where the lanes are equal or one is NaN.
+KV8_INLINE f32 max(f32 a, f32 b) {
+    return by_parts<f32>(
+        KV8_LAMBDA(auto x, auto y) { return x > y ? x : y; }, a, b);
+}
+KV8_INLINE i32 min(i32 a, i32 b) {
+    return by_parts<i32>(
+        KV8_LAMBDA(auto x, auto y) { return x < y ? x : y; }, a, b);
+}
+
+// Lane by lane to another element type; integers are extended by their own sign and cut to the low bits.
+template <class To, class From>
+KV8_INLINE To convert(const From& v) {
+    return by_parts<To>(
+        KV8_LAMBDA(auto x) { return __builtin_convertvector(x, typename Part<To>::type); }, v);
+}
+
 KV8_INLINE f32 abs(f32 a) { return bits<f32>(bits<u32>(a) & 0x7fffffffu); }
 
 // a * b + c, rounded once where the hardware can. Never used where bits are promised across instruction sets.
@@ -98,6 +187,18 @@ KV8_INLINE float reduce_max(f32 v) {
     return v[0];
 }
 
+// The low byte of each lane, whose other bits are zero.
+KV8_INLINE u8 to_bytes(u32 v) {
+#if defined(__AVX2__) && !defined(__AVX512F__)
+    __m256i part[2];
+    std::memcpy(part, &v, 64);
+    const __m256i words = _mm256_permute4x64_epi64(_mm256_packus_epi32(part[0], part[1]), 0b11011000);
+    return bits<u8>(_mm_packus_epi16(_mm256_castsi256_si128(words), _mm256_extracti128_si256(words, 1)));
+#else
+    return convert<u8>(v);
+#endif
+}
+
 // float16 to float32, exact; NaN stays NaN.
 KV8_INLINE f32 from_f16(u16 h) {
 #if defined(__AVX512F__)
@@ -114,17 +215,18 @@ KV8_INLINE f32 from_f16(u16 h) {
     for (int i = 0; i < 4; i++) r[i] = vcvt_f32_f16(half[i]);
     return bits<f32>(r);
 #else
-    u32 w = __builtin_convertvector(h, u32);
+    u32 w = convert<u32>(h);
     u32 magnitude = (w & 0x7fffu) << 13;
     // The exponent's bias grows by 112; a product does so for subnormals as well.
     u32 finite = bits<u32>(bits<f32>(magnitude) * 0x1p112f);
     u32 special = magnitude | 0x7f800000u;
-    return bits<f32>(select((w & 0x7c00u) == 0x7c00u, special, finite) | (w & 0x8000u) << 16);
+    return bits<f32>(select(less(bits<i32>(splat(0x0f7fffffu)), bits<i32>(magnitude)), special, finite) | (w & 0x8000u)
+                                                                                                              << 16);
 #endif
 }
 
 // bfloat16 to float32, exact.
-KV8_INLINE f32 from_bf16(u16 h) { return bits<f32>(__builtin_convertvector(h, u32) << 16); }
+KV8_INLINE f32 from_bf16(u16 h) { return bits<f32>(convert<u32>(h) << 16); }
 
 // float32 to float16: one rounding to nearest even, overflow to infinity, NaN to 0x7E00.
 KV8_INLINE u16 to_f16(f32 x) {
@@ -143,15 +245,16 @@ KV8_INLINE u16 to_f16(f32 x) {
     for (int i = 0; i < 4; i++) half[i] = vcvt_f16_f32(part[i]);
     u16 r = bits<u16>(half);
 #else
-    u32 w = bits<u32>(x), a = w & 0x7fffffffu;
-    u32 normal = (a + 0xfffu + ((a >> 13) & 1u) - (112u << 23)) >> 13;
+    u32 w = bits<u32>(x);
+    // From 65536 on everything is infinity; below, rounding carries into the exponent, up to infinity's.
+    i32 a = min(bits<i32>(w & 0x7fffffffu), i32{} + (143 << 23));
+    u32 m = bits<u32>(a);
+    u32 normal = (m + 0xfffu + ((m >> 13) & 1u) - (112u << 23)) >> 13;
     // Below 2^-14 a float16 is a multiple of 2^-24; adding 0.5 rounds to that unit.
-    u32 subnormal = bits<u32>(bits<f32>(a) + 0.5f) - bits<u32>(splat(0.5f));
-    u32 code = select(a < (113u << 23), subnormal, normal);
-    code = select(a >= (143u << 23), splat(0x7c00u), select(code > 0x7c00u, splat(0x7c00u), code));
-    u16 r = __builtin_convertvector(code | (w >> 16 & 0x8000u), u16);
+    u32 subnormal = bits<u32>(bits<f32>(m) + 0.5f) - bits<u32>(splat(0.5f));
+    u16 r = convert<u16>(select(less(a, i32{} + (113 << 23)), subnormal, normal) | (w >> 16 & 0x8000u));
 #endif
-    u16 nan = __builtin_convertvector(x != x, u16);
+    u16 nan = convert<u16>(is_nan(x));
     return (r & ~nan) | (nan & 0x7e00);
 }
 
@@ -159,7 +262,7 @@ KV8_INLINE u16 to_f16(f32 x) {
 KV8_INLINE u16 to_bf16(f32 x) {
     u32 w = bits<u32>(x);
     u32 rounded = (w + 0x7fffu + ((w >> 16) & 1u)) >> 16;
-    return __builtin_convertvector(select(x != x, splat(0x7fc0u), rounded), u16);
+    return convert<u16>(select(is_nan(x), splat(0x7fc0u), rounded));
 }
 
 }  // namespace kv8::cpu::KV8_ISA
