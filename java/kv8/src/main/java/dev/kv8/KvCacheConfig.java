@@ -1,0 +1,310 @@
+package dev.kv8;
+
+import java.util.Arrays;
+import java.util.Set;
+import java.util.TreeSet;
+import java.util.stream.Collectors;
+import java.util.stream.Stream;
+import org.jspecify.annotations.Nullable;
+
+/**
+ * The shape and size of a {@link KvCache}. Immutable.
+ *
+ * <pre>{@code
+ * KvCacheConfig.builder().layers(32).kvHeads(8).headSize(128)
+ *     .dtype(KvCacheDType.FP8_E4M3).memory(ByteSize.gib(8)).build()
+ * }</pre>
+ */
+public final class KvCacheConfig {
+    private static final Set<Integer> HEAD_SIZES = new TreeSet<>(Set.of(64, 80, 96, 112, 128, 192, 256));
+
+    private final int layers;
+    private final int kvHeads;
+    private final int headSize;
+    private final int blockSize;
+    private final int blocks;
+    private final KvCacheDType kDtype;
+    private final KvCacheDType vDtype;
+    private final DType modelDtype;
+    private final int[] skipLayers;
+    private final KvScales scales;
+    private final @Nullable ByteSize memory;
+    private final PoolLayout layout;
+
+    private KvCacheConfig(Builder builder) {
+        layers = atLeastOne("layers", builder.layers);
+        kvHeads = atLeastOne("kvHeads", builder.kvHeads);
+        headSize = builder.headSize;
+        if (!HEAD_SIZES.contains(headSize)) {
+            throw new IllegalArgumentException("headSize is " + headSize + "; the kernels have "
+                    + HEAD_SIZES.stream().map(String::valueOf).collect(Collectors.joining(", ")) + ".");
+        }
+        blockSize = builder.blockSize;
+        if (blockSize < 8 || blockSize > 128 || blockSize % 8 != 0) {
+            throw new IllegalArgumentException("blockSize is " + blockSize + "; give a multiple of 8 from 8 to 128.");
+        }
+        kDtype = builder.kDtype;
+        vDtype = builder.vDtype;
+        modelDtype = builder.modelDtype;
+        if (modelDtype.isFp8()) {
+            throw new IllegalArgumentException(
+                    "modelDtype is " + modelDtype + "; a model computes in float32, float16 or bfloat16.");
+        }
+        skipLayers = Arrays.stream(builder.skipLayers).sorted().distinct().toArray();
+        for (int layer : skipLayers) {
+            if (layer < 0 || layer >= layers) {
+                throw new IllegalArgumentException(
+                        "skipLayers names layer " + layer + "; this cache has layers 0 to " + (layers - 1) + ".");
+            }
+        }
+        scales = builder.scales == null ? KvScales.none(layers) : builder.scales;
+        checkScales();
+        layout = makeLayout();
+        memory = builder.memory;
+        blocks = memory == null ? atLeastOne("blocks", builder.blocks) : blocksIn(memory);
+        if (memory != null && builder.blocks != 0) {
+            throw new IllegalArgumentException(
+                    "Give memory or blocks, not both (memory is " + memory + ", blocks is " + builder.blocks + ").");
+        }
+    }
+
+    private static int atLeastOne(String name, int value) {
+        if (value < 1) {
+            throw new IllegalArgumentException(name + " is " + value + "; "
+                    + (name.equals("blocks") ? "give memory(...) or blocks(...), " : "") + "it must be at least 1.");
+        }
+        return value;
+    }
+
+    private void checkScales() {
+        if (scales.layers() != layers) {
+            throw new IllegalArgumentException(
+                    "The scales are for " + scales.layers() + " layers, the cache has " + layers + ".");
+        }
+        for (int layer = 0; layer < layers; layer++) {
+            scales.layer(layer).check(layer, kvHeads, headSize);
+        }
+    }
+
+    private PoolLayout makeLayout() {
+        DType[] k = new DType[layers];
+        DType[] v = new DType[layers];
+        boolean[] kRows = new boolean[layers];
+        boolean[] vRows = new boolean[layers];
+        for (int layer = 0; layer < layers; layer++) {
+            boolean skipped = Arrays.binarySearch(skipLayers, layer) >= 0;
+            k[layer] = skipped ? modelDtype : kDtype.resolve(modelDtype);
+            v[layer] = skipped ? modelDtype : vDtype.resolve(modelDtype);
+            kRows[layer] = k[layer].isFp8() && isDynamic(scales.layer(layer).k());
+            vRows[layer] = v[layer].isFp8() && isDynamic(scales.layer(layer).v());
+        }
+        return new PoolLayout(blockSize, kvHeads, headSize, k, v, kRows, vRows);
+    }
+
+    private static boolean isDynamic(KvScales.Side side) {
+        return side.granularity() == KvScales.Granularity.DYNAMIC;
+    }
+
+    private int blocksIn(ByteSize given) {
+        long fit = given.bytes() / layout.blockBytes();
+        if (fit < 1) {
+            throw new IllegalArgumentException("memory is " + given + "; one block of " + blockSize + " tokens takes "
+                    + layout.blockBytes() + " bytes.");
+        }
+        return (int) Math.min(fit, Integer.MAX_VALUE);
+    }
+
+    public static Builder builder() {
+        return new Builder();
+    }
+
+    public int layers() {
+        return layers;
+    }
+
+    public int kvHeads() {
+        return kvHeads;
+    }
+
+    /** Elements of a K or V row. */
+    public int headSize() {
+        return headSize;
+    }
+
+    /** Tokens in a block. */
+    public int blockSize() {
+        return blockSize;
+    }
+
+    /** Blocks of the pool: as given, or as many as fit in {@link #memory}. */
+    public int blocks() {
+        return blocks;
+    }
+
+    /** The memory given, or what the given blocks take. */
+    public ByteSize memory() {
+        return memory == null ? ByteSize.of(blocks * blockBytes()) : memory;
+    }
+
+    public KvCacheDType kDtype() {
+        return kDtype;
+    }
+
+    public KvCacheDType vDtype() {
+        return vDtype;
+    }
+
+    /**
+     * The type of both K and V.
+     *
+     * @throws IllegalStateException when they differ
+     */
+    public KvCacheDType dtype() {
+        if (kDtype != vDtype) {
+            throw new IllegalStateException(
+                    "K is " + kDtype + " and V is " + vDtype + "; ask for kDtype() or vDtype().");
+        }
+        return kDtype;
+    }
+
+    /** What {@code layer} stores K in. */
+    public DType kDtype(int layer) {
+        return layout.kDtype(layer);
+    }
+
+    /** What {@code layer} stores V in. */
+    public DType vDtype(int layer) {
+        return layout.vDtype(layer);
+    }
+
+    /** What {@code auto} and skipped layers are stored in. */
+    public DType modelDtype() {
+        return modelDtype;
+    }
+
+    /** Ascending; a copy. */
+    public int[] skipLayers() {
+        return skipLayers.clone();
+    }
+
+    public KvScales scales() {
+        return scales;
+    }
+
+    /** Bytes of one block over all layers, the row scales of dynamic layers included. */
+    public long blockBytes() {
+        return layout.blockBytes();
+    }
+
+    /** Bytes that one token takes over all layers. */
+    public double bytesPerToken() {
+        return (double) blockBytes() / blockSize;
+    }
+
+    PoolLayout layout() {
+        return layout;
+    }
+
+    @Override
+    public String toString() {
+        String dtypes = kDtype == vDtype ? kDtype.label() : kDtype + "/" + vDtype;
+        return "KvCacheConfig[" + layers + " layers, " + kvHeads + " KV heads of " + headSize + ", " + dtypes + " ("
+                + Stream.of(layout.dtypes()).map(DType::label).collect(Collectors.joining(", ")) + "), " + blocks
+                + " blocks of " + blockSize + " tokens, " + ByteSize.of(blocks * blockBytes()) + "]";
+    }
+
+    /** Needs layers, kvHeads, headSize, and either memory or blocks. Not for use by several threads. */
+    public static final class Builder {
+        private int layers;
+        private int kvHeads;
+        private int headSize;
+        private int blockSize = 16;
+        private int blocks;
+        private KvCacheDType kDtype = KvCacheDType.AUTO;
+        private KvCacheDType vDtype = KvCacheDType.AUTO;
+        private DType modelDtype = DType.BFLOAT16;
+        private int[] skipLayers = {};
+        private @Nullable KvScales scales;
+        private @Nullable ByteSize memory;
+
+        private Builder() {}
+
+        public Builder layers(int count) {
+            layers = count;
+            return this;
+        }
+
+        public Builder kvHeads(int count) {
+            kvHeads = count;
+            return this;
+        }
+
+        /** 64, 80, 96, 112, 128, 192 or 256. */
+        public Builder headSize(int elements) {
+            headSize = elements;
+            return this;
+        }
+
+        /** Of both K and V; {@code auto} by default. */
+        public Builder dtype(KvCacheDType dtype) {
+            kDtype = dtype;
+            vDtype = dtype;
+            return this;
+        }
+
+        public Builder kDtype(KvCacheDType dtype) {
+            kDtype = dtype;
+            return this;
+        }
+
+        public Builder vDtype(KvCacheDType dtype) {
+            vDtype = dtype;
+            return this;
+        }
+
+        /** What {@code auto} means: float32, float16 or bfloat16 (the default). */
+        public Builder modelDtype(DType dtype) {
+            modelDtype = dtype;
+            return this;
+        }
+
+        /** Layers that are stored in the model's type whatever the others are. */
+        public Builder skipLayers(int... layers) {
+            skipLayers = layers.clone();
+            return this;
+        }
+
+        /** Of FP8 layers; 1.0 by default. */
+        public Builder scales(KvScales scales) {
+            this.scales = scales;
+            return this;
+        }
+
+        /** Tokens in a block: a multiple of 8 from 8 to 128, by default 16. */
+        public Builder blockSize(int tokens) {
+            blockSize = tokens;
+            return this;
+        }
+
+        /** The pool's size; as many whole blocks as fit are allocated. */
+        public Builder memory(ByteSize size) {
+            memory = size;
+            return this;
+        }
+
+        /** The pool's size in blocks. */
+        public Builder blocks(int count) {
+            blocks = count;
+            return this;
+        }
+
+        /**
+         * Checks everything.
+         *
+         * @throws IllegalArgumentException naming the setting, its value and what is allowed
+         */
+        public KvCacheConfig build() {
+            return new KvCacheConfig(this);
+        }
+    }
+}

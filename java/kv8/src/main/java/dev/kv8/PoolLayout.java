@@ -1,0 +1,95 @@
+package dev.kv8;
+
+import java.util.Arrays;
+import java.util.stream.Stream;
+
+/**
+ * Where everything lies inside a block. Decision: all layers of a block lie together, so one copy moves a block to a tier or
+ * to a fork; each layer's part is K as {@code [kv_head][slot][head_size]}, then V, then row scales.
+ *
+ * <p>Head sizes are multiples of 16 and block sizes of 8, so rows start at multiples of 16 bytes by themselves. Parts are
+ * multiples of 64 bytes but for the row scales of one side alone, hence rounding a block up to 64 costs 32 bytes at most.
+ */
+final class PoolLayout {
+    private static final int BLOCK_ALIGNMENT = 64;
+
+    private final int blockSize;
+    private final int kvHeads;
+    private final int headSize;
+    private final LayerLayout.Side[] k;
+    private final LayerLayout.Side[] v;
+    private final long blockBytes;
+
+    PoolLayout(
+            int blockSize,
+            int kvHeads,
+            int headSize,
+            DType[] kDtypes,
+            DType[] vDtypes,
+            boolean[] kRowScales,
+            boolean[] vRowScales) {
+        this.blockSize = blockSize;
+        this.kvHeads = kvHeads;
+        this.headSize = headSize;
+        int layers = kDtypes.length;
+        k = new LayerLayout.Side[layers];
+        v = new LayerLayout.Side[layers];
+        long offset = 0;
+        for (int layer = 0; layer < layers; layer++) {
+            long vOffset = offset + rowBytes(kDtypes[layer]);
+            long kRowOffset = vOffset + rowBytes(vDtypes[layer]);
+            long vRowOffset = kRowOffset + (kRowScales[layer] ? rowScaleBytes() : 0);
+            k[layer] = side(kDtypes[layer], offset, kRowScales[layer], kRowOffset);
+            v[layer] = side(vDtypes[layer], vOffset, vRowScales[layer], vRowOffset);
+            offset = vRowOffset + (vRowScales[layer] ? rowScaleBytes() : 0);
+        }
+        blockBytes = (offset + BLOCK_ALIGNMENT - 1) / BLOCK_ALIGNMENT * BLOCK_ALIGNMENT;
+    }
+
+    private long rowBytes(DType dtype) {
+        return (long) kvHeads * blockSize * headSize * dtype.bytes();
+    }
+
+    private long rowScaleBytes() {
+        return (long) kvHeads * blockSize * Float.BYTES;
+    }
+
+    private LayerLayout.Side side(DType dtype, long offset, boolean rowScales, long rowScaleOffset) {
+        long slotStride = (long) headSize * dtype.bytes();
+        return new LayerLayout.Side(
+                dtype,
+                offset,
+                blockSize * slotStride,
+                slotStride,
+                rowScales ? rowScaleOffset : LayerLayout.NO_ROW_SCALES,
+                rowScales ? (long) blockSize * Float.BYTES : 0);
+    }
+
+    long blockBytes() {
+        return blockBytes;
+    }
+
+    int layers() {
+        return k.length;
+    }
+
+    DType kDtype(int layer) {
+        return k[layer].dtype();
+    }
+
+    DType vDtype(int layer) {
+        return v[layer].dtype();
+    }
+
+    LayerLayout layer(int layer, int blocks) {
+        return new LayerLayout(blocks, blockSize, kvHeads, headSize, blockBytes, k[layer], v[layer]);
+    }
+
+    /** Every stored type, each once. */
+    DType[] dtypes() {
+        return Stream.concat(Arrays.stream(k), Arrays.stream(v))
+                .map(LayerLayout.Side::dtype)
+                .distinct()
+                .toArray(DType[]::new);
+    }
+}
