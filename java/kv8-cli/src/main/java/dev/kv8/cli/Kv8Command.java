@@ -1,0 +1,69 @@
+package dev.kv8.cli;
+
+import com.fasterxml.jackson.core.JsonFactory;
+import com.fasterxml.jackson.core.JsonGenerator;
+import java.io.IOException;
+import java.io.PrintWriter;
+import java.io.StringWriter;
+import java.util.concurrent.Callable;
+import picocli.CommandLine.Command;
+import picocli.CommandLine.Model.CommandSpec;
+import picocli.CommandLine.Option;
+import picocli.CommandLine.ParameterException;
+import picocli.CommandLine.Spec;
+
+/** What the commands share: help, {@code --json}, and where output goes. */
+@Command(
+        mixinStandardHelpOptions = true,
+        versionProvider = Version.class,
+        usageHelpWidth = Kv8.WIDTH,
+        sortOptions = false,
+        abbreviateSynopsis = true)
+abstract class Kv8Command implements Callable<Integer> {
+    private static final JsonFactory JSON = new JsonFactory();
+
+    @Spec
+    CommandSpec spec;
+
+    @Option(names = "--json", description = "Print the result as JSON.")
+    boolean json;
+
+    final PrintWriter out() {
+        return spec.commandLine().getOut();
+    }
+
+    final PrintWriter err() {
+        return spec.commandLine().getErr();
+    }
+
+    /** Wrong usage that the parser can't see, for instance two options that exclude each other. */
+    final ParameterException wrongUsage(String message) {
+        return new ParameterException(spec.commandLine(), message);
+    }
+
+    /** Prints one JSON object on a line of its own; {@code fields} writes what is inside it. */
+    final void printJson(JsonFields fields) throws IOException {
+        StringWriter text = new StringWriter();
+        try (JsonGenerator generator = JSON.createGenerator(text)) {
+            generator.writeStartObject();
+            fields.write(generator);
+            generator.writeEndObject();
+        }
+        out().println(text);
+    }
+
+    /** Writes the fields of an object. */
+    @FunctionalInterface
+    interface JsonFields {
+        void write(JsonGenerator generator) throws IOException;
+    }
+
+    /** A number, or null where JSON has no word for it. */
+    static void writeNumber(JsonGenerator generator, String name, double value) throws IOException {
+        if (Double.isFinite(value)) {
+            generator.writeNumberField(name, value);
+        } else {
+            generator.writeNullField(name);
+        }
+    }
+}
