@@ -15,7 +15,8 @@
  *  - quantize:    code = encode(f32(x) / scale), one IEEE float32 division, one rounding to nearest even, saturating;
  *                 NaN gives the canonical NaN (0x7F, FNUZ 0x80).
  *  - dequantize:  decode(code) * scale in float32.
- *  - a K or V element:  x[t,h,d] = decode(code) * (row[t,h] * chan[h,d]).
+ *  - a K or V element:  x[t,h,d] = decode(code) * (row[t,h] * chan[h,d]); the product of a row and a chan scale is kept
+ *                       within [FLT_MIN, FLT_MAX].
  */
 #ifndef KV8_H
 #define KV8_H
@@ -139,8 +140,8 @@ KV8_API kv8_status kv8_fill(kv8_device* device, kv8_stream* stream, kv8_span dst
 /* ---- casts ----------------------------------------------------------------------------------------------------- */
 
 /*
- * dst[i] = convert(src[i]), i < count. To FP8: encode(x / scale); from FP8: decode(code) * scale, rounded once to the
- * destination; otherwise the scale must be 1. float32 to float16 and bfloat16 round to nearest even. A NaN becomes the
+ * dst[i] = convert(src[i]), i < count. To FP8: encode(x / scale); from FP8: decode(code) * scale in float32, then
+ * rounded to the destination; otherwise the scale must be 1. float32 to float16 and bfloat16 round to nearest even. A NaN becomes the
  * destination's canonical NaN. An FP8 code becomes another FP8 format's through its exact value, scale 1.
  */
 typedef struct kv8_cast_args {
@@ -224,7 +225,7 @@ typedef struct kv8_rope_table {
 /*
  * Rotates K (if asked), quantizes K and V, and scatters token t to slot slots[t] = block * block_size + index.
  * A slot of -1 skips the token; any other slot outside the cache is refused before anything is written; two tokens with
- * one slot leave one of them there. With row scales: row = max_d |x_d / chan_d| / format maximum over finite x (1.0 if
+ * one slot leave one of them there. With row scales: row = max_d |x_d / chan_d| / format maximum over finite ones (1.0 if
  * that is zero; at least FLT_MIN), stored beside the rows, and code = encode(x / fl(row * chan)).
  */
 typedef struct kv8_write_args {

@@ -1,0 +1,238 @@
+// Rows of K and V into the cache, out of it, and from block to block.
+//
+// A row passes through a float32 buffer on the stack: it is loaded from its dtype, rotated, and stored in another dtype, so
+// that seven loads and seven stores serve all pairs. Move copies bytes where source and destination mean the same by them.
+#include "cpu/kernels.h"
+#include "cpu/rope.h"
+#include "cpu/row_io.h"
+
+namespace kv8::cpu::KV8_ISA {
+namespace {
+
+constexpr int kMaxHeadSize = 256;
+constexpr float kFloatMin = 0x1p-126f, kFloatMax = 0x1.fffffep127f;
+
+struct Row {
+    alignas(64) float x[kMaxHeadSize];
+};
+
+struct Slot {
+    int64_t block;
+    int64_t index;
+};
+
+KV8_INLINE uint8_t* cache_row(const kv8_cache_view& view, const kv8_side& side, Slot slot, int64_t head) {
+    return reinterpret_cast<uint8_t*>(view.memory.ptr) + slot.block * view.block_stride + side.offset +
+           head * side.head_stride + slot.index * side.slot_stride;
+}
+
+KV8_INLINE bool has_row_scales(const kv8_side& side) { return side.row_scale_offset >= 0; }
+
+KV8_INLINE uint8_t* row_scale(const kv8_cache_view& view, const kv8_side& side, Slot slot, int64_t head) {
+    return reinterpret_cast<uint8_t*>(view.memory.ptr) + slot.block * view.block_stride + side.row_scale_offset +
+           head * side.row_scale_head_stride + slot.index * sizeof(float);
+}
+
+KV8_INLINE f32 chan_lanes(const kv8_side& side, int64_t head, int d) {
+    if (side.chan.ptr == 0) return splat(1.0f);
+    const float* chan =
+        reinterpret_cast<const float*>(side.chan.ptr) + head * side.chan_head_stride + d * side.chan_dim_stride;
+    if (side.chan_dim_stride == 0) return splat(load<float>(chan));
+    if (side.chan_dim_stride == 1) return load<f32>(chan);
+    f32 lanes;
+    for (int i = 0; i < kLanes; i++) lanes[i] = load<float>(chan + i * side.chan_dim_stride);
+    return lanes;
+}
+
+// row * chan, kept normal and finite: then a zero divided by it stays zero, and a zero code times it too.
+KV8_INLINE f32 joint_scale(float row, f32 chan) {
+    const f32 product = splat(row) * chan;
+    const f32 low = splat(kFloatMin), high = splat(kFloatMax);
+    return select(less(product, low), low, select(less(high, product), high, product));
+}
+
+// The scale that makes the greatest of x / chan the format's maximum.
+KV8_INLINE float row_scale_of(const Row& row, int width, const kv8_side& side, int64_t head, float max_value) {
+    f32 most = splat(0.0f);
+    for (int d = 0; d < width; d += kLanes) {
+        const f32 quotient = abs(load<f32>(row.x + d) / chan_lanes(side, head, d));
+        most = select(less_equal(quotient, splat(kFloatMax)), max(quotient, most), most);
+    }
+    const float amax = reduce_max(most);
+    if (amax == 0.0f) return 1.0f;
+    const float scale = amax / max_value;
+    return scale < kFloatMin ? kFloatMin : scale;
+}
+
+// Stores a row in the cache's dtype, and its own scale if the side keeps one.
+void put_row(const Row& row, const kv8_cache_view& view, const kv8_side& side, Slot slot, int64_t head) {
+    uint8_t* to = cache_row(view, side, slot, head);
+    with_dtype(side.dtype, [&](auto element) {
+        using Element = decltype(element);
+        if constexpr (!Element::fp8) {
+            for (int d = 0; d < view.head_size; d += kLanes)
+                Element::store(to + d * Element::bytes, load<f32>(row.x + d));
+        } else if (has_row_scales(side)) {
+            const float scale = row_scale_of(row, view.head_size, side, head, Element::max_value);
+            store(row_scale(view, side, slot, head), scale);
+            for (int d = 0; d < view.head_size; d += kLanes)
+                Element::store(to + d, load<f32>(row.x + d) / joint_scale(scale, chan_lanes(side, head, d)));
+        } else {
+            for (int d = 0; d < view.head_size; d += kLanes)
+                Element::store(to + d, load<f32>(row.x + d) / chan_lanes(side, head, d));
+        }
+    });
+}
+
+// The values of a cached row.
+void get_row(Row& row, const kv8_cache_view& view, const kv8_side& side, Slot slot, int64_t head) {
+    const uint8_t* from = cache_row(view, side, slot, head);
+    with_dtype(side.dtype, [&](auto element) {
+        using Element = decltype(element);
+        for (int d = 0; d < view.head_size; d += kLanes) {
+            f32 x = Element::load(from + d * Element::bytes);
+            if constexpr (Element::fp8) {
+                const f32 chan = chan_lanes(side, head, d);
+                x = x *
+                    (has_row_scales(side) ? joint_scale(load<float>(row_scale(view, side, slot, head)), chan) : chan);
+            }
+            store(row.x + d, x);
+        }
+    });
+}
+
+void load_row(Row& row, const kv8_rows& rows, int64_t token, int64_t head, int width) {
+    const uint8_t* from = row_at(rows, token, head);
+    with_row_dtype(rows.dtype, [&](auto element) {
+        using Element = decltype(element);
+        for (int d = 0; d < width; d += kLanes) store(row.x + d, Element::load(from + d * Element::bytes));
+    });
+}
+
+void store_row(const Row& row, const kv8_rows& rows, int64_t token, int64_t head, int width) {
+    uint8_t* to = row_at(rows, token, head);
+    with_row_dtype(rows.dtype, [&](auto element) {
+        using Element = decltype(element);
+        for (int d = 0; d < width; d += kLanes) Element::store(to + d * Element::bytes, load<f32>(row.x + d));
+    });
+}
+
+KV8_INLINE int64_t slot_of(kv8_span slots, int64_t token) {
+    return load<int64_t>(reinterpret_cast<const int64_t*>(slots.ptr) + token);
+}
+
+void write(const kv8_write_args& args, int64_t begin, int64_t end) {
+    const kv8_cache_view& view = *args.view;
+    const kv8_rope_table& rope = args.rope;
+    Row row;
+    for (int64_t pair = begin; pair < end; pair++) {
+        const int64_t token = pair / view.kv_heads, head = pair % view.kv_heads;
+        const int64_t place = slot_of(args.slots, token);
+        if (place < 0) continue;
+        const Slot slot = {place / view.block_size, place % view.block_size};
+
+        load_row(row, args.k, token, head, view.head_size);
+        if (rope.rotary_size > 0) {
+            const auto* positions = reinterpret_cast<const int32_t*>(rope.positions.ptr);
+            const auto* table = reinterpret_cast<const uint8_t*>(rope.table.ptr);
+            const int64_t position = load<int32_t>(positions + token);
+            rotate(row.x, table + position * rope.rotary_size * sizeof(float), rope.rotary_size, rope.style);
+        }
+        put_row(row, view, view.k, slot, head);
+
+        load_row(row, args.v, token, head, view.head_size);
+        put_row(row, view, view.v, slot, head);
+    }
+}
+
+void gather(const kv8_gather_args& args, int64_t begin, int64_t end) {
+    const kv8_cache_view& view = *args.view;
+    Row k, v;
+    for (int64_t pair = begin; pair < end; pair++) {
+        const int64_t token = pair / view.kv_heads, head = pair % view.kv_heads;
+        const int64_t place = slot_of(args.slots, token);
+        if (place < 0) {
+            k = v = Row{};
+        } else {
+            const Slot slot = {place / view.block_size, place % view.block_size};
+            get_row(k, view, view.k, slot, head);
+            get_row(v, view, view.v, slot, head);
+        }
+        store_row(k, args.k, token, head, view.head_size);
+        store_row(v, args.v, token, head, view.head_size);
+    }
+}
+
+// Whether both sides give the same meaning to the same bytes.
+bool same_meaning(const kv8_cache_view& view, const kv8_side& a, const kv8_side& b) {
+    if (a.dtype != b.dtype) return false;
+    if (a.dtype < KV8_E4M3FN) return true;
+    if (has_row_scales(a) != has_row_scales(b)) return false;
+    if (a.chan.ptr == b.chan.ptr && a.chan_head_stride == b.chan_head_stride && a.chan_dim_stride == b.chan_dim_stride)
+        return true;
+    for (int64_t h = 0; h < view.kv_heads; h++) {
+        for (int d = 0; d < view.head_size; d += kLanes) {
+            const f32 difference = chan_lanes(a, h, d) - chan_lanes(b, h, d);
+            if (reduce_max(abs(difference)) != 0.0f) return false;
+        }
+    }
+    return true;
+}
+
+int element_bytes(kv8_dtype dtype) {
+    int bytes = 0;
+    with_dtype(dtype, [&](auto element) { bytes = decltype(element)::bytes; });
+    return bytes;
+}
+
+// Rows of a head lie one after the other, and so do the heads.
+bool is_packed(const kv8_cache_view& view, const kv8_side& side) {
+    return side.slot_stride == int64_t(view.head_size) * element_bytes(side.dtype) &&
+           side.head_stride == side.slot_stride * view.block_size;
+}
+
+void copy_side(const kv8_move_blocks_args& args, const kv8_side& from, const kv8_side& to, int64_t source,
+               int64_t target) {
+    const kv8_cache_view &src = *args.src, &dst = *args.dst;
+    const int64_t row_bytes = int64_t(src.head_size) * element_bytes(from.dtype);
+    if (is_packed(src, from) && is_packed(dst, to)) {
+        std::memcpy(cache_row(dst, to, {target, 0}, 0), cache_row(src, from, {source, 0}, 0),
+                    row_bytes * src.block_size * src.kv_heads);
+    } else {
+        for (int64_t h = 0; h < src.kv_heads; h++)
+            for (int64_t s = 0; s < src.block_size; s++)
+                std::memcpy(cache_row(dst, to, {target, s}, h), cache_row(src, from, {source, s}, h), row_bytes);
+    }
+    if (!has_row_scales(from)) return;
+    for (int64_t h = 0; h < src.kv_heads; h++)
+        std::memcpy(row_scale(dst, to, {target, 0}, h), row_scale(src, from, {source, 0}, h),
+                    sizeof(float) * src.block_size);
+}
+
+void convert_side(const kv8_move_blocks_args& args, const kv8_side& from, const kv8_side& to, int64_t source,
+                  int64_t target) {
+    Row row;
+    for (int64_t h = 0; h < args.src->kv_heads; h++) {
+        for (int64_t s = 0; s < args.src->block_size; s++) {
+            get_row(row, *args.src, from, {source, s}, h);
+            put_row(row, *args.dst, to, {target, s}, h);
+        }
+    }
+}
+
+void move_blocks(const kv8_move_blocks_args& args, int64_t begin, int64_t end) {
+    const bool same_k = same_meaning(*args.src, args.src->k, args.dst->k);
+    const bool same_v = same_meaning(*args.src, args.src->v, args.dst->v);
+    const auto* pairs = reinterpret_cast<const int32_t*>(args.pairs.ptr);
+    for (int64_t i = begin; i < end; i++) {
+        const int64_t source = load<int32_t>(pairs + 2 * i), target = load<int32_t>(pairs + 2 * i + 1);
+        (same_k ? copy_side : convert_side)(args, args.src->k, args.dst->k, source, target);
+        (same_v ? copy_side : convert_side)(args, args.src->v, args.dst->v, source, target);
+    }
+}
+
+}  // namespace
+
+const CacheRowKernels cache_row_kernels = {write, gather, move_blocks};
+
+}  // namespace kv8::cpu::KV8_ISA

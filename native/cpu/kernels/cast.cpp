@@ -1,0 +1,80 @@
+// Casts between the seven dtypes, and the maximum magnitudes that scales are made of.
+#include "cpu/kernels.h"
+#include "cpu/row_io.h"
+
+namespace kv8::cpu::KV8_ISA {
+namespace {
+
+template <class From, class To>
+KV8_INLINE f32 rescale(f32 x, float scale) {
+    if constexpr (To::fp8 && !From::fp8) return x / scale;
+    if constexpr (From::fp8 && !To::fp8) return x * scale;
+    return x;
+}
+
+template <class From, class To>
+void cast_elements(const kv8_cast_args& args, int64_t begin, int64_t end) {
+    const auto* src = reinterpret_cast<const uint8_t*>(args.src.ptr);
+    auto* dst = reinterpret_cast<uint8_t*>(args.dst.ptr);
+    const float scale = args.scale;
+    int64_t i = begin;
+    for (; i + kLanes <= end; i += kLanes)
+        To::store(dst + i * To::bytes, rescale<From, To>(From::load(src + i * From::bytes), scale));
+    if (i < end) {
+        const f32 x = rescale<From, To>(load_part<From>(src + i * From::bytes, end - i), scale);
+        store_part<To>(dst + i * To::bytes, x, end - i);
+    }
+}
+
+void cast(const kv8_cast_args& args, int64_t begin, int64_t end) {
+    with_dtype(args.src_dtype, [&](auto from) {
+        with_dtype(args.dst_dtype, [&](auto to) { cast_elements<decltype(from), decltype(to)>(args, begin, end); });
+    });
+}
+
+// body(d, lanes, count) for each group of up to sixteen elements of a row.
+template <class Element, class Body>
+KV8_INLINE void for_lanes(const uint8_t* row, int width, const Body& body) {
+    int d = 0;
+    for (; d + kLanes <= width; d += kLanes) body(d, Element::load(row + d * Element::bytes), kLanes);
+    if (d < width) body(d, load_part<Element>(row + d * Element::bytes, width - d), width - d);
+}
+
+// max() gives its second argument for NaN, which skips NaN elements.
+template <class Element>
+KV8_INLINE float row_amax(const uint8_t* row, int width) {
+    f32 most = splat(0.0f);
+    for_lanes<Element>(row, width, [&](int, f32 x, int) { most = max(abs(x), most); });
+    return reduce_max(most);
+}
+
+template <class Element>
+void amax_tokens(const kv8_amax_args& args, int64_t begin, int64_t end, float* out) {
+    for (int64_t t = begin; t < end; t++) {
+        for (int64_t h = 0; h < args.heads; h++) {
+            const uint8_t* row = row_at(args.x, t, h);
+            if (args.granularity == KV8_AMAX_CHANNEL) {
+                auto* channels = reinterpret_cast<uint8_t*>(out + h * args.width);
+                for_lanes<Element>(row, args.width, [&](int d, f32 x, int count) {
+                    uint8_t* at = channels + d * sizeof(float);
+                    store_part<Float32>(at, max(abs(x), load_part<Float32>(at, count)), count);
+                });
+                continue;
+            }
+            const float most = row_amax<Element>(row, args.width);
+            const bool by_row = args.granularity == KV8_AMAX_ROW;
+            float* at = out + (by_row ? t * args.heads + h : args.granularity == KV8_AMAX_HEAD ? h : 0);
+            if ((by_row && !args.accumulate) || most > load<float>(at)) store(at, most);
+        }
+    }
+}
+
+void amax(const kv8_amax_args& args, int64_t begin, int64_t end, float* out) {
+    with_row_dtype(args.x.dtype, [&](auto element) { amax_tokens<decltype(element)>(args, begin, end, out); });
+}
+
+}  // namespace
+
+const CastKernels cast_kernels = {cast, amax};
+
+}  // namespace kv8::cpu::KV8_ISA
