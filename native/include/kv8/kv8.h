@@ -141,8 +141,8 @@ KV8_API kv8_status kv8_fill(kv8_device* device, kv8_stream* stream, kv8_span dst
 
 /*
  * dst[i] = convert(src[i]), i < count. To FP8: encode(x / scale); from FP8: decode(code) * scale in float32, then
- * rounded to the destination; otherwise the scale must be 1. float32 to float16 and bfloat16 round to nearest even. A NaN becomes the
- * destination's canonical NaN. An FP8 code becomes another FP8 format's through its exact value, scale 1.
+ * rounded to the destination; otherwise the scale must be 1. float32 to float16 and bfloat16 round to nearest even. A NaN
+ * becomes the destination's canonical NaN. An FP8 code becomes another FP8 format's through its exact value, scale 1.
  */
 typedef struct kv8_cast_args {
     uint32_t struct_size;
