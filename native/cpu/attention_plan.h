@@ -35,6 +35,8 @@ struct AttentionPlan {
     int32_t kv_heads;
     int32_t head_size;
     int32_t tile_queries;  // the most queries in an item
+    int32_t longest;       // keys of the longest sequence that has queries
+    int32_t reserved;
     int64_t items;         // largest first
     int64_t combines;      // tiles whose splits are shared by several items
     uint64_t query_start_loc_offset;
@@ -68,12 +70,12 @@ struct AttentionPlan {
     }
 };
 
-// Sets args.workspace_bytes and, if a workspace is given, fills it for a device of so many threads. Throws Refusal.
+// Sets args.workspace_bytes and, if a workspace is given, fills it for a device of so many threads. The dispatcher has
+// checked the arguments' shapes; the arrays' values are checked here. Throws Refusal.
 void plan_attention(kv8_attention_plan_args& args, int threads);
 
-// The plan in args.plan, after checking what only the plan's shape tells: that it fits the cache view, that rows, lse, sinks,
-// slopes and the block table hold its tokens and heads, and that every table entry which a visible key occupies names a
-// block. Throws Refusal.
+// The plan in args.plan, after the checks that need it: that it is one, that the call's arrays hold its batch, and that every
+// table entry which a visible key occupies names a block. Throws Refusal.
 const AttentionPlan& checked_attention_plan(const kv8_attention_args& args);
 
 }  // namespace kv8::cpu

@@ -1,0 +1,216 @@
+// Makes and checks attention schedules. A tile is cut into several items only when it alone would keep a worker busy while
+// the others wait; how it is cut cannot be seen in the results.
+#include "cpu/attention_plan.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "dispatch/checks.h"
+#include "dispatch/error.h"
+
+namespace kv8::cpu {
+namespace {
+
+constexpr uint64_t kMagic = 0x314e414c5038766bull;  // "kv8PLAN1"
+constexpr uint64_t kAlignment = 64;
+constexpr int kTileRows = 32;       // queries of a tile share each converted key up to this many rows
+constexpr int kConversionRows = 4;  // loading and converting a key costs about as much as this many rows' products
+constexpr int kItemsPerThread = 4;
+
+uint64_t aligned(uint64_t bytes) { return (bytes + kAlignment - 1) / kAlignment * kAlignment; }
+
+int32_t int32_at(uint64_t ptr, int64_t index) {
+    int32_t value;
+    std::memcpy(&value, reinterpret_cast<const char*>(ptr) + index * 4, 4);
+    return value;
+}
+
+// The keys that the queries of a tile see between them: [first, last).
+struct KeyRange {
+    int64_t first, last;
+};
+
+KeyRange visible_keys(int64_t first_query, int64_t queries, int64_t all_queries, int64_t keys, int64_t window) {
+    const int64_t first_position = keys - all_queries + first_query;
+    const int64_t last = std::max<int64_t>(first_position + queries, 0);
+    const int64_t first = window > 0 ? std::max<int64_t>(first_position - window + 1, 0) : 0;
+    return {std::min(first, last), last};
+}
+
+struct Tile {
+    AttentionItem whole;
+    int64_t work;  // in products of a row with a key
+
+    int32_t rows(int group) const { return whole.queries * group; }
+};
+
+template <class Visit>
+void for_each_tile(const kv8_attention_plan_args& args, int tile_queries, const Visit& visit) {
+    const int group = args.q_heads / args.kv_heads;
+    for (int32_t s = 0; s < args.num_seqs; s++) {
+        const int32_t begin = int32_at(args.query_start_loc.ptr, s);
+        const int32_t queries = int32_at(args.query_start_loc.ptr, s + 1) - begin;
+        const int32_t keys = int32_at(args.seq_lens.ptr, s);
+        for (int64_t first = 0; first < queries; first += tile_queries) {
+            const int32_t count = int32_t(std::min<int64_t>(tile_queries, queries - first));
+            const KeyRange seen = visible_keys(first, count, queries, keys, args.window);
+            Tile tile{};
+            tile.whole = {s, 0, int32_t(first), count, 0, int32_t((seen.last + kSplitKeys - 1) / kSplitKeys), -1};
+            tile.work = (seen.last - seen.first + 1) * (int64_t(count) * group + kConversionRows);
+            for (int32_t head = 0; head < args.kv_heads; head++) {
+                tile.whole.kv_head = head;
+                visit(tile);
+            }
+        }
+    }
+}
+
+// Decides in how many splits an item may grow.
+class Cutting {
+  public:
+    Cutting(const kv8_attention_plan_args& args, int tile_queries, int threads)
+        : group_(args.q_heads / args.kv_heads), most_work_(INT64_MAX) {
+        if (threads == 1) return;
+        int64_t total = 0;
+        for_each_tile(args, tile_queries, [&](const Tile& tile) { total += tile.work; });
+        most_work_ = total / (int64_t(threads) * kItemsPerThread);
+    }
+
+    int32_t splits_per_item(const Tile& tile) const {
+        if (tile.work <= most_work_) return std::max(tile.whole.splits, 1);
+        const int64_t split_work = int64_t(kSplitKeys) * (tile.rows(group_) + kConversionRows);
+        return int32_t(std::max<int64_t>(std::min<int64_t>(most_work_ / split_work, tile.whole.splits), 1));
+    }
+
+  private:
+    int group_;
+    int64_t most_work_;
+};
+
+// What the dispatcher cannot check: values in the arrays.
+void check_values(const kv8_attention_plan_args& args) {
+    const int32_t start = int32_at(args.query_start_loc.ptr, 0);
+    if (start != 0) refuse(KV8_INVALID_ARGUMENT, "query_start_loc begins with %d; the first sequence's first row is 0.", start);
+    for (int32_t s = 0; s < args.num_seqs; s++) {
+        const int32_t begin = int32_at(args.query_start_loc.ptr, s), end = int32_at(args.query_start_loc.ptr, s + 1);
+        if (end < begin)
+            refuse(KV8_INVALID_ARGUMENT, "query_start_loc must not descend, but sequence %d goes from row %d to row %d.", s,
+                   begin, end);
+        const int32_t keys = int32_at(args.seq_lens.ptr, s);
+        if (keys < 0) refuse(KV8_INVALID_ARGUMENT, "seq_lens[%d] is %d; a sequence has at least 0 keys.", s, keys);
+    }
+}
+
+void check_block_table(const kv8_attention_args& args, const AttentionPlan& plan) {
+    const kv8_cache_view& view = *args.view;
+    for (int32_t s = 0; s < plan.num_seqs; s++) {
+        const int64_t queries = plan.query_start_loc()[s + 1] - plan.query_start_loc()[s];
+        if (queries == 0) continue;
+        const KeyRange seen = visible_keys(0, queries, queries, plan.seq_lens()[s], args.window);
+        const int64_t end = (seen.last + view.block_size - 1) / view.block_size;
+        for (int64_t i = seen.first / view.block_size; i < end; i++) {
+            const int32_t block = int32_at(args.block_table.ptr, s * args.block_table_stride + i);
+            if (block < 0 || block >= view.num_blocks)
+                refuse(KV8_INVALID_ARGUMENT,
+                       "Block table entry %lld of sequence %d is %d, but a visible key is in it and the cache's blocks are "
+                       "0 to %d.",
+                       (long long)i, s, block, view.num_blocks - 1);
+        }
+    }
+}
+
+}  // namespace
+
+void plan_attention(kv8_attention_plan_args& args, int threads) {
+    check_values(args);
+    const int group = args.q_heads / args.kv_heads;
+    const int tile_queries = std::max(1, kTileRows / group);
+    const Cutting cutting(args, tile_queries, threads);
+
+    AttentionPlan plan{};
+    plan.magic = kMagic;
+    plan.num_seqs = args.num_seqs;
+    plan.total_queries = int32_at(args.query_start_loc.ptr, args.num_seqs);
+    plan.q_heads = args.q_heads;
+    plan.kv_heads = args.kv_heads;
+    plan.head_size = args.head_size;
+    plan.tile_queries = tile_queries;
+    for (int32_t s = 0; s < args.num_seqs; s++)
+        if (int32_at(args.query_start_loc.ptr, s) < int32_at(args.query_start_loc.ptr, s + 1))
+            plan.longest = std::max(plan.longest, int32_at(args.seq_lens.ptr, s));
+    int64_t partials = 0;
+    for_each_tile(args, tile_queries, [&](const Tile& tile) {
+        const int64_t cut = cutting.splits_per_item(tile);
+        const int64_t items = std::max<int64_t>((tile.whole.splits + cut - 1) / cut, 1);
+        plan.items += items;
+        if (items == 1) return;
+        plan.combines++;
+        partials += int64_t(tile.whole.splits) * tile.rows(group);
+    });
+    plan.query_start_loc_offset = aligned(sizeof(AttentionPlan));
+    plan.seq_lens_offset = aligned(plan.query_start_loc_offset + (uint64_t(plan.num_seqs) + 1) * 4);
+    plan.items_offset = aligned(plan.seq_lens_offset + uint64_t(plan.num_seqs) * 4);
+    plan.combines_offset = aligned(plan.items_offset + uint64_t(plan.items) * sizeof(AttentionItem));
+    plan.partials_offset = aligned(plan.combines_offset + uint64_t(plan.combines) * sizeof(AttentionItem));
+    plan.bytes = plan.partials_offset + uint64_t(partials) * uint64_t(plan.partial_floats()) * 4;
+    args.workspace_bytes = plan.bytes;
+    if (args.workspace.ptr == 0) return;
+
+    if (args.workspace.bytes < plan.bytes)
+        refuse(KV8_BUFFER_TOO_SMALL, "workspace has %llu bytes; this plan needs %llu.",
+               (unsigned long long)args.workspace.bytes, (unsigned long long)plan.bytes);
+    char* const workspace = reinterpret_cast<char*>(args.workspace.ptr);
+    std::memcpy(workspace, &plan, sizeof(plan));
+    std::memcpy(workspace + plan.query_start_loc_offset, reinterpret_cast<const void*>(args.query_start_loc.ptr),
+                (size_t(plan.num_seqs) + 1) * 4);
+    if (plan.num_seqs > 0)
+        std::memcpy(workspace + plan.seq_lens_offset, reinterpret_cast<const void*>(args.seq_lens.ptr),
+                    size_t(plan.num_seqs) * 4);
+
+    AttentionItem* const items = reinterpret_cast<AttentionItem*>(workspace + plan.items_offset);
+    AttentionItem* item = items;
+    AttentionItem* combine = reinterpret_cast<AttentionItem*>(workspace + plan.combines_offset);
+    int64_t partial = 0;
+    for_each_tile(args, tile_queries, [&](const Tile& tile) {
+        const int32_t cut = cutting.splits_per_item(tile);
+        if (tile.whole.splits <= cut) {
+            *item++ = tile.whole;
+            return;
+        }
+        *combine = tile.whole;
+        combine->partial = partial;
+        combine++;
+        for (int32_t first = 0; first < tile.whole.splits; first += cut) {
+            *item = tile.whole;
+            item->first_split = first;
+            item->splits = std::min(cut, tile.whole.splits - first);
+            item->partial = partial + int64_t(first) * tile.rows(group);
+            item++;
+        }
+        partial += int64_t(tile.whole.splits) * tile.rows(group);
+    });
+    // Workers take items in this order: the long ones must not be the last to start.
+    std::sort(items, item, [&](const AttentionItem& a, const AttentionItem& b) {
+        const int64_t work_a = int64_t(a.splits) * (a.queries * group + kConversionRows);
+        const int64_t work_b = int64_t(b.splits) * (b.queries * group + kConversionRows);
+        if (work_a != work_b) return work_a > work_b;
+        if (a.sequence != b.sequence) return a.sequence < b.sequence;
+        if (a.first_query != b.first_query) return a.first_query < b.first_query;
+        if (a.first_split != b.first_split) return a.first_split < b.first_split;
+        return a.kv_head < b.kv_head;
+    });
+}
+
+const AttentionPlan& checked_attention_plan(const kv8_attention_args& args) {
+    const AttentionPlan& plan = *reinterpret_cast<const AttentionPlan*>(args.plan.ptr);
+    if (args.plan.bytes < sizeof(AttentionPlan) || plan.magic != kMagic || args.plan.bytes < plan.bytes)
+        refuse(KV8_INVALID_ARGUMENT,
+               "plan is not a workspace that kv8_attention_plan filled on a CPU device, or not the whole of it; it has %llu "
+               "bytes.",
+               (unsigned long long)args.plan.bytes);
+    check_against_plan(args, {plan.num_seqs, plan.q_heads, plan.kv_heads, plan.head_size, plan.total_queries, plan.longest});
+    check_block_table(args, plan);
+    return plan;
+}
+
+}  // namespace kv8::cpu

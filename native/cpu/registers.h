@@ -1,0 +1,102 @@
+// One hardware register of float32. simd.h's sixteen lanes suit work from memory to memory, but on narrower instruction sets
+// they live in memory; loops that keep many sums in registers use these.
+#pragma once
+
+#include "cpu/simd.h"
+
+namespace kv8::cpu::KV8_ISA {
+
+#if defined(__AVX512F__)
+constexpr int kWidth = 16;
+#elif defined(__AVX2__)
+constexpr int kWidth = 8;
+#else
+constexpr int kWidth = 4;
+#endif
+
+// How many sums a loop may keep in registers, beside its operands.
+#if defined(__AVX512F__) || defined(__ARM_NEON)
+constexpr int kSums = 16;
+#else
+constexpr int kSums = 8;
+#endif
+
+typedef float rf __attribute__((vector_size(kWidth * 4)));
+typedef int32_t ri __attribute__((vector_size(kWidth * 4)));
+
+KV8_INLINE rf all(float x) { return rf{} + x; }
+
+KV8_INLINE rf fused(rf a, rf b, rf c) {
+#if defined(__AVX512F__)
+    return (rf)_mm512_fmadd_ps((__m512)a, (__m512)b, (__m512)c);
+#elif defined(__AVX2__)
+    return (rf)_mm256_fmadd_ps((__m256)a, (__m256)b, (__m256)c);
+#elif defined(__ARM_NEON)
+    return (rf)vfmaq_f32((float32x4_t)c, (float32x4_t)a, (float32x4_t)b);
+#else
+    return a * b + c;
+#endif
+}
+
+// 0, 1, 2, ...
+KV8_INLINE rf lane_numbers() {
+    rf r;
+    for (int i = 0; i < kWidth; i++) r[i] = float(i);
+    return r;
+}
+
+KV8_INLINE float sum_of(rf v) {
+    for (int width = kWidth / 2; width > 0; width /= 2)
+        for (int i = 0; i < width; i++) v[i] = v[i] + v[i + width];
+    return v[0];
+}
+
+// The largest lane; a NaN in any lane may or may not win.
+KV8_INLINE float largest_of(rf v) {
+    for (int width = kWidth / 2; width > 0; width /= 2)
+        for (int i = 0; i < width; i++) v[i] = v[i] > v[i + width] ? v[i] : v[i + width];
+    return v[0];
+}
+
+#if defined(__AVX512F__)
+
+// sums[i] = the sum of v[i]'s lanes, for kSums registers at once: each step adds two halves of two registers. Every sum is
+// formed in the same order, whichever i it has.
+KV8_INLINE void sums_of(const rf* v, float* sums) {
+    __m512 quarter[4];
+    for (int j = 0; j < 4; j++) {
+        const __m512 a = (__m512)v[j], b = (__m512)v[4 + j], c = (__m512)v[8 + j], d = (__m512)v[12 + j];
+        const __m512 ab = _mm512_add_ps(_mm512_shuffle_f32x4(a, b, 0x44), _mm512_shuffle_f32x4(a, b, 0xEE));
+        const __m512 cd = _mm512_add_ps(_mm512_shuffle_f32x4(c, d, 0x44), _mm512_shuffle_f32x4(c, d, 0xEE));
+        quarter[j] = _mm512_add_ps(_mm512_shuffle_f32x4(ab, cd, 0x88), _mm512_shuffle_f32x4(ab, cd, 0xDD));
+    }
+    const __m512 x = _mm512_add_ps(_mm512_unpacklo_ps(quarter[0], quarter[1]), _mm512_unpackhi_ps(quarter[0], quarter[1]));
+    const __m512 y = _mm512_add_ps(_mm512_unpacklo_ps(quarter[2], quarter[3]), _mm512_unpackhi_ps(quarter[2], quarter[3]));
+    _mm512_storeu_ps(sums, _mm512_add_ps(_mm512_shuffle_ps(x, y, 0x44), _mm512_shuffle_ps(x, y, 0xEE)));
+}
+
+#elif defined(__AVX2__)
+
+KV8_INLINE void sums_of(const rf* v, float* sums) {
+    __m256 half[2];
+    for (int j = 0; j < 2; j++)
+        half[j] = _mm256_hadd_ps(_mm256_hadd_ps((__m256)v[4 * j], (__m256)v[4 * j + 1]),
+                                 _mm256_hadd_ps((__m256)v[4 * j + 2], (__m256)v[4 * j + 3]));
+    _mm256_storeu_ps(sums, _mm256_add_ps(_mm256_permute2f128_ps(half[0], half[1], 0x20),
+                                         _mm256_permute2f128_ps(half[0], half[1], 0x31)));
+}
+
+#else
+
+KV8_INLINE void sums_of(const rf* v, float* sums) {
+    for (int j = 0; j < kSums; j += 4) {
+        const rf x = __builtin_shuffle(v[j], v[j + 1], ri{0, 4, 1, 5}) + __builtin_shuffle(v[j], v[j + 1], ri{2, 6, 3, 7});
+        const rf y =
+            __builtin_shuffle(v[j + 2], v[j + 3], ri{0, 4, 1, 5}) + __builtin_shuffle(v[j + 2], v[j + 3], ri{2, 6, 3, 7});
+        store(sums + j, __builtin_shuffle(x, y, ri{0, 1, 4, 5}) + __builtin_shuffle(x, y, ri{2, 3, 6, 7}));
+    }
+}
+
+#endif
+
+}  // namespace kv8::cpu::KV8_ISA
