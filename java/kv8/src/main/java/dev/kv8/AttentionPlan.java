@@ -6,7 +6,7 @@ package dev.kv8;
  */
 public interface AttentionPlan extends AutoCloseable {
     /**
-     * Plans a step.
+     * Plans a step. The arrays are read before this returns and may be changed then.
      *
      * @param sequences how many
      * @param queryStartLoc int32 {@code [sequences + 1]} in host-accessible memory: the rows of sequence i are {@code

@@ -45,7 +45,7 @@ public interface KvBackend extends AutoCloseable {
     /** Host-accessible memory as a buffer in native byte order; it does not keep the memory alive. */
     ByteBuffer hostView(DeviceMemory memory, long offset, int bytes);
 
-    /** Copies all that remains in {@code source} to the device; its position does not move. */
+    /** Copies all that remains in {@code source} to the device; its position does not move, and it may be changed at once. */
     void upload(ByteBuffer source, DeviceMemory target, long offset);
 
     /** Fills all that remains in {@code target} from the device and waits; its position does not move. */

@@ -62,6 +62,10 @@ public final class KvCacheConfig {
         layout = makeLayout();
         memory = builder.memory;
         blocks = memory == null ? atLeastOne("blocks", builder.blocks) : blocksIn(memory);
+        if (blocks > Long.MAX_VALUE / layout.blockBytes()) {
+            throw new IllegalArgumentException("blocks is " + blocks + "; that many of " + layout.blockBytes()
+                    + " bytes are more than an address space holds.");
+        }
         if (memory != null && builder.blocks != 0) {
             throw new IllegalArgumentException(
                     "Give memory or blocks, not both (memory is " + memory + ", blocks is " + builder.blocks + ").");

@@ -1,0 +1,37 @@
+package dev.kv8;
+
+import java.lang.ref.Cleaner;
+
+/**
+ * Notes what was garbage-collected without close, once for each object, through {@link System.Logger} {@code dev.kv8}. A lost
+ * sequence's blocks are given back; a lost cache's memory is only reported, because slices of it may be in use.
+ */
+final class Abandoned {
+    private static final System.Logger LOG = System.getLogger("dev.kv8");
+    private static final Cleaner CLEANER = Cleaner.create();
+
+    private Abandoned() {}
+
+    static Cleaner.Cleanable watchSequence(Sequence sequence, BlockLedger ledger, BlockTable table) {
+        return CLEANER.register(sequence, () -> {
+            if (table.close()) {
+                LOG.log(
+                        System.Logger.Level.WARNING,
+                        "A Sequence with " + table.size() + " blocks was garbage-collected without close(); its blocks"
+                                + " have been given back. Close sequences when they end.");
+                ledger.requestRelease(table);
+            }
+        });
+    }
+
+    static Cleaner.Cleanable watchCache(KvCache cache, BlockLedger ledger, String description) {
+        return CLEANER.register(cache, () -> {
+            if (ledger.close()) {
+                LOG.log(
+                        System.Logger.Level.WARNING,
+                        "A KvCache was garbage-collected without close(); its memory is lost to the backend: "
+                                + description);
+            }
+        });
+    }
+}

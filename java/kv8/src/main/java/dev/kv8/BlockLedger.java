@@ -1,0 +1,207 @@
+package dev.kv8;
+
+/**
+ * Who holds which blocks: the pool, the tables' way into it and back, and the counters about it. It touches no kernel but to
+ * copy a block. A {@link KvCache}, its sequences and its batches enter it for every call; all methods but {@link
+ * #requestRelease} and {@link #stats} are for whoever is inside.
+ */
+final class BlockLedger {
+    /** Copies the content of one block over another. */
+    interface BlockCopier {
+        void copy(int source, int target);
+    }
+
+    private final int blockSize;
+    private final String description;
+    private final BlockCopier copier;
+    private final BlockPool pool;
+    private final StatsBoard board;
+    private final WriterGuard guard = new WriterGuard();
+    private final ReleaseQueue releases = new ReleaseQueue();
+    private volatile boolean closed;
+    private long storedTokens;
+    private int openSequences;
+    private long copiedBlocks;
+
+    BlockLedger(KvCacheConfig config, BlockCopier copier) {
+        this.blockSize = config.blockSize();
+        this.description = config.toString();
+        this.copier = copier;
+        this.pool = new BlockPool(config.blocks());
+        this.board = new StatsBoard(config.blocks(), config.blocks() * config.blockBytes());
+    }
+
+    // ---- who is inside
+
+    /**
+     * Enters as the writer and takes in what other threads closed.
+     *
+     * @throws IllegalStateException when another thread is inside, or the cache has been closed
+     */
+    void enter() {
+        enterEvenClosed();
+        if (closed) {
+            exit();
+            throw new IllegalStateException("This cache has been closed: " + description);
+        }
+    }
+
+    void enterEvenClosed() {
+        guard.enter();
+        if (!releases.isEmpty()) {
+            reclaim();
+        }
+    }
+
+    void exit() {
+        guard.exit();
+        if (!releases.isEmpty()) {
+            reclaimWhileIdle();
+        }
+    }
+
+    /** Refuses every later {@link #enter}; true for the first caller. */
+    boolean close() {
+        boolean first = !closed;
+        closed = true;
+        return first;
+    }
+
+    // ---- tables: in
+
+    /** Counts the table of a new sequence. */
+    void open(BlockTable table) {
+        openSequences++;
+        storedTokens += table.computed;
+        publish();
+    }
+
+    /** A table that shares the blocks of {@code table}. */
+    BlockTable fork(BlockTable table) {
+        BlockTable shared = new BlockTable();
+        shared.share(table, pool);
+        return shared;
+    }
+
+    /**
+     * Reserves the blocks of the next {@code tokens} tokens; false when they are not there, and nothing has changed. A shared
+     * block that the first of them falls into is copied, so a block with several references is never written.
+     */
+    boolean reserve(BlockTable table, int tokens) {
+        int last = table.computed / blockSize;
+        boolean copy = last < table.size() && pool.references(table.block(last)) > 1;
+        int target = blocksFor(table.computed + tokens);
+        if (target - table.size() + (copy ? 1 : 0) > pool.free()) {
+            return false;
+        }
+        table.ensureCapacity(target);
+        if (copy) {
+            copyOnWrite(table, last);
+        }
+        while (table.size() < target) {
+            table.add(pool.allocate());
+        }
+        table.scheduled = tokens;
+        publish();
+        return true;
+    }
+
+    private void copyOnWrite(BlockTable table, int index) {
+        int shared = table.block(index);
+        int own = pool.allocate();
+        try {
+            copier.copy(shared, own);
+        } catch (RuntimeException e) {
+            pool.release(own);
+            throw e;
+        }
+        table.replace(index, own);
+        pool.release(shared);
+        copiedBlocks++;
+    }
+
+    private int blocksFor(int tokens) {
+        return tokens == 0 ? 0 : (tokens - 1) / blockSize + 1;
+    }
+
+    /** Ends a table's part in a batch: its scheduled tokens are computed, or their blocks go back. The caller publishes. */
+    void settle(BlockTable table, boolean computed) {
+        if (computed) {
+            table.computed += table.scheduled;
+            storedTokens += table.scheduled;
+        } else {
+            table.shrink(blocksFor(table.computed), pool);
+        }
+        table.scheduled = 0;
+        if (table.isClosed()) {
+            release(table);
+        }
+    }
+
+    // ---- tables: out
+
+    /** Frees the blocks that only tokens behind the first {@code length} needed. */
+    void truncate(BlockTable table, int length) {
+        if (length < table.computed) {
+            storedTokens -= table.computed - length;
+            table.computed = length;
+            table.shrink(blocksFor(length), pool);
+            publish();
+        }
+    }
+
+    /** From any thread, once for each table: its sequence is closed, its blocks go back as soon as nobody is inside. */
+    void requestRelease(BlockTable table) {
+        releases.add(table);
+        reclaimWhileIdle();
+    }
+
+    private void reclaimWhileIdle() {
+        while (!releases.isEmpty() && guard.tryEnterAsReclaimer()) {
+            try {
+                reclaim();
+            } finally {
+                guard.exit();
+            }
+        }
+    }
+
+    private void reclaim() {
+        BlockTable table = releases.takeAll();
+        while (table != null) {
+            if (table.scheduled == 0) { // else it is in a batch, and settle releases it
+                release(table);
+            }
+            table = table.nextReleased;
+        }
+        publish();
+    }
+
+    private void release(BlockTable table) {
+        if (!table.released) {
+            table.released = true;
+            storedTokens -= table.computed;
+            openSequences--;
+            table.shrink(0, pool);
+        }
+    }
+
+    // ---- what there is
+
+    /** See {@link BlockPool#generation}. */
+    long generation() {
+        return pool.generation();
+    }
+
+    BlockPool pool() {
+        return pool;
+    }
+
+    void publish() {
+        board.publish(pool, storedTokens, openSequences, copiedBlocks);
+    }
+
+    CacheStats stats() {
+        return board.read();
+    }
+}

@@ -1,0 +1,238 @@
+package dev.kv8;
+
+import java.lang.ref.Cleaner;
+import java.util.ArrayList;
+import java.util.Arrays;
+import java.util.List;
+import java.util.Set;
+import org.jspecify.annotations.Nullable;
+
+/**
+ * A paged KV cache on one device: a pool of blocks, the sequences that hold them, and the kernels that write and read them.
+ *
+ * <pre>{@code
+ * Sequence seq = cache.open(promptTokens);
+ * Batch batch = cache.batch();
+ * if (batch.add(seq)) {                       // false: not enough free blocks, nothing changed
+ *     for each layer { cache.write(layer, batch, k, v); cache.attend(layer, batch, q, out); }
+ *     batch.commit();
+ * }
+ * }</pre>
+ *
+ * <p>One thread at a time drives a cache, its sequences and batches; a second one is refused with {@link
+ * IllegalStateException}. The thread may change between calls. {@link Sequence#close} and {@link #stats} may be called from
+ * any thread at any time. Nothing from append over write and attend to commit allocates once the batch has grown.
+ *
+ * <p>The backend stays the caller's and must outlive the cache.
+ */
+public final class KvCache implements AutoCloseable {
+    private final KvBackend backend;
+    private final KvCacheConfig config;
+    private final DeviceMemory memory;
+    private final LayerViews views;
+    private final AttentionOptions causal;
+    private final BlockLedger ledger;
+    private final List<Batch> batches = new ArrayList<>();
+    /** By layer: the pool's generation at the last write. */
+    private final long[] writtenIn;
+
+    private final Cleaner.Cleanable abandoned;
+
+    private KvCache(KvBackend backend, KvCacheConfig config, DeviceMemory memory, LayerViews views) {
+        this.backend = backend;
+        this.config = config;
+        this.memory = memory;
+        this.views = views;
+        causal = AttentionOptions.causal(config.headSize());
+        long bytes = config.blockBytes();
+        ledger = new BlockLedger(config, (from, to) -> backend.copy(memory, from * bytes, memory, to * bytes, bytes));
+        writtenIn = new long[config.layers()];
+        Arrays.fill(writtenIn, -1);
+        abandoned = Abandoned.watchCache(this, ledger, config.toString());
+    }
+
+    /**
+     * Allocates the pool.
+     *
+     * @throws IllegalArgumentException when the backend can't store one of the configured types
+     * @throws DeviceException when there is not enough device memory
+     */
+    public static KvCache create(KvBackend backend, KvCacheConfig config) {
+        Set<DType> storable = backend.info().storable();
+        for (DType dtype : config.layout().dtypes()) {
+            if (!storable.contains(dtype)) {
+                throw new IllegalArgumentException("The backend "
+                        + backend.info().backend() + " can't store " + dtype + "; it stores " + storable + ".");
+            }
+        }
+        DeviceMemory memory = backend.allocate(config.blocks() * config.blockBytes());
+        try {
+            return new KvCache(backend, config, memory, LayerViews.create(backend, config, memory));
+        } catch (RuntimeException e) {
+            memory.close();
+            throw e;
+        }
+    }
+
+    public KvCacheConfig config() {
+        return config;
+    }
+
+    public KvBackend backend() {
+        return backend;
+    }
+
+    /**
+     * A sequence whose tokens are all pending; it holds no block yet.
+     *
+     * @throws IllegalArgumentException when a token id is negative
+     */
+    public Sequence open(int... promptTokens) {
+        ledger.enter();
+        try {
+            Sequence.checkTokens(promptTokens);
+            int[] tokens = Arrays.copyOf(promptTokens, Math.max(16, promptTokens.length));
+            return new Sequence(this, new BlockTable(), tokens, promptTokens.length);
+        } finally {
+            ledger.exit();
+        }
+    }
+
+    /** An empty batch of this cache, to be reused step after step. */
+    public Batch batch() {
+        ledger.enter();
+        try {
+            Batch batch = new Batch(this);
+            batches.add(batch);
+            return batch;
+        } finally {
+            ledger.exit();
+        }
+    }
+
+    /**
+     * Stores K and V of the batch's tokens.
+     *
+     * @param k {@code [tokens][kvHeads][headSize]}, float32, float16 or bfloat16
+     * @param v like {@code k}
+     * @throws IllegalArgumentException when the layer does not exist or rows have another shape; nothing is written then
+     */
+    public void write(int layer, Batch batch, HeadRows k, HeadRows v) {
+        writeRows(layer, batch, k, v, null);
+    }
+
+    /** Rotates K by the tokens' positions, then stores as {@link #write(int, Batch, HeadRows, HeadRows)}. */
+    public void write(int layer, Batch batch, HeadRows k, HeadRows v, RopeTable rope) {
+        writeRows(layer, batch, k, v, rope);
+    }
+
+    private void writeRows(int layer, Batch batch, HeadRows k, HeadRows v, @Nullable RopeTable rope) {
+        ledger.enter();
+        try {
+            checkLayer(layer);
+            StepTables step = batch.startedTables(this);
+            writtenIn[layer] = ledger.generation();
+            DeviceMemory positions = rope == null ? null : step.positions();
+            backend.write(views.view(layer), k, v, batch.tokens(), step.slots(), rope, positions);
+        } finally {
+            ledger.exit();
+        }
+    }
+
+    /**
+     * Causal attention of the batch's queries over all tokens of their sequences, those of this step included, scaled by
+     * {@code 1 / sqrt(headSize)}. The layer must have been written in this step.
+     *
+     * @param q {@code [tokens][queryHeads][headSize]}, {@code queryHeads} a multiple of the cache's heads
+     * @param out like {@code q}
+     */
+    public void attend(int layer, Batch batch, HeadRows q, HeadRows out) {
+        attend(layer, batch, q, out, causal);
+    }
+
+    /** Attention with a window, softcap, sinks, ALiBi or another scale; see {@link #attend(int, Batch, HeadRows, HeadRows)}. */
+    public void attend(int layer, Batch batch, HeadRows q, HeadRows out, AttentionOptions options) {
+        ledger.enter();
+        try {
+            checkLayer(layer);
+            StepTables step = batch.startedTables(this);
+            AttentionPlan plan = step.plan(q.heads());
+            backend.attend(views.view(layer), plan, step.blockTable(), step.tableStride(), q, out, null, options);
+        } finally {
+            ledger.exit();
+        }
+    }
+
+    /**
+     * Changes a layer's static scales, for instance to calibrated ones. A side that is not FP8 has none, whatever is given.
+     *
+     * @throws IllegalArgumentException when a scale is not usable, or dynamic and static are exchanged
+     * @throws IllegalStateException when tokens of the layer are stored: their codes belong to the old scales
+     */
+    public void setScales(int layer, KvScales.LayerScales scales) {
+        ledger.enter();
+        try {
+            checkLayer(layer);
+            if (writtenIn[layer] == ledger.generation()) {
+                throw new IllegalStateException(
+                        "Layer " + layer + " holds tokens that were stored with its present scales."
+                                + " Set scales before the first write, or close or clear all sequences first.");
+            }
+            views.set(layer, scales);
+        } finally {
+            ledger.exit();
+        }
+    }
+
+    /** The scales in force. */
+    public KvScales scales() {
+        ledger.enter();
+        try {
+            return views.scales();
+        } finally {
+            ledger.exit();
+        }
+    }
+
+    /** Counters as of one moment between two calls; any thread, also after close. */
+    public CacheStats stats() {
+        return ledger.stats();
+    }
+
+    private void checkLayer(int layer) {
+        if (layer < 0 || layer >= writtenIn.length) {
+            throw new IllegalArgumentException(
+                    "Layer " + layer + " does not exist; this cache has layers 0 to " + (writtenIn.length - 1) + ".");
+        }
+    }
+
+    /**
+     * Frees the pool and closes all batches. Sequences need not be closed before, and can be after. Closing twice does
+     * nothing.
+     *
+     * @throws IllegalStateException when another thread is using the cache
+     */
+    @Override
+    public void close() {
+        ledger.enterEvenClosed();
+        try {
+            if (ledger.close()) {
+                abandoned.clean();
+                batches.forEach(Batch::closeInside);
+                batches.clear();
+                views.close();
+                memory.close();
+            }
+        } finally {
+            ledger.exit();
+        }
+    }
+
+    BlockLedger ledger() {
+        return ledger;
+    }
+
+    void forget(Batch batch) {
+        batches.remove(batch);
+    }
+}

@@ -1,0 +1,71 @@
+package dev.kv8;
+
+import java.lang.invoke.MethodHandles;
+import java.lang.invoke.VarHandle;
+
+/**
+ * Counters that one thread publishes and any thread reads as of one moment: a sequence lock, so publishing is a few stores and
+ * never waits, and reading allocates only its result.
+ */
+final class StatsBoard {
+    private static final VarHandle VERSION;
+
+    static {
+        try {
+            VERSION = MethodHandles.lookup().findVarHandle(StatsBoard.class, "version", int.class);
+        } catch (ReflectiveOperationException e) {
+            throw new ExceptionInInitializerError(e);
+        }
+    }
+
+    private final int totalBlocks;
+    private final long poolBytes;
+
+    /** Odd while the counters change. */
+    private int version;
+
+    private int freeBlocks;
+    private long storedTokens;
+    private int openSequences;
+    private long allocatedBlocks;
+    private long copiedBlocks;
+
+    StatsBoard(int totalBlocks, long poolBytes) {
+        this.totalBlocks = totalBlocks;
+        this.poolBytes = poolBytes;
+        this.freeBlocks = totalBlocks;
+    }
+
+    void publish(BlockPool pool, long stored, int sequences, long copied) {
+        int before = version;
+        VERSION.setOpaque(this, before + 1);
+        VarHandle.storeStoreFence();
+        freeBlocks = pool.free();
+        storedTokens = stored;
+        openSequences = sequences;
+        allocatedBlocks = pool.allocated();
+        copiedBlocks = copied;
+        VERSION.setRelease(this, before + 2);
+    }
+
+    CacheStats read() {
+        while (true) {
+            int before = (int) VERSION.getAcquire(this);
+            int free = freeBlocks;
+            CacheStats stats = new CacheStats(
+                    totalBlocks,
+                    free,
+                    totalBlocks - free,
+                    storedTokens,
+                    openSequences,
+                    allocatedBlocks,
+                    copiedBlocks,
+                    poolBytes);
+            VarHandle.loadLoadFence();
+            if ((before & 1) == 0 && (int) VERSION.getOpaque(this) == before) {
+                return stats;
+            }
+            Thread.onSpinWait();
+        }
+    }
+}

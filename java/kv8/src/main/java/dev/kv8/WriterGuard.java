@@ -1,0 +1,61 @@
+package dev.kv8;
+
+import java.lang.invoke.MethodHandles;
+import java.lang.invoke.VarHandle;
+import org.jspecify.annotations.Nullable;
+
+/**
+ * Lets one thread at a time into a cache and refuses a second one, instead of making it wait: two writers are a mistake of the
+ * caller. The thread may change between calls. A thread that closes a sequence while nobody is inside enters as reclaimer for
+ * the few instructions that takes; a writer that comes then waits for it.
+ */
+final class WriterGuard {
+    private static final Object RECLAIMER = new Object();
+    private static final int SPINS_BEFORE_YIELD = 1000;
+    private static final VarHandle USER;
+
+    static {
+        try {
+            USER = MethodHandles.lookup().findVarHandle(WriterGuard.class, "user", Object.class);
+        } catch (ReflectiveOperationException e) {
+            throw new ExceptionInInitializerError(e);
+        }
+    }
+
+    /** Null, the thread that is inside, or {@link #RECLAIMER}; by USER. */
+    @SuppressWarnings("UnusedVariable")
+    private volatile @Nullable Object user;
+
+    /**
+     * Enters as the writer.
+     *
+     * @throws IllegalStateException when another thread is inside
+     */
+    @SuppressWarnings("ThreadPriorityCheck") // yields to a reclaimer that lost its core in the middle
+    void enter() {
+        Thread thread = Thread.currentThread();
+        int spins = 0;
+        Object inside;
+        while ((inside = USER.compareAndExchange(this, null, thread)) != null) {
+            if (inside instanceof Thread other) {
+                throw new IllegalStateException("Thread \"" + thread.getName() + "\" called this cache while thread \""
+                        + other.getName() + "\" is using it. One thread at a time drives a cache and its sequences and"
+                        + " batches; only Sequence.close() and KvCache.stats() may be called from any thread.");
+            }
+            if (++spins < SPINS_BEFORE_YIELD) {
+                Thread.onSpinWait();
+            } else {
+                Thread.yield();
+            }
+        }
+    }
+
+    /** Enters for a moment to reclaim closed sequences; false when somebody is inside. */
+    boolean tryEnterAsReclaimer() {
+        return USER.compareAndSet(this, null, RECLAIMER);
+    }
+
+    void exit() {
+        USER.setRelease(this, null);
+    }
+}
