@@ -62,9 +62,10 @@ void amax_tokens(const kv8_amax_args& args, int64_t begin, int64_t end, float* o
                 continue;
             }
             const float most = row_amax<Element>(row, args.width);
-            const bool by_row = args.granularity == KV8_AMAX_ROW;
-            float* at = out + (by_row ? t * args.heads + h : args.granularity == KV8_AMAX_HEAD ? h : 0);
-            if ((by_row && !args.accumulate) || most > load<float>(at)) store(at, most);
+            int64_t result = 0;
+            if (args.granularity == KV8_AMAX_ROW) result = t * args.heads + h;
+            if (args.granularity == KV8_AMAX_HEAD) result = h;
+            if (most > load<float>(out + result)) store(out + result, most);
         }
     }
 }
