@@ -32,7 +32,10 @@ struct EngineKernels {
     void (*rope)(const kv8_rope_args&, int64_t begin, int64_t end);            // (token, head) pairs
     void (*silu_mul)(const kv8_silu_mul_args&, int64_t begin, int64_t end);    // tokens
     void (*embedding)(const kv8_embedding_args&, int64_t begin, int64_t end);  // tokens
-    void (*sample)(const kv8_sample_args&, int64_t begin, int64_t end);        // tokens
+    // The first of tokens [begin, end) whose logits hold NaN or +infinity or nothing finite, or -1.
+    int64_t (*first_illegal_logits)(const kv8_sample_args&, int64_t begin, int64_t end);
+    uint64_t (*sample_scratch_bytes)(const kv8_sample_args&);  // private to one worker
+    void (*sample)(const kv8_sample_args&, int64_t begin, int64_t end, void* scratch);  // tokens
 };
 
 struct Kernels {

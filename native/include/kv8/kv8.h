@@ -209,6 +209,7 @@ typedef struct kv8_cache_view {
 } kv8_cache_view;
 
 /* Rotary embedding. rotary_size 0: none. The first rotary_size elements of a head are rotated. */
+#define KV8_MAX_ROTARY_SIZE 256 /* the largest head size */
 enum { KV8_ROPE_HALF = 0 /* pairs (i, i + rotary_size/2) */, KV8_ROPE_INTERLEAVED = 1 /* pairs (2i, 2i + 1) */ };
 
 /*
@@ -218,7 +219,7 @@ enum { KV8_ROPE_HALF = 0 /* pairs (i, i + rotary_size/2) */, KV8_ROPE_INTERLEAVE
 typedef struct kv8_rope_table {
     kv8_span table;
     kv8_span positions;
-    int32_t rotary_size; /* even, at most the head size; 0 = no rotation */
+    int32_t rotary_size; /* even, at most the row's width and KV8_MAX_ROTARY_SIZE; 0 = no rotation */
     int32_t style;
 } kv8_rope_table;
 

@@ -1,0 +1,80 @@
+#include "cpu/isa.h"
+
+#include <cstdlib>
+#include <cstring>
+#include <string>
+
+#include "dispatch/error.h"
+
+namespace kv8::cpu {
+namespace {
+
+bool always() { return true; }
+
+#if defined(__x86_64__)
+// Also false when the operating system does not save the registers.
+bool has_avx2() {
+    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c") &&
+           __builtin_cpu_supports("bmi2");
+}
+
+bool has_avx512() {
+    return has_avx2() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+           __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512cd");
+}
+#endif
+
+struct Variant {
+    Kernels kernels;
+    bool (*supported)();
+};
+
+#define KV8_VARIANT(isa, supported)                                                                                        \
+    {{#isa, &isa::cast_kernels, &isa::cache_row_kernels, &isa::attention_kernels, &isa::engine_kernels}, supported}
+
+// The best first.
+const Variant kVariants[] = {
+#if KV8_HAVE_AVX512
+    KV8_VARIANT(avx512, has_avx512),
+#endif
+#if KV8_HAVE_AVX2
+    KV8_VARIANT(avx2, has_avx2),
+#endif
+#if KV8_HAVE_NEON
+    KV8_VARIANT(neon, always),
+#endif
+    KV8_VARIANT(scalar, always),
+};
+#undef KV8_VARIANT
+
+std::string usable_names() {
+    std::string names;
+    for (const Variant& variant : kVariants) {
+        if (!variant.supported()) continue;
+        if (!names.empty()) names += ", ";
+        names += variant.kernels.isa;
+    }
+    return names;
+}
+
+}  // namespace
+
+const Kernels& choose_kernels(const char* requested) {
+    const char* source = "options.isa";
+    if (requested == nullptr) {
+        requested = std::getenv("KV8_ISA");
+        source = "KV8_ISA in the environment";
+    }
+    const bool any = requested == nullptr || *requested == 0;
+    for (const Variant& variant : kVariants) {
+        if (!any && std::strcmp(requested, variant.kernels.isa) != 0) continue;
+        if (variant.supported()) return variant.kernels;
+        if (!any)
+            refuse(KV8_UNSUPPORTED, "%s is %s, whose instructions this processor lacks; usable here: %s.", source, requested,
+                   usable_names().c_str());
+    }
+    refuse(KV8_INVALID_ARGUMENT, "%s is \"%s\", which this library has no kernels for; usable here: %s.", source, requested,
+           usable_names().c_str());
+}
+
+}  // namespace kv8::cpu

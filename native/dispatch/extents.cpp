@@ -1,0 +1,127 @@
+#include "dispatch/extents.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstdio>
+#include <iterator>
+
+#include "dispatch/error.h"
+
+namespace kv8 {
+namespace {
+
+unsigned long long printable(Extent value) {
+    return value > static_cast<Extent>(UINT64_MAX) ? UINT64_MAX : static_cast<unsigned long long>(value);
+}
+
+}  // namespace
+
+Spelled::Spelled(const Name& name) {
+    std::snprintf(text, sizeof(text), name.part ? "%s.%s" : "%s", name.whole, name.part);
+}
+
+int element_bytes(kv8_dtype dtype) {
+    switch (dtype) {
+        case KV8_F32:
+            return 4;
+        case KV8_F16:
+        case KV8_BF16:
+            return 2;
+        default:
+            return 1;
+    }
+}
+
+bool is_fp8(kv8_dtype dtype) { return dtype >= KV8_E4M3FN && dtype <= KV8_E5M2FNUZ; }
+
+void check_dtype(const Name& name, kv8_dtype dtype) {
+    if (dtype < KV8_F32 || dtype > KV8_E5M2FNUZ)
+        refuse(KV8_INVALID_ARGUMENT, "%s is %d; a kv8_dtype is KV8_F32 (0) to KV8_E5M2FNUZ (6).", Spelled(name).text, dtype);
+}
+
+void check_plain_dtype(const Name& name, kv8_dtype dtype) {
+    if (dtype != KV8_F32 && dtype != KV8_F16 && dtype != KV8_BF16)
+        refuse(KV8_INVALID_ARGUMENT, "%s is %d; allowed are KV8_F32 (0), KV8_F16 (1) and KV8_BF16 (2).", Spelled(name).text, dtype);
+}
+
+void check_at_least(const Name& name, int64_t given, int64_t least) {
+    if (given < least)
+        refuse(KV8_INVALID_ARGUMENT, "%s is %lld; it must be at least %lld.", Spelled(name).text, static_cast<long long>(given),
+               static_cast<long long>(least));
+}
+
+void check_head_size(const Name& name, int32_t head_size) {
+    static constexpr int32_t kAllowed[] = {64, 80, 96, 112, 128, 192, 256};
+    if (std::find(std::begin(kAllowed), std::end(kAllowed), head_size) == std::end(kAllowed))
+        refuse(KV8_INVALID_ARGUMENT, "%s is %d; allowed are 64, 80, 96, 112, 128, 192 and 256.", Spelled(name).text, head_size);
+}
+
+void check_finite(const Name& name, float value) {
+    if (!std::isfinite(value)) refuse(KV8_INVALID_ARGUMENT, "%s is %g; it must be finite.", Spelled(name).text, static_cast<double>(value));
+}
+
+void check_scale(const Name& name, float scale) {
+    // 2^-126 and 2^126: the scale and its reciprocal are normal between them.
+    if (!(scale >= 0x1p-126f && scale <= 0x1p126f))
+        refuse(KV8_INVALID_ARGUMENT,
+               "%s is %g; a scale is finite, positive and normal, and so is its reciprocal: 2^-126 to 2^126.", Spelled(name).text,
+               static_cast<double>(scale));
+}
+
+bool is_absent(const kv8_span& span) { return span.ptr == 0 && span.bytes == 0; }
+
+void check_span(const Name& name, const kv8_span& span, Extent needed, int alignment) {
+    if (needed == 0) return;
+    if (span.ptr == 0) refuse(KV8_INVALID_ARGUMENT, "%s.ptr is null; %llu bytes are needed.", Spelled(name).text, printable(needed));
+    if (span.ptr % static_cast<uint64_t>(alignment) != 0)
+        refuse(KV8_INVALID_ARGUMENT, "%s.ptr is 0x%llx; it must be a multiple of %d.", Spelled(name).text,
+               static_cast<unsigned long long>(span.ptr), alignment);
+    if (span.bytes > UINT64_MAX - span.ptr)
+        refuse(KV8_INVALID_ARGUMENT, "%s has %llu bytes at 0x%llx, which is beyond the address space.", Spelled(name).text,
+               static_cast<unsigned long long>(span.bytes), static_cast<unsigned long long>(span.ptr));
+    if (needed > static_cast<Extent>(span.bytes))
+        refuse(KV8_BUFFER_TOO_SMALL, "%s has %llu bytes; its shape needs %llu.", Spelled(name).text,
+               static_cast<unsigned long long>(span.bytes), printable(needed));
+}
+
+void check_disjoint(const char* name, const Loop* loops, int count, Extent item) {
+    // From the innermost loop out, each stride must step over all that the inner loops touch.
+    Loop sorted[kMostLoops];
+    int used = 0;
+    for (int i = 0; i < count; i++) {
+        if (loops[i].count <= 1) continue;
+        int at = used++;
+        for (; at > 0 && sorted[at - 1].stride > loops[i].stride; at--) sorted[at] = sorted[at - 1];
+        sorted[at] = loops[i];
+    }
+    Extent extent = item;
+    for (int i = 0; i < used; i++) {
+        if (sorted[i].stride < extent)
+            refuse(KV8_INVALID_ARGUMENT, "%s.%s is %lld bytes; rows would overlap, at least %llu are needed.", name,
+                   sorted[i].name, static_cast<long long>(sorted[i].stride), printable(extent));
+        extent += (sorted[i].count - 1) * sorted[i].stride;
+    }
+}
+
+void check_rows(const char* name, const kv8_rows& rows, int64_t tokens, int32_t heads, int32_t width, Access access) {
+    check_plain_dtype({name, "dtype"}, rows.dtype);
+    if (tokens == 0) return;
+    int size = element_bytes(rows.dtype);
+    Extent row = static_cast<Extent>(width) * size;
+    const Loop loops[] = {{"token_stride", tokens, rows.token_stride}, {"head_stride", heads, rows.head_stride}};
+    Extent extent = row;
+    for (const Loop& loop : loops) {
+        if (loop.count <= 1) continue;
+        if (loop.stride < row)
+            refuse(KV8_INVALID_ARGUMENT, "%s.%s is %lld bytes; a row has %llu.", name, loop.name,
+                   static_cast<long long>(loop.stride), printable(row));
+        if (loop.stride % size != 0)
+            refuse(KV8_INVALID_ARGUMENT, "%s.%s is %lld bytes; it must be a multiple of the element's %d.", name, loop.name,
+                   static_cast<long long>(loop.stride), size);
+        extent += (loop.count - 1) * loop.stride;
+    }
+    if (access == Access::kWrite) check_disjoint(name, loops, 2, row);
+    check_span({name, "data"}, rows.data, extent, size);
+}
+
+}  // namespace kv8

@@ -1,0 +1,54 @@
+// The vocabulary of the checks: spans, rows and scales. Extents are computed in 128 bits, where no product of a 64-bit
+// stride and a 32-bit count can overflow.
+#pragma once
+
+#include "kv8/kv8.h"
+
+namespace kv8 {
+
+using Extent = __int128;
+
+// An argument's name, spelled out only when a check fails: "k", or "view.k" and its part "offset".
+struct Name {
+    const char* whole;
+    const char* part = nullptr;
+    Name(const char* name) : whole(name) {}
+    Name(const char* owner, const char* field) : whole(owner), part(field) {}
+};
+
+struct Spelled {
+    char text[96];
+    Spelled(const Name& name);
+};
+
+int element_bytes(kv8_dtype dtype);  // the dtype has been checked
+bool is_fp8(kv8_dtype dtype);
+
+void check_dtype(const Name& name, kv8_dtype dtype);        // any of kv8_dtype
+void check_plain_dtype(const Name& name, kv8_dtype dtype);  // f32, f16 or bf16
+void check_at_least(const Name& name, int64_t given, int64_t least);
+void check_head_size(const Name& name, int32_t head_size);
+void check_finite(const Name& name, float value);
+void check_scale(const Name& name, float scale);
+
+bool is_absent(const kv8_span& span);
+void check_span(const Name& name, const kv8_span& span, Extent needed, int alignment);
+
+// One loop of an index computation: `count` steps of `stride` bytes.
+struct Loop {
+    const char* name = nullptr;  // of the stride
+    Extent count = 0;
+    int64_t stride = 0;
+};
+
+constexpr int kMostLoops = 3;
+
+// Refuses loops in which two different indices could share bytes of their `item` bytes.
+void check_disjoint(const char* name, const Loop* loops, int count, Extent item);
+
+enum class Access { kRead, kWrite };
+
+// Rows [tokens][heads][width]; written ones must not share bytes.
+void check_rows(const char* name, const kv8_rows& rows, int64_t tokens, int32_t heads, int32_t width, Access access);
+
+}  // namespace kv8

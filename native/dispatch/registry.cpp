@@ -1,0 +1,181 @@
+// Backends are kept for the life of the process: code that a plug-in has handed out (threads, thread-local destructors)
+// may outlast any moment at which it could be unloaded.
+#include "dispatch/registry.h"
+
+#include <dlfcn.h>
+#include <limits.h>
+#include <stdlib.h>
+
+#include <atomic>
+#include <deque>
+
+#include "cpu/backend.h"
+#include "dispatch/error.h"
+
+namespace kv8::dispatch {
+namespace {
+
+struct Registry {
+    std::mutex turn;
+    std::deque<kv8_backend> plugins;  // addresses stay valid while it grows
+    std::unordered_map<uint64_t, std::shared_ptr<Device>> devices;
+    std::atomic<uint64_t> next_handle{1};
+};
+
+// Never destroyed, so that threads which are still running at exit find it.
+Registry& registry() {
+    static Registry& instance = *new Registry;
+    return instance;
+}
+
+template <class Handle>
+Handle* to_handle(uint64_t number) {
+    return reinterpret_cast<Handle*>(static_cast<uintptr_t>(number));
+}
+
+template <class Handle>
+uint64_t to_number(const Handle* handle) {
+    return static_cast<uint64_t>(reinterpret_cast<uintptr_t>(handle));
+}
+
+std::string canonical(const char* path) {
+    char resolved[PATH_MAX];
+    return realpath(path, resolved) == nullptr ? path : resolved;
+}
+
+bool is_complete(const kv8_backend_table& t) {
+    return t.name && t.device_count && t.device_open && t.device_close && t.device_info && t.stream_create &&
+           t.stream_wrap && t.stream_sync && t.stream_destroy && t.alloc && t.free && t.copy && t.fill && t.cast &&
+           t.amax && t.write && t.gather && t.move_blocks && t.attention_plan && t.attention && t.merge_states &&
+           t.rms_norm && t.rope && t.silu_mul && t.embedding && t.sample;
+}
+
+const kv8_backend_table* table_of(void* library, const char* path) {
+    auto entry = reinterpret_cast<kv8_plugin_entry>(dlsym(library, KV8_PLUGIN_ENTRY));
+    if (entry == nullptr)
+        refuse(KV8_ABI_MISMATCH,
+               "%s can be opened but exports no %s: it is not a kv8 plug-in, or one for another version of kv8. Use the "
+               "plug-in of ABI version %d.",
+               path, KV8_PLUGIN_ENTRY, KV8_ABI_VERSION);
+    remember_failure(KV8_OK, "it gave no reason");
+    const kv8_backend_table* table = entry(remember_failure);
+    if (table == nullptr) refuse(KV8_LIBRARY_MISSING, "The plug-in %s cannot work here: %s", path, last_failure());
+    if (table->abi_version != KV8_ABI_VERSION)
+        refuse(KV8_ABI_MISMATCH, "The plug-in %s has ABI version %u; this library needs version %d. Use the two of one release.",
+               path, table->abi_version, KV8_ABI_VERSION);
+    if (table->struct_size != sizeof(kv8_backend_table) || !is_complete(*table))
+        refuse(KV8_ABI_MISMATCH,
+               "The plug-in %s says ABI version %d, but its table of functions (%u bytes, %zu expected) is not that version's.",
+               path, KV8_ABI_VERSION, table->struct_size, sizeof(kv8_backend_table));
+    return table;
+}
+
+std::shared_ptr<Device> find_device(const kv8_device* handle) {
+    if (handle == nullptr) refuse(KV8_INVALID_ARGUMENT, "device is null; pass a handle from kv8_device_open.");
+    Registry& all = registry();
+    std::lock_guard<std::mutex> lock(all.turn);
+    auto found = all.devices.find(to_number(handle));
+    if (found == all.devices.end())
+        refuse(KV8_INVALID_ARGUMENT, "device %p is not open: it was closed, or never came from kv8_device_open.",
+               static_cast<const void*>(handle));
+    return found->second;
+}
+
+[[noreturn]] void refuse_stream(const kv8_stream* handle) {
+    refuse(KV8_INVALID_ARGUMENT, "stream %p is not a stream of this device: it was destroyed, or belongs to another one.",
+           static_cast<const void*>(handle));
+}
+
+}  // namespace
+
+kv8_backend& cpu_backend() {
+    static kv8_backend& backend = *new kv8_backend{cpu::backend_table(remember_failure), ""};
+    return backend;
+}
+
+kv8_backend& load_backend(const char* path) {
+    if (path == nullptr || *path == 0) refuse(KV8_INVALID_ARGUMENT, "path is null or empty; pass the plug-in's file name.");
+    std::string key = canonical(path);
+    Registry& all = registry();
+    std::lock_guard<std::mutex> lock(all.turn);
+    for (kv8_backend& known : all.plugins)
+        if (known.path == key) return known;
+    void* library = dlopen(path, RTLD_NOW | RTLD_LOCAL);
+    if (library == nullptr) {
+        const char* reason = dlerror();
+        refuse(KV8_LIBRARY_MISSING, "The plug-in %s cannot be opened: %s", path, reason ? reason : "no reason given");
+    }
+    try {
+        all.plugins.push_back({table_of(library, path), std::move(key)});
+    } catch (...) {
+        dlclose(library);
+        throw;
+    }
+    return all.plugins.back();
+}
+
+const kv8_backend& find_backend(const kv8_backend* backend) {
+    if (backend == &cpu_backend()) return *backend;
+    Registry& all = registry();
+    std::lock_guard<std::mutex> lock(all.turn);
+    for (const kv8_backend& known : all.plugins)
+        if (&known == backend) return known;
+    refuse(KV8_INVALID_ARGUMENT, "backend %p is not known; pass one from kv8_backend_cpu or kv8_backend_load.",
+           static_cast<const void*>(backend));
+}
+
+DeviceCall::DeviceCall(const kv8_device* handle) : device_(find_device(handle)), open_(device_->gate) {
+    if (device_->closed)
+        refuse(KV8_INVALID_ARGUMENT, "device %p was closed while this call waited.", static_cast<const void*>(handle));
+}
+
+kv8_impl_stream* DeviceCall::stream(const kv8_stream* handle) const {
+    if (handle == nullptr) return nullptr;
+    std::lock_guard<std::mutex> lock(device_->streams_turn);
+    auto found = device_->streams.find(to_number(handle));
+    if (found == device_->streams.end()) refuse_stream(handle);
+    return found->second;
+}
+
+kv8_stream* DeviceCall::add_stream(kv8_impl_stream* stream) const {
+    uint64_t number = registry().next_handle++;
+    std::lock_guard<std::mutex> lock(device_->streams_turn);
+    device_->streams.emplace(number, stream);
+    return to_handle<kv8_stream>(number);
+}
+
+kv8_impl_stream* DeviceCall::remove_stream(const kv8_stream* handle) const {
+    std::lock_guard<std::mutex> lock(device_->streams_turn);
+    auto found = device_->streams.find(to_number(handle));
+    if (found == device_->streams.end()) refuse_stream(handle);
+    kv8_impl_stream* stream = found->second;
+    device_->streams.erase(found);
+    return stream;
+}
+
+kv8_device* add_device(const kv8_backend& backend, kv8_impl_device* impl) {
+    auto device = std::make_shared<Device>();
+    device->table = backend.table;
+    device->impl = impl;
+    Registry& all = registry();
+    uint64_t number = all.next_handle++;
+    std::lock_guard<std::mutex> lock(all.turn);
+    all.devices.emplace(number, std::move(device));
+    return to_handle<kv8_device>(number);
+}
+
+kv8_status close_device(const kv8_device* handle) {
+    std::shared_ptr<Device> device = find_device(handle);
+    std::unique_lock<std::shared_mutex> alone(device->gate);
+    if (device->closed)
+        refuse(KV8_INVALID_ARGUMENT, "device %p is closed already.", static_cast<const void*>(handle));
+    device->closed = true;
+    {
+        std::lock_guard<std::mutex> lock(registry().turn);
+        registry().devices.erase(to_number(handle));
+    }
+    for (auto& stream : device->streams) device->table->stream_destroy(device->impl, stream.second);
+    return device->table->device_close(device->impl);
+}
+
+}  // namespace kv8::dispatch
