@@ -103,7 +103,7 @@ final class CastCommand extends Kv8Command {
         try {
             KvScales.checkScale(scale, "--scale");
         } catch (IllegalArgumentException e) {
-            throw wrongUsage(e.getMessage());
+            throw wrongUsage(e);
         }
         if (scale != 1 && from.isFp8() == to.isFp8()) {
             throw wrongUsage("--scale is for a cast to FP8 or from FP8, not from " + from + " to " + to + ".");

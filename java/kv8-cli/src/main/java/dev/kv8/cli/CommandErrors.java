@@ -2,6 +2,7 @@ package dev.kv8.cli;
 
 import dev.kv8.BackendUnavailableException;
 import dev.kv8.DeviceException;
+import dev.kv8.llm.CheckpointException;
 import java.io.IOException;
 import java.io.PrintWriter;
 import java.io.UncheckedIOException;
@@ -29,7 +30,7 @@ final class CommandErrors implements IParameterExceptionHandler, IExecutionExcep
     public int handleParseException(ParameterException e, String[] args) {
         CommandLine command = e.getCommandLine();
         PrintWriter err = command.getErr();
-        err.println("kv8: " + oneLine(e.getMessage()));
+        err.println("kv8: " + oneLine(String.valueOf(e.getMessage())).replaceFirst("^Error: ", ""));
         if (!UnmatchedArgumentException.printSuggestions(e, err)) {
             err.println("Try 'kv8" + subcommand(command) + " --help'.");
         }
@@ -76,7 +77,8 @@ final class CommandErrors implements IParameterExceptionHandler, IExecutionExcep
                 || failure instanceof IllegalArgumentException
                 || failure instanceof IllegalStateException
                 || failure instanceof BackendUnavailableException
-                || failure instanceof DeviceException;
+                || failure instanceof DeviceException
+                || failure instanceof CheckpointException;
         String message = failure.getMessage();
         if (speaksForItself && message != null && !message.isBlank()) {
             return oneLine(message);

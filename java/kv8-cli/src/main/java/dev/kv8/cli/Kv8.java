@@ -22,13 +22,9 @@ import picocli.CommandLine.ScopeType;
         synopsisSubcommandLabel = "COMMAND",
         usageHelpWidth = Kv8.WIDTH,
         subcommands = {
-            DoctorCommand.class,
-            GenerateCommand.class,
-            EvalCommand.class,
             PlanCommand.class,
             CastCommand.class,
-            AttendCommand.class,
-            DemoCommand.class
+            AttendCommand.class
         },
         footer = {
             "",

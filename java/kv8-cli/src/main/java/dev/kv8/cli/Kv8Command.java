@@ -41,6 +41,10 @@ abstract class Kv8Command implements Callable<Integer> {
         return new ParameterException(spec.commandLine(), message);
     }
 
+    final ParameterException wrongUsage(IllegalArgumentException e) {
+        return new ParameterException(spec.commandLine(), String.valueOf(e.getMessage()), e);
+    }
+
     /** Prints one JSON object on a line of its own; {@code fields} writes what is inside it. */
     final void printJson(JsonFields fields) throws IOException {
         StringWriter text = new StringWriter();
