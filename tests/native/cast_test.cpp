@@ -1,0 +1,188 @@
+// kv8_cast on every instruction set, bit for bit against exact arithmetic.
+#include <gtest/gtest.h>
+
+#include <random>
+
+#include "cpu_devices.h"
+#include "elements.h"
+#include "exact_fp8.h"
+
+namespace {
+
+using namespace kv8_test;
+
+void cast(const CpuDevice& device, kv8_span src, kv8_dtype from, kv8_span dst, kv8_dtype to, int64_t count,
+          float scale) {
+    kv8_cast_args args = {};
+    args.struct_size = sizeof(args);
+    args.scale = scale;
+    args.src = src;
+    args.dst = dst;
+    args.src_dtype = from;
+    args.dst_dtype = to;
+    args.count = count;
+    ASSERT_EQ(kv8_cast(device.handle(), nullptr, &args), KV8_OK) << kv8_last_error();
+}
+
+uint32_t expected(kv8_dtype from, kv8_dtype to, uint32_t bits, float scale) {
+    if (is_fp8(to) && !is_fp8(from)) return exact::quantize(from, to, bits, bits_of(scale));
+    if (is_fp8(from) && !is_fp8(to)) return exact::dequantize(from, to, bits, bits_of(scale));
+    return exact::convert(from, to, bits);
+}
+
+// Casts the values on every instruction set and compares each result.
+void expect_casts(kv8_dtype from, kv8_dtype to, const std::vector<uint32_t>& values, float scale = 1.0f) {
+    std::vector<uint32_t> want(values.size());
+    for (size_t i = 0; i < values.size(); i++) want[i] = expected(from, to, values[i], scale);
+    const Elements src(from, values);
+    for (const auto& device : cpu_devices()) {
+        const Elements dst(to, values.size());
+        cast(*device, src.span(), from, dst.span(), to, static_cast<int64_t>(values.size()), scale);
+        for (size_t i = 0; i < values.size(); i++)
+            ASSERT_EQ(dst.at(i), want[i]) << device->isa() << ": " << name_of(from) << " 0x" << std::hex << values[i]
+                                          << " to " << name_of(to) << ", scale " << scale;
+    }
+}
+
+std::vector<uint32_t> all_patterns(kv8_dtype dtype) {
+    std::vector<uint32_t> values(size_t{1} << (8 * bytes_of(dtype)));
+    for (size_t i = 0; i < values.size(); i++) values[i] = static_cast<uint32_t>(i);
+    return values;
+}
+
+std::vector<uint32_t> with_both_signs(std::vector<uint32_t> values) {
+    const size_t count = values.size();
+    for (size_t i = 0; i < count; i++) values.push_back(values[i] | 0x80000000u);
+    return values;
+}
+
+std::vector<uint32_t> random_floats(size_t count) {
+    std::mt19937 random(static_cast<uint32_t>(seed()));
+    std::uniform_int_distribution<uint32_t> exponent(127 - 24, 127 + 20);
+    std::vector<uint32_t> values(count);
+    for (size_t i = 0; i < count; i++) {
+        values[i] = static_cast<uint32_t>(random());
+        if (i % 2 == 0) values[i] = (values[i] & 0x807FFFFFu) | exponent(random) << 23;  // within the formats' ranges
+    }
+    return values;
+}
+
+const float kScales[] = {0x1p-126f,     1e-30f, 0.0123f,  1.0f / 448, 0.5f,    0x1.000002p0f,
+                         0x1.fffffep0f, 3.7f,   57344.0f, 1e30f,      0x1p126f};
+
+TEST(Cast, EncodesEverySixteenBitPattern) {
+    for (kv8_dtype from : {KV8_F16, KV8_BF16})
+        for (kv8_dtype to : kFp8) expect_casts(from, to, all_patterns(from));
+}
+
+TEST(Cast, EncodesFloatsAtEveryBoundary) {
+    for (kv8_dtype to : kFp8) expect_casts(KV8_F32, to, with_both_signs(exact::boundaries(to)));
+}
+
+TEST(Cast, EncodesAnyFloat) {
+    SCOPED_TRACE(testing::Message() << "seed " << seed());
+    for (kv8_dtype to : kFp8) expect_casts(KV8_F32, to, random_floats(200'000));
+}
+
+TEST(Cast, DecodesEveryCode) {
+    for (kv8_dtype from : kFp8)
+        for (kv8_dtype to : kPlain) expect_casts(from, to, all_patterns(from));
+}
+
+TEST(Cast, DecodesByAnyScale) {
+    for (kv8_dtype from : kFp8)
+        for (kv8_dtype to : kPlain)
+            for (float scale : kScales) expect_casts(from, to, all_patterns(from), scale);
+}
+
+// x lies as near as its dtype allows to where x / scale is halfway between two codes, so that a reciprocal or a second
+// rounding gives another code.
+TEST(Cast, DividesByTheScaleWithOneRounding) {
+    for (kv8_dtype from : kPlain) {
+        for (kv8_dtype to : kFp8) {
+            for (float scale : kScales) {
+                std::vector<uint32_t> values;
+                for (uint32_t point : exact::boundaries(to)) {
+                    const exact::Number product =
+                        exact::multiply(exact::decode(exact::format_of(KV8_F32), point),
+                                        exact::decode(exact::format_of(KV8_F32), bits_of(scale)));
+                    const uint32_t nearest = exact::encode(exact::format_of(from), product);
+                    for (uint32_t x = nearest < 2 ? 0 : nearest - 2; x <= nearest + 2; x++) values.push_back(x);
+                }
+                expect_casts(from, to, values, scale);
+            }
+        }
+    }
+}
+
+TEST(Cast, ConvertsBetweenTheFp8FormatsThroughTheExactValue) {
+    for (kv8_dtype from : kFp8)
+        for (kv8_dtype to : kFp8) expect_casts(from, to, all_patterns(from));
+}
+
+TEST(Cast, WidensAndCrossesEverySixteenBitPattern) {
+    for (kv8_dtype from : {KV8_F16, KV8_BF16})
+        for (kv8_dtype to : kPlain) expect_casts(from, to, all_patterns(from));
+}
+
+// Every float16 and bfloat16 number, every point halfway between two, and the float32 neighbours of both.
+TEST(Cast, NarrowsFloatsAtEveryBoundary) {
+    for (kv8_dtype to : {KV8_F16, KV8_BF16}) {
+        expect_casts(KV8_F32, to, with_both_signs(exact::boundaries(to)));
+        expect_casts(KV8_F32, to, random_floats(100'000));
+    }
+}
+
+TEST(Cast, MakesNanCanonical) {
+    expect_casts(KV8_F32, KV8_F32, {0x7F800001u, 0xFFC00000u, 0x7FFFFFFFu, 0x3F800000u, 0x80000000u, 0xFF800000u, 1u});
+}
+
+TEST(Cast, TouchesCountElementsAndNothingBeside) {
+    constexpr uint8_t kGuard = 0xA5;
+    std::mt19937 random(static_cast<uint32_t>(seed()));
+    SCOPED_TRACE(testing::Message() << "seed " << seed());
+    for (kv8_dtype from : kAll) {
+        for (kv8_dtype to : kAll) {
+            for (size_t count = 0; count <= 49; count++) {
+                const size_t from_bytes = bytes_of(from), to_bytes = bytes_of(to);
+                const size_t lead = 1 + random() % 17;  // elements, so that every alignment comes up
+                std::vector<uint8_t> dst((lead + count + 20) * to_bytes, kGuard);
+                std::vector<uint8_t> src((lead + count) * from_bytes);
+                for (uint8_t& byte : src) byte = static_cast<uint8_t>(random());
+                for (const auto& device : cpu_devices()) {
+                    std::fill(dst.begin(), dst.end(), kGuard);
+                    const kv8_span in = {reinterpret_cast<uint64_t>(src.data() + lead * from_bytes),
+                                         count * from_bytes};
+                    const kv8_span out = {reinterpret_cast<uint64_t>(dst.data() + lead * to_bytes), count * to_bytes};
+                    cast(*device, in, from, out, to, static_cast<int64_t>(count), 1.0f);
+                    for (size_t i = 0; i < dst.size(); i++) {
+                        if (i >= lead * to_bytes && i < (lead + count) * to_bytes) continue;
+                        ASSERT_EQ(dst[i], kGuard) << device->isa() << " wrote beside " << count << " elements, "
+                                                  << name_of(from) << " to " << name_of(to);
+                    }
+                    for (size_t i = 0; i < count; i++) {
+                        const uint32_t x = load_bits(from, src.data() + (lead + i) * from_bytes);
+                        ASSERT_EQ(load_bits(to, dst.data() + (lead + i) * to_bytes), expected(from, to, x, 1.0f))
+                            << device->isa() << " element " << i << " of " << count << ", " << name_of(from) << " 0x"
+                            << std::hex << x << " to " << name_of(to);
+                    }
+                }
+            }
+        }
+    }
+}
+
+// Large enough to be split over the threads.
+TEST(Cast, WorksInPlaceBetweenDtypesOfOneSize) {
+    const std::vector<uint32_t> values = random_floats(40'000);
+    for (const auto& device : cpu_devices()) {
+        Elements data(KV8_F16, values);
+        cast(*device, data.span(), KV8_F16, data.span(), KV8_BF16, static_cast<int64_t>(values.size()), 1.0f);
+        for (size_t i = 0; i < values.size(); i++)
+            ASSERT_EQ(load_bits(KV8_BF16, reinterpret_cast<const uint16_t*>(data.span().ptr) + i),
+                      exact::convert(KV8_F16, KV8_BF16, values[i] & 0xFFFFu))
+                << device->isa() << " element " << i << ", seed " << seed();
+    }
+}
+
+}  // namespace
