@@ -1,0 +1,55 @@
+package dev.kv8.natives;
+
+import dev.kv8.BackendUnavailableException;
+import java.util.ArrayList;
+import java.util.List;
+
+/** {@code auto}: the first backend that opens, has a device and computes one block right; and why not the others. */
+final class BackendChoice {
+    private static final System.Logger LOG = System.getLogger("dev.kv8");
+
+    private BackendChoice() {}
+
+    static NativeBackend first(BackendOpener opener) {
+        NativeBridge.require();
+        List<String> refused = new ArrayList<>();
+        for (String name : BackendOpener.NAMES) {
+            try {
+                NativeBackend backend = tested(opener, name);
+                LOG.log(System.Logger.Level.INFO, () -> describe(backend, refused));
+                return backend;
+            } catch (BackendUnavailableException e) {
+                refused.add(name + ": " + firstSentence(String.valueOf(e.getMessage())));
+            }
+        }
+        throw new BackendUnavailableException(
+                "No backend works here. " + String.join(" ", refused) + " `kv8 doctor` shows all that was tried.");
+    }
+
+    /** Opens a backend and accepts it only when its self-test passes. */
+    static NativeBackend tested(BackendOpener opener, String name) {
+        NativeBackend backend = opener.open(name);
+        try {
+            SelfTest.run(backend);
+            return backend;
+        } catch (RuntimeException e) {
+            backend.close();
+            throw e instanceof BackendUnavailableException
+                    ? e
+                    : new BackendUnavailableException(
+                            "The " + name + " backend failed its self-test: " + e.getMessage(), e);
+        }
+    }
+
+    private static String describe(NativeBackend backend, List<String> refused) {
+        var device = backend.info();
+        return "kv8 uses the " + device.backend() + " backend: " + device.name() + ", " + device.arch()
+                + (device.threads() > 0 ? ", " + device.threads() + " threads" : "") + ". Not used: "
+                + (refused.isEmpty() ? "none tried before it." : String.join(" ", refused));
+    }
+
+    private static String firstSentence(String message) {
+        int end = message.indexOf(". ");
+        return end < 0 ? message : message.substring(0, end + 1);
+    }
+}

@@ -1,0 +1,247 @@
+package dev.kv8.natives;
+
+import dev.kv8.AmaxGranularity;
+import dev.kv8.AttentionOptions;
+import dev.kv8.AttentionPlan;
+import dev.kv8.CacheView;
+import dev.kv8.ChannelScales;
+import dev.kv8.DType;
+import dev.kv8.DeviceMemory;
+import dev.kv8.HeadRows;
+import dev.kv8.LayerLayout;
+import dev.kv8.RopeTable;
+import dev.kv8.natives.abi.kv8;
+import dev.kv8.natives.abi.kv8_device;
+import java.lang.ref.Reference;
+import org.jspecify.annotations.Nullable;
+
+/**
+ * The kernels of {@code kv8.h} on one device. Each fills its own struct in native memory and makes one native call on the
+ * default stream; nothing is allocated on the Java heap. The fences keep a view's struct alive until the call has read it.
+ */
+final class NativeBackend extends NativeDevice {
+    private final NumericsArguments.Cast cast = new NumericsArguments.Cast();
+    private final NumericsArguments.Amax amax = new NumericsArguments.Amax();
+    private final CacheArguments.Write write = new CacheArguments.Write();
+    private final CacheArguments.Gather gather = new CacheArguments.Gather();
+    private final CacheArguments.MoveBlocks moveBlocks = new CacheArguments.MoveBlocks();
+    private final AttentionArguments.Plan plan = new AttentionArguments.Plan();
+    private final AttentionArguments.Attend attend = new AttentionArguments.Attend();
+    private final AttentionArguments.MergeStates mergeStates = new AttentionArguments.MergeStates();
+    private final EngineArguments.RmsNorm rmsNorm = new EngineArguments.RmsNorm();
+    private final EngineArguments.Rope rope = new EngineArguments.Rope();
+    private final EngineArguments.SiluMul siluMul = new EngineArguments.SiluMul();
+    private final EngineArguments.Embedding embedding = new EngineArguments.Embedding();
+    private final EngineArguments.Sample sample = new EngineArguments.Sample();
+
+    NativeBackend(String name, kv8_device handle) {
+        super(name, handle);
+    }
+
+    // ---- numerics
+
+    @Override
+    public void cast(
+            DeviceMemory source, DType sourceType, DeviceMemory target, DType targetType, long count, float scale) {
+        synchronized (turn) {
+            kv8_device device = handle();
+            cast.set(source, sourceType, target, targetType, count, scale);
+            Status.check(kv8.kv8_cast(device, null, cast.struct));
+        }
+    }
+
+    @Override
+    public void amax(HeadRows x, int tokens, AmaxGranularity granularity, DeviceMemory out, boolean accumulate) {
+        synchronized (turn) {
+            kv8_device device = handle();
+            amax.set(x, tokens, granularity, out, accumulate);
+            Status.check(kv8.kv8_amax(device, null, amax.struct));
+        }
+    }
+
+    // ---- cache
+
+    @Override
+    public CacheView view(
+            DeviceMemory pool, LayerLayout layout, @Nullable ChannelScales kScales, @Nullable ChannelScales vScales) {
+        synchronized (turn) {
+            handle();
+            return new NativeCacheView(this, pool, layout, kScales, vScales);
+        }
+    }
+
+    @Override
+    public void write(
+            CacheView view,
+            HeadRows k,
+            HeadRows v,
+            int tokens,
+            DeviceMemory slots,
+            @Nullable RopeTable rope,
+            @Nullable DeviceMemory positions) {
+        synchronized (turn) {
+            try {
+                kv8_device device = handle();
+                write.set(own(view), k, v, tokens, slots, rope, positions);
+                Status.check(kv8.kv8_write(device, null, write.struct));
+            } finally {
+                Reference.reachabilityFence(view);
+            }
+        }
+    }
+
+    @Override
+    public void gather(CacheView view, HeadRows k, HeadRows v, int tokens, DeviceMemory slots) {
+        synchronized (turn) {
+            try {
+                kv8_device device = handle();
+                gather.set(own(view), k, v, tokens, slots);
+                Status.check(kv8.kv8_gather(device, null, gather.struct));
+            } finally {
+                Reference.reachabilityFence(view);
+            }
+        }
+    }
+
+    @Override
+    public void moveBlocks(CacheView source, CacheView target, int count, DeviceMemory pairs) {
+        synchronized (turn) {
+            try {
+                kv8_device device = handle();
+                moveBlocks.set(own(source), own(target), count, pairs);
+                Status.check(kv8.kv8_move_blocks(device, null, moveBlocks.struct));
+            } finally {
+                Reference.reachabilityFence(source);
+                Reference.reachabilityFence(target);
+            }
+        }
+    }
+
+    private NativeCacheView own(CacheView view) {
+        if (view instanceof NativeCacheView made && made.owner() == this) {
+            return made;
+        }
+        throw new IllegalArgumentException(
+                "The cache view was made by another backend; use one from this backend's view method.");
+    }
+
+    // ---- attention
+
+    @Override
+    public AttentionPlan attentionPlan(int queryHeads, int kvHeads, int headSize) {
+        synchronized (turn) {
+            handle();
+            return new NativeAttentionPlan(this, queryHeads, kvHeads, headSize);
+        }
+    }
+
+    void plan(NativeAttentionPlan step, int sequences, DeviceMemory queryStartLoc, DeviceMemory seqLens) {
+        synchronized (turn) {
+            kv8_device device = handle();
+            plan.set(step, sequences, queryStartLoc, seqLens);
+            Status.check(kv8.kv8_attention_plan(device, null, plan.struct));
+            plan.setWorkspace(step.reserve(plan.struct.workspace_bytes()));
+            Status.check(kv8.kv8_attention_plan(device, null, plan.struct));
+        }
+    }
+
+    @Override
+    public void attend(
+            CacheView view,
+            AttentionPlan plan,
+            DeviceMemory blockTable,
+            long blockTableStride,
+            HeadRows q,
+            HeadRows out,
+            @Nullable DeviceMemory lse,
+            AttentionOptions options) {
+        synchronized (turn) {
+            try {
+                kv8_device device = handle();
+                attend.set(own(view), own(plan), blockTable, blockTableStride, q, out, lse, options);
+                Status.check(kv8.kv8_attention(device, null, attend.struct));
+            } finally {
+                Reference.reachabilityFence(view);
+            }
+        }
+    }
+
+    private NativeAttentionPlan own(AttentionPlan plan) {
+        if (plan instanceof NativeAttentionPlan made && made.owner() == this) {
+            return made;
+        }
+        throw new IllegalArgumentException(
+                "The attention plan was made by another backend; use one from this backend's attentionPlan method.");
+    }
+
+    @Override
+    public void mergeStates(
+            HeadRows a,
+            DeviceMemory lseA,
+            HeadRows b,
+            DeviceMemory lseB,
+            HeadRows out,
+            @Nullable DeviceMemory lse,
+            int tokens) {
+        synchronized (turn) {
+            kv8_device device = handle();
+            mergeStates.set(a, lseA, b, lseB, out, lse, tokens);
+            Status.check(kv8.kv8_merge_states(device, null, mergeStates.struct));
+        }
+    }
+
+    // ---- what an engine needs beside a GEMM
+
+    @Override
+    public void rmsNorm(
+            HeadRows x,
+            @Nullable HeadRows residual,
+            DeviceMemory weight,
+            DType weightType,
+            float eps,
+            HeadRows out,
+            int tokens) {
+        synchronized (turn) {
+            kv8_device device = handle();
+            rmsNorm.set(x, residual, weight, weightType, eps, out, tokens);
+            Status.check(kv8.kv8_rms_norm(device, null, rmsNorm.struct));
+        }
+    }
+
+    @Override
+    public void rope(HeadRows x, RopeTable table, DeviceMemory positions, int tokens) {
+        synchronized (turn) {
+            kv8_device device = handle();
+            rope.set(x, table, positions, tokens);
+            Status.check(kv8.kv8_rope(device, null, rope.struct));
+        }
+    }
+
+    @Override
+    public void siluMul(HeadRows gate, HeadRows up, HeadRows out, int tokens) {
+        synchronized (turn) {
+            kv8_device device = handle();
+            siluMul.set(gate, up, out, tokens);
+            Status.check(kv8.kv8_silu_mul(device, null, siluMul.struct));
+        }
+    }
+
+    @Override
+    public void embedding(
+            DeviceMemory table, DType tableType, int vocabulary, DeviceMemory ids, HeadRows out, int tokens) {
+        synchronized (turn) {
+            kv8_device device = handle();
+            embedding.set(table, tableType, vocabulary, ids, out, tokens);
+            Status.check(kv8.kv8_embedding(device, null, embedding.struct));
+        }
+    }
+
+    @Override
+    public void sample(HeadRows logits, DeviceMemory sampling, DeviceMemory ids, int tokens) {
+        synchronized (turn) {
+            kv8_device device = handle();
+            sample.set(logits, sampling, ids, tokens);
+            Status.check(kv8.kv8_sample(device, null, sample.struct));
+        }
+    }
+}
