@@ -11,8 +11,9 @@ public interface AttentionPlan extends AutoCloseable {
      * @param sequences how many
      * @param queryStartLoc int32 {@code [sequences + 1]} in host-accessible memory: the rows of sequence i are {@code
      *     [queryStartLoc[i], queryStartLoc[i + 1])}
-     * @param seqLens int32 {@code [sequences]} in host-accessible memory: keys, the step's own tokens included
-     * @throws IllegalArgumentException when starts descend or a sequence has fewer keys than queries
+     * @param seqLens int32 {@code [sequences]} in host-accessible memory: keys, the step's own tokens included; of
+     *     fewer keys than queries the first queries see none
+     * @throws IllegalArgumentException when starts descend or a length is negative
      */
     void update(int sequences, DeviceMemory queryStartLoc, DeviceMemory seqLens);
 

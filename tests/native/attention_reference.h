@@ -1,0 +1,111 @@
+// Attention in float64, straight from the definition in kv8.h, over the exact values of what is stored; and the comparison
+// with it. It knows nothing of blocks, tiles or splits.
+#pragma once
+
+#include "attention_batch.h"
+
+namespace kv8_test {
+
+// One row: query `query` of a sequence, one head.
+struct ExactRow {
+    std::vector<double> out;
+    std::vector<double> size;  // sum of p |v|: what errors are measured by
+    double lse = 0;
+};
+
+// A sequence's K and V as doubles, for all its rows.
+class ExactSequence {
+  public:
+    ExactSequence(const AttentionCase& c, const CaseSequence& s) : case_(c), sequence_(s) {
+        k_ = values(c.k, s.k, s.k_row);
+        v_ = values(c.v, s.v, s.v_row);
+    }
+
+    ExactRow row(int query, int head) const {
+        const int size = case_.head_size, kv_head = head / case_.group();
+        const int position = sequence_.keys - sequence_.queries + query;
+        std::vector<double> q(size_t(size), 0.0);
+        for (int d = 0; d < size; d++)
+            q[size_t(d)] = value_of(case_.q_dtype, sequence_.q[size_t((query * case_.q_heads + head) * size + d)]);
+        const int first = case_.window > 0 ? std::max(0, position - case_.window + 1) : 0;
+        std::vector<double> scores;
+        for (int j = first; j <= position; j++) {
+            const double* k = &k_[size_t(j * case_.kv_heads + kv_head) * size_t(size)];
+            double s = 0;
+            for (int d = 0; d < size; d++) s += q[size_t(d)] * k[d];
+            s *= case_.softmax_scale;
+            if (case_.softcap > 0) s = case_.softcap * std::tanh(s / case_.softcap);
+            if (!case_.slopes.empty()) s += double(case_.slopes[size_t(head)]) * (j - position);
+            scores.push_back(s);
+        }
+        ExactRow r;
+        r.out.assign(size_t(size), 0.0);
+        r.size.assign(size_t(size), 0.0);
+        double largest = case_.sinks.empty() ? -INFINITY : double(case_.sinks[size_t(head)]);
+        if (scores.empty()) {
+            r.lse = largest;
+            return r;
+        }
+        for (double s : scores) largest = std::max(largest, s);
+        double all = case_.sinks.empty() ? 0 : std::exp(double(case_.sinks[size_t(head)]) - largest);
+        for (double s : scores) all += std::exp(s - largest);
+        for (size_t i = 0; i < scores.size(); i++) {
+            const double p = std::exp(scores[i] - largest) / all;
+            const double* v = &v_[size_t((first + int(i)) * case_.kv_heads + kv_head) * size_t(size)];
+            for (int d = 0; d < size; d++) {
+                r.out[size_t(d)] += p * v[d];
+                r.size[size_t(d)] += p * std::abs(v[d]);
+            }
+        }
+        r.lse = largest + std::log(all);
+        return r;
+    }
+
+  private:
+    std::vector<double> values(const CaseSide& side, const std::vector<uint32_t>& elements,
+                               const std::vector<float>& rows) const {
+        const size_t size = size_t(case_.head_size), heads = size_t(case_.kv_heads);
+        std::vector<double> table;
+        if (bytes_of(side.dtype) == 1)
+            for (uint32_t code = 0; code < 256; code++) table.push_back(value_of(side.dtype, code));
+        std::vector<double> x(elements.size());
+        for (size_t i = 0; i < x.size(); i++) {
+            const double value = table.empty() ? value_of(side.dtype, elements[i]) : table[elements[i]];
+            x[i] = value * (double(rows[i / size]) * side.chan[i % (size * heads)]);
+        }
+        return x;
+    }
+
+    const AttentionCase& case_;
+    const CaseSequence& sequence_;
+    std::vector<double> k_, v_;
+};
+
+// The largest error of one element that float32 arithmetic, whose range ends near 1e-38, and one rounding to the stored dtype
+// may give.
+inline double allowed_error(kv8_dtype out, double exact, double size) {
+    const double arithmetic = 1e-5 * size + 1e-36;
+    if (out == KV8_F32) return arithmetic;
+    const double half_unit = out == KV8_BF16 ? 0x1p-8 : 0x1p-11;
+    return arithmetic + half_unit * (std::abs(exact) + arithmetic) + 0x1p-25;
+}
+
+// Empty, or where and how far a result is from exact. NaN is never near anything.
+inline std::string difference(const AttentionCase& c, const RowResult& got, const ExactRow& exact) {
+    std::ostringstream s;
+    s.precision(9);
+    for (size_t d = 0; d < exact.out.size(); d++) {
+        const double x = value_of(c.out_dtype, got.out[d]);
+        if (!(std::abs(x - exact.out[d]) <= allowed_error(c.out_dtype, exact.out[d], exact.size[d]))) {
+            s << "out[" << d << "] is " << x << ", exactly " << exact.out[d] << ", sum p|v| " << exact.size[d];
+            return s.str();
+        }
+    }
+    if (exact.lse == -INFINITY ? got.lse != -INFINITY : !(std::abs(got.lse - exact.lse) <= 1e-5)) {
+        s << "lse is " << got.lse << ", exactly " << exact.lse;
+        return s.str();
+    }
+    return {};
+}
+
+}  // namespace kv8_test
