@@ -1,0 +1,318 @@
+package dev.kv8;
+
+import static org.assertj.core.api.Assertions.assertThat;
+import static org.assertj.core.api.Assertions.within;
+
+import dev.kv8.CacheOracle.Entry;
+import dev.kv8.KvScales.LayerScales;
+import dev.kv8.KvScales.Side;
+import java.nio.ByteBuffer;
+import java.nio.ByteOrder;
+import java.nio.FloatBuffer;
+import java.util.ArrayList;
+import java.util.HashMap;
+import java.util.IdentityHashMap;
+import java.util.List;
+import java.util.Map;
+
+/**
+ * A small cache beside its oracle: two layers, K in FP8 without and with row scales, V in float32. Drives steps with known
+ * content and compares everything that can be seen.
+ */
+final class CacheUnderTest implements AutoCloseable {
+    static final int LAYERS = 2;
+    static final int BLOCK_SIZE = 8;
+    static final int BLOCKS = 20;
+    private static final int MAX_ROWS = BLOCKS * BLOCK_SIZE;
+
+    /** A sequence and what it should be. */
+    record Tracked(Sequence sequence, Entry entry) {}
+
+    /** A batch and what it should hold. */
+    record Step(Batch batch, List<Tracked> added) {}
+
+    final InMemoryBackend backend;
+    final KvCache cache;
+    final CacheOracle oracle = new CacheOracle(BLOCKS, BLOCK_SIZE);
+    /** Open ones, and closed ones that are in a step. */
+    final List<Tracked> tracked = new ArrayList<>();
+
+    private final HeadRows k;
+    private final HeadRows v;
+    private final HeadRows q;
+    private final HeadRows out;
+    private final DeviceMemory slots;
+
+    CacheUnderTest(boolean hostAccessible) {
+        backend = new InMemoryBackend(hostAccessible);
+        KvScales scales = KvScales.builder(LAYERS, TokenContent.KV_HEADS, TokenContent.HEAD_SIZE)
+                .layer(1, new LayerScales(Side.DYNAMIC, Side.NONE))
+                .build();
+        cache = KvCache.create(
+                backend,
+                KvCacheConfig.builder()
+                        .layers(LAYERS)
+                        .kvHeads(TokenContent.KV_HEADS)
+                        .headSize(TokenContent.HEAD_SIZE)
+                        .kDtype(KvCacheDType.FP8)
+                        .vDtype(KvCacheDType.FLOAT32)
+                        .scales(scales)
+                        .blockSize(BLOCK_SIZE)
+                        .blocks(BLOCKS)
+                        .build());
+        k = rows(TokenContent.KV_HEADS);
+        v = rows(TokenContent.KV_HEADS);
+        q = rows(TokenContent.QUERY_HEADS);
+        out = rows(TokenContent.QUERY_HEADS);
+        slots = backend.allocate(MAX_ROWS * 8L);
+    }
+
+    private HeadRows rows(int heads) {
+        DeviceMemory memory = backend.allocate((long) MAX_ROWS * heads * TokenContent.HEAD_SIZE * 4);
+        return HeadRows.of(memory, DType.FLOAT32, heads, TokenContent.HEAD_SIZE);
+    }
+
+    Tracked open(List<Integer> tokens) {
+        int[] ids = tokens.stream().mapToInt(Integer::intValue).toArray();
+        return track(cache.open(ids), oracle.open(tokens));
+    }
+
+    Tracked fork(Tracked from) {
+        return track(from.sequence().fork(), oracle.fork(from.entry()));
+    }
+
+    private Tracked track(Sequence sequence, Entry entry) {
+        Tracked one = new Tracked(sequence, entry);
+        tracked.add(one);
+        return one;
+    }
+
+    void close(Tracked one) {
+        one.sequence().close();
+        oracle.close(one.entry());
+        if (one.entry().scheduled == 0) {
+            tracked.remove(one);
+        }
+    }
+
+    void truncate(Tracked one, int length) {
+        one.sequence().truncate(length);
+        oracle.truncate(one.entry(), length);
+    }
+
+    boolean add(Step step, Tracked one, int count) {
+        boolean expected = oracle.reserve(one.entry(), count);
+        assertThat(step.batch().add(one.sequence(), count))
+                .as("add of %d tokens at %d computed", count, one.entry().computed)
+                .isEqualTo(expected);
+        if (expected) {
+            step.added().add(one);
+        }
+        return expected;
+    }
+
+    void settle(Step step, boolean computed) {
+        if (computed) {
+            step.batch().commit();
+        } else {
+            step.batch().clear();
+        }
+        for (Tracked one : step.added()) {
+            oracle.settle(one.entry(), computed);
+            if (one.entry().closed) {
+                tracked.remove(one);
+            }
+        }
+        step.added().clear();
+    }
+
+    // ---- a step's metadata, write and attention
+
+    void checkMetadata(Step step) {
+        Batch batch = step.batch();
+        assertThat(batch.sequences()).isEqualTo(step.added().size());
+        List<Integer> ids = new ArrayList<>();
+        List<Integer> positions = new ArrayList<>();
+        List<Long> places = new ArrayList<>();
+        for (int i = 0; i < step.added().size(); i++) {
+            Tracked one = step.added().get(i);
+            Entry entry = one.entry();
+            for (int p = entry.computed; p < entry.computed + entry.scheduled; p++) {
+                ids.add(entry.tokens.get(p));
+                positions.add(p);
+                int block = one.sequence().table.block(p / BLOCK_SIZE);
+                assertThat(cache.ledger().pool().references(block))
+                        .as("holders of block %d, which will be written", block)
+                        .isEqualTo(1);
+                places.add((long) block * BLOCK_SIZE + p % BLOCK_SIZE);
+            }
+            assertThat(batch.sequence(i)).isSameAs(one.sequence());
+            assertThat(batch.lastRow(i)).isEqualTo(ids.size() - 1);
+        }
+        assertThat(batch.tokens()).isEqualTo(ids.size());
+        assertThat(ints(batch.tokenIds(), ids.size())).isEqualTo(ids);
+        assertThat(ints(batch.positions(), ids.size())).isEqualTo(positions);
+        ByteBuffer stored = read(batch.slots(), ids.size() * 8);
+        for (int row = 0; row < places.size(); row++) {
+            assertThat(stored.getLong(row * 8)).isEqualTo(places.get(row));
+        }
+    }
+
+    private List<Integer> ints(DeviceMemory memory, int count) {
+        ByteBuffer bytes = read(memory, count * 4);
+        List<Integer> values = new ArrayList<>();
+        for (int i = 0; i < count; i++) {
+            values.add(bytes.getInt(i * 4));
+        }
+        return values;
+    }
+
+    private ByteBuffer read(DeviceMemory memory, int bytes) {
+        ByteBuffer buffer = ByteBuffer.allocateDirect(bytes).order(ByteOrder.nativeOrder());
+        backend.download(memory, 0, buffer);
+        return buffer;
+    }
+
+    void write(Step step, int layer) {
+        ByteBuffer kRows = buffer(step.batch().tokens() * TokenContent.KV_HEADS);
+        ByteBuffer vRows = buffer(step.batch().tokens() * TokenContent.KV_HEADS);
+        for (Tracked one : step.added()) {
+            Entry entry = one.entry();
+            long[] prefixes = TokenContent.prefixes(entry.tokens);
+            for (int p = entry.computed; p < entry.computed + entry.scheduled; p++) {
+                for (int head = 0; head < TokenContent.KV_HEADS; head++) {
+                    for (int d = 0; d < TokenContent.HEAD_SIZE; d++) {
+                        kRows.putFloat(TokenContent.k(layer, prefixes[p], head, d));
+                        vRows.putFloat(TokenContent.v(layer, prefixes[p], head, d));
+                    }
+                }
+            }
+        }
+        backend.upload(kRows.flip(), k.memory(), 0);
+        backend.upload(vRows.flip(), v.memory(), 0);
+        cache.write(layer, step.batch(), k, v);
+    }
+
+    private static ByteBuffer buffer(int rows) {
+        return ByteBuffer.allocateDirect(rows * TokenContent.HEAD_SIZE * 4).order(ByteOrder.nativeOrder());
+    }
+
+    void attendAndCompare(Step step, int layer) {
+        int tokens = step.batch().tokens();
+        ByteBuffer queries = buffer(tokens * TokenContent.QUERY_HEADS);
+        for (Tracked one : step.added()) {
+            Entry entry = one.entry();
+            long[] prefixes = TokenContent.prefixes(entry.tokens);
+            for (int p = entry.computed; p < entry.computed + entry.scheduled; p++) {
+                for (int head = 0; head < TokenContent.QUERY_HEADS; head++) {
+                    for (int d = 0; d < TokenContent.HEAD_SIZE; d++) {
+                        queries.putFloat(TokenContent.q(layer, prefixes[p], head, d));
+                    }
+                }
+            }
+        }
+        backend.upload(queries.flip(), q.memory(), 0);
+        cache.attend(layer, step.batch(), q, out);
+        FloatBuffer results = read(out.memory(), tokens * TokenContent.QUERY_HEADS * TokenContent.HEAD_SIZE * 4)
+                .asFloatBuffer();
+        for (int i = 0; i < step.added().size(); i++) {
+            Entry entry = step.added().get(i).entry();
+            long[] prefixes = TokenContent.prefixes(entry.tokens);
+            int position = entry.computed + entry.scheduled - 1;
+            for (int head = 0; head < TokenContent.QUERY_HEADS; head++) {
+                double[] expected = TokenContent.attend(layer, prefixes, position, head);
+                int row = step.batch().lastRow(i) * TokenContent.QUERY_HEADS + head;
+                for (int d = 0; d < TokenContent.HEAD_SIZE; d++) {
+                    assertThat((double) results.get(row * TokenContent.HEAD_SIZE + d))
+                            .as("attention of layer %d, sequence %d, position %d, head %d", layer, i, position, head)
+                            .isCloseTo(expected[d], within(1e-5));
+                }
+            }
+        }
+    }
+
+    // ---- everything that can be seen
+
+    void checkState() {
+        BlockPool pool = cache.ledger().pool();
+        pool.checkInvariants();
+        assertThat(cache.stats()).isEqualTo(oracle.stats(BLOCKS * cache.config().blockBytes()));
+        IdentityHashMap<Object, Integer> blockOf = new IdentityHashMap<>();
+        Map<Integer, Integer> tableEntries = new HashMap<>();
+        for (Tracked one : tracked) {
+            Entry entry = one.entry();
+            Sequence sequence = one.sequence();
+            assertThat(sequence.isClosed()).isEqualTo(entry.closed);
+            assertThat(sequence.length()).isEqualTo(entry.tokens.size());
+            assertThat(sequence.computedTokens()).isEqualTo(entry.computed);
+            assertThat(sequence.pendingTokens()).isEqualTo(entry.tokens.size() - entry.computed);
+            assertThat(sequence.table.size()).isEqualTo(entry.blocks.size());
+            for (int i = 0; i < entry.blocks.size(); i++) {
+                int block = sequence.table.block(i);
+                Integer known = blockOf.putIfAbsent(entry.blocks.get(i), block);
+                assertThat(known == null || known == block)
+                        .as("block %d is shared as the oracle shares it", block)
+                        .isTrue();
+                tableEntries.merge(block, 1, Integer::sum);
+            }
+        }
+        for (int block = 0; block < BLOCKS; block++) {
+            assertThat(pool.references(block))
+                    .as("references of block %d", block)
+                    .isEqualTo(tableEntries.getOrDefault(block, 0));
+        }
+    }
+
+    /** Every computed row of {@code one} reads back as it was written. */
+    void checkContent(Tracked one) {
+        Entry entry = one.entry();
+        long[] prefixes = TokenContent.prefixes(entry.tokens);
+        for (int p = 0; p < entry.tokens.size(); p++) {
+            assertThat(one.sequence().token(p)).isEqualTo(entry.tokens.get(p));
+        }
+        if (entry.computed == 0) {
+            return;
+        }
+        ByteBuffer places = ByteBuffer.allocateDirect(entry.computed * 8).order(ByteOrder.nativeOrder());
+        for (int p = 0; p < entry.computed; p++) {
+            places.putLong((long) one.sequence().table.block(p / BLOCK_SIZE) * BLOCK_SIZE + p % BLOCK_SIZE);
+        }
+        backend.upload(places.flip(), slots, 0);
+        int bytes = entry.computed * TokenContent.KV_HEADS * TokenContent.HEAD_SIZE * 4;
+        for (int layer = 0; layer < LAYERS; layer++) {
+            CacheView view = backend.viewOf(cache.config().layout().layer(layer, BLOCKS));
+            backend.gather(view, k, v, entry.computed, slots);
+            FloatBuffer kRows = read(k.memory(), bytes).asFloatBuffer();
+            FloatBuffer vRows = read(v.memory(), bytes).asFloatBuffer();
+            for (int p = 0; p < entry.computed; p++) {
+                for (int head = 0; head < TokenContent.KV_HEADS; head++) {
+                    for (int d = 0; d < TokenContent.HEAD_SIZE; d++) {
+                        float expectedK = TokenContent.k(layer, prefixes[p], head, d);
+                        float expectedV = TokenContent.v(layer, prefixes[p], head, d);
+                        float gotK = kRows.get();
+                        float gotV = vRows.get();
+                        if (gotK != expectedK || gotV != expectedV) {
+                            throw new AssertionError("Layer " + layer + ", position " + p + " of " + entry.computed
+                                    + ", head " + head + ", channel " + d + ": K is " + gotK + " instead of "
+                                    + expectedK
+                                    + ", V is " + gotV + " instead of " + expectedV);
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    /** Closes everything and checks that nothing stays behind. */
+    @Override
+    public void close() {
+        for (Tracked one : List.copyOf(tracked)) {
+            close(one);
+        }
+        cache.close();
+        for (HeadRows rows : List.of(k, v, q, out)) {
+            rows.memory().close();
+        }
+        slots.close();
+    }
+}

@@ -1,0 +1,235 @@
+package dev.kv8;
+
+import static org.assertj.core.api.Assertions.assertThat;
+import static org.assertj.core.api.Assertions.assertThatThrownBy;
+
+import dev.kv8.CacheUnderTest.Step;
+import dev.kv8.CacheUnderTest.Tracked;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.Random;
+import java.util.stream.Stream;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.Arguments;
+import org.junit.jupiter.params.provider.MethodSource;
+
+/**
+ * Thousands of random operations on a cache that is often full, against {@link CacheOracle}, with all invariants checked after
+ * each. A failure names the seed, the operation's number and what was done last; -Dkv8.seed=N repeats a seed,
+ * -Dkv8.operations=N sets how many.
+ */
+class KvCacheModelTest {
+    private static final int OPERATIONS = Integer.getInteger("kv8.operations", 2500);
+
+    static Stream<Arguments> runs() {
+        Long given = Long.getLong("kv8.seed");
+        Stream<Long> seeds = given != null ? Stream.of(given) : Stream.of(1L, 2L, 3L, System.nanoTime());
+        return seeds.flatMap(seed -> Stream.of(Arguments.of(seed, true), Arguments.of(seed, false)));
+    }
+
+    @ParameterizedTest(name = "seed {0}, host accessible {1}")
+    @MethodSource("runs")
+    void theCacheDoesWhatTheOracleDoes(long seed, boolean hostAccessible) {
+        CacheUnderTest test = new CacheUnderTest(hostAccessible);
+        RandomDriver driver = new RandomDriver(test, new Random(seed));
+        for (int i = 0; i < OPERATIONS; i++) {
+            try {
+                driver.operate();
+                test.checkState();
+                driver.checkSomeContent(i);
+            } catch (AssertionError | RuntimeException e) {
+                throw new AssertionError(
+                        "seed " + seed + ", host accessible " + hostAccessible + ", operation " + i + ": " + driver.last
+                                + ": " + e.getMessage(),
+                        e);
+            }
+        }
+        assertThat(driver.refusals).as("adds without room, seed %d", seed).isGreaterThan(OPERATIONS / 100);
+        assertThat(test.cache.stats().copiedBlocks())
+                .as("copies, seed %d", seed)
+                .isGreaterThan(OPERATIONS / 100);
+        for (Step step : driver.steps) {
+            test.settle(step, false);
+        }
+        test.close();
+        CacheStats end = test.cache.stats();
+        assertThat(end.freeBlocks()).isEqualTo(CacheUnderTest.BLOCKS);
+        assertThat(end.storedTokens()).isZero();
+        assertThat(end.openSequences()).isZero();
+        assertThat(test.backend.liveAllocations()).as("device memory left").isZero();
+    }
+
+    private static final class RandomDriver {
+        final CacheUnderTest test;
+        final Random random;
+        final List<Step> steps = new ArrayList<>();
+        String last = "nothing";
+        int refusals;
+
+        RandomDriver(CacheUnderTest test, Random random) {
+            this.test = test;
+            this.random = random;
+            for (int i = 0; i < 2; i++) {
+                steps.add(new Step(test.cache.batch(), new ArrayList<>()));
+            }
+        }
+
+        void operate() {
+            int choice = random.nextInt(100);
+            if (test.tracked.isEmpty() || (choice < 10 && test.tracked.size() < 12)) {
+                last = "open";
+                test.open(tokens(random.nextInt(30)));
+            } else if (choice < 25) {
+                append(any());
+            } else if (choice < 52) {
+                add(anyStep(), any());
+            } else if (choice < 70) {
+                step(anyStep());
+            } else if (choice < 74) {
+                last = "clear";
+                test.settle(anyStep(), false);
+            } else if (choice < 84) {
+                fork(any());
+            } else if (choice < 91) {
+                truncate(any());
+            } else if (choice < 97) {
+                close(any());
+            } else if (choice < 98) {
+                replaceBatch(random.nextInt(steps.size()));
+            } else {
+                setScales();
+            }
+        }
+
+        private Tracked any() {
+            return test.tracked.get(random.nextInt(test.tracked.size()));
+        }
+
+        private Step anyStep() {
+            return steps.get(random.nextInt(steps.size()));
+        }
+
+        /** Few different ids, so that equal and nearly equal sequences are common. */
+        private List<Integer> tokens(int count) {
+            List<Integer> tokens = new ArrayList<>();
+            for (int i = 0; i < count; i++) {
+                tokens.add(random.nextInt(4));
+            }
+            return tokens;
+        }
+
+        private void append(Tracked one) {
+            List<Integer> more = tokens(1 + random.nextInt(random.nextBoolean() ? 1 : 12));
+            last = "append of " + more.size();
+            if (one.sequence().isClosed()) {
+                refused(() -> one.sequence().append(1), "has been closed");
+                return;
+            }
+            if (more.size() == 1) {
+                one.sequence().append((int) more.get(0));
+            } else {
+                one.sequence().append(more.stream().mapToInt(Integer::intValue).toArray());
+            }
+            one.entry().tokens.addAll(more);
+        }
+
+        private void add(Step step, Tracked one) {
+            int pending = one.entry().tokens.size() - one.entry().computed;
+            last = "add with " + pending + " pending";
+            if (one.entry().closed) {
+                refused(() -> step.batch().add(one.sequence(), 1), "has been closed");
+            } else if (one.entry().scheduled > 0) {
+                refused(() -> step.batch().add(one.sequence(), 1), "in an open batch already");
+            } else if (pending == 0) {
+                assertThatThrownBy(() -> step.batch().add(one.sequence()))
+                        .isInstanceOf(IllegalArgumentException.class)
+                        .hasMessageContaining("0 pending tokens");
+            } else if (!test.add(step, one, random.nextInt(3) == 0 ? 1 + random.nextInt(pending) : pending)) {
+                refusals++;
+            }
+        }
+
+        private void step(Step step) {
+            last = "step over " + step.added().size() + " sequences";
+            if (step.added().isEmpty()) {
+                return;
+            }
+            test.checkMetadata(step);
+            for (int layer = 0; layer < CacheUnderTest.LAYERS; layer++) {
+                test.write(step, layer);
+                test.attendAndCompare(step, layer);
+            }
+            refused(() -> step.batch().add(any().sequence(), 1), "");
+            if (random.nextInt(4) == 0) {
+                close(step.added().get(random.nextInt(step.added().size())));
+                test.checkState();
+            }
+            test.settle(step, random.nextInt(6) != 0);
+        }
+
+        private void fork(Tracked one) {
+            last = "fork at " + one.entry().computed;
+            if (one.entry().closed) {
+                refused(one.sequence()::fork, "has been closed");
+            } else if (one.entry().scheduled > 0) {
+                refused(one.sequence()::fork, "before the sequence is forked");
+            } else if (test.tracked.size() < 12) {
+                test.fork(one);
+            }
+        }
+
+        private void truncate(Tracked one) {
+            int length = random.nextInt(one.entry().tokens.size() + 1);
+            last = "truncate of " + one.entry().tokens.size() + " to " + length;
+            if (one.entry().closed) {
+                refused(() -> one.sequence().truncate(length), "has been closed");
+            } else if (one.entry().scheduled > 0) {
+                refused(() -> one.sequence().truncate(length), "before the sequence is truncated");
+            } else {
+                test.truncate(one, length);
+            }
+        }
+
+        private void close(Tracked one) {
+            last = "close of " + one.entry().tokens.size() + " tokens";
+            if (one.entry().closed) {
+                one.sequence().close();
+            } else {
+                test.close(one);
+                one.sequence().close();
+            }
+        }
+
+        private void replaceBatch(int index) {
+            last = "close of a batch";
+            Step old = steps.get(index);
+            test.settle(old, false);
+            old.batch().close();
+            old.batch().close();
+            refused(old.batch()::commit, "This batch has been closed");
+            steps.set(index, new Step(test.cache.batch(), new ArrayList<>()));
+        }
+
+        private void setScales() {
+            last = "setScales";
+            KvScales.LayerScales same = test.cache.scales().layer(0);
+            if (test.tracked.stream().anyMatch(one -> one.entry().computed > 0)) {
+                refused(() -> test.cache.setScales(0, same), "holds tokens that were stored with its present scales");
+            } else if (test.cache.stats().usedBlocks() == 0) {
+                test.cache.setScales(0, same);
+            }
+        }
+
+        private static void refused(Runnable call, String message) {
+            assertThatThrownBy(call::run)
+                    .isInstanceOf(IllegalStateException.class)
+                    .hasMessageContaining(message);
+        }
+
+        /** One sequence after each operation, every one now and then. */
+        void checkSomeContent(int operation) {
+            List<Tracked> chosen = operation % 64 == 0 || test.tracked.isEmpty() ? test.tracked : List.of(any());
+            chosen.stream().filter(one -> !one.entry().closed).forEach(test::checkContent);
+        }
+    }
+}
