@@ -4,7 +4,7 @@ import java.lang.ref.Cleaner;
 
 /**
  * Notes what was garbage-collected without close, once for each object, through {@link System.Logger} {@code dev.kv8}. A lost
- * sequence's blocks are given back; a lost cache's memory is only reported, because slices of it may be in use.
+ * sequence's blocks are given back (and not worth a note when its cache was closed); a lost cache's memory is only reported, because slices of it may be in use.
  */
 final class Abandoned {
     private static final System.Logger LOG = System.getLogger("dev.kv8");
@@ -15,10 +15,12 @@ final class Abandoned {
     static Cleaner.Cleanable watchSequence(Sequence sequence, BlockLedger ledger, BlockTable table) {
         return CLEANER.register(sequence, () -> {
             if (table.close()) {
-                LOG.log(
-                        System.Logger.Level.WARNING,
-                        "A Sequence with " + table.size() + " blocks was garbage-collected without close(); its blocks"
-                                + " have been given back. Close sequences when they end.");
+                if (!ledger.isClosed()) {
+                    LOG.log(
+                            System.Logger.Level.WARNING,
+                            "A Sequence was garbage-collected without close(); its blocks (" + table.size()
+                                    + ") have been given back. Close sequences when they end.");
+                }
                 ledger.requestRelease(table);
             }
         });

@@ -67,6 +67,10 @@ final class BlockLedger {
         return first;
     }
 
+    boolean isClosed() {
+        return closed;
+    }
+
     // ---- tables: in
 
     /** Counts the table of a new sequence. */

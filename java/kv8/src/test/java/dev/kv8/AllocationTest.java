@@ -1,0 +1,68 @@
+package dev.kv8;
+
+import static org.assertj.core.api.Assertions.assertThat;
+
+import com.sun.management.ThreadMXBean;
+import java.lang.management.ManagementFactory;
+import org.junit.jupiter.api.Test;
+
+/** A step allocates nothing on the Java heap once the batch and the sequences have grown. */
+class AllocationTest {
+    private static final ThreadMXBean THREADS = (ThreadMXBean) ManagementFactory.getThreadMXBean();
+    private static final int SEQUENCES = 8;
+    private static final int LAYERS = 4;
+
+    @Test
+    void aWarmStepAllocatesNothing() {
+        SilentBackend backend = new SilentBackend();
+        KvCacheConfig config = KvCacheConfig.builder()
+                .layers(LAYERS)
+                .kvHeads(2)
+                .headSize(64)
+                .dtype(KvCacheDType.FP8)
+                .blocks(512)
+                .build();
+        try (KvCache cache = KvCache.create(backend, config);
+                DeviceMemory memory = backend.allocate(1 << 16)) {
+            HeadRows kv = HeadRows.of(memory, DType.FLOAT32, 2, 64);
+            HeadRows q = HeadRows.of(memory, DType.FLOAT32, 4, 64);
+            Batch batch = cache.batch();
+            Sequence[] sequences = new Sequence[SEQUENCES];
+            for (int i = 0; i < SEQUENCES; i++) {
+                sequences[i] = cache.open(new int[600]);
+                assertThat(batch.add(sequences[i])).isTrue();
+            }
+            batch.commit();
+            long thread = Thread.currentThread().getId();
+            steps(cache, batch, sequences, kv, q, 5000);
+            // A compiler or the profiler may allocate in a round; what every step allocates is seen in all of them.
+            long least = Long.MAX_VALUE;
+            for (int round = 0; round < 5; round++) {
+                long before = THREADS.getThreadAllocatedBytes(thread);
+                steps(cache, batch, sequences, kv, q, 1000);
+                least = Math.min(least, THREADS.getThreadAllocatedBytes(thread) - before);
+            }
+            assertThat(least).as("bytes allocated by 1000 steps").isZero();
+        }
+    }
+
+    private static void steps(KvCache cache, Batch batch, Sequence[] sequences, HeadRows kv, HeadRows q, int count) {
+        for (int step = 0; step < count; step++) {
+            for (Sequence sequence : sequences) {
+                if (sequence.length() == 600) {
+                    sequence.truncate(300);
+                }
+                sequence.append(step);
+                if (!batch.add(sequence)) {
+                    throw new AssertionError("The pool holds all sequences.");
+                }
+            }
+            batch.tokenIds();
+            for (int layer = 0; layer < LAYERS; layer++) {
+                cache.write(layer, batch, kv, kv);
+                cache.attend(layer, batch, q, q);
+            }
+            batch.commit();
+        }
+    }
+}
