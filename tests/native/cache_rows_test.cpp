@@ -1,0 +1,263 @@
+// kv8_write and kv8_gather over random shapes, layouts and scales: the whole memory, byte for byte, on every instruction set.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <numeric>
+#include <sstream>
+
+#include "cache_model.h"
+
+namespace {
+
+using namespace kv8_test;
+
+std::vector<int64_t> any_slots(const CacheShape& shape, int tokens, std::mt19937& random) {
+    std::vector<int64_t> slots(static_cast<size_t>(shape.blocks * shape.block_size));
+    std::iota(slots.begin(), slots.end(), 0);
+    std::shuffle(slots.begin(), slots.end(), random);
+    slots.resize(static_cast<size_t>(tokens));
+    for (int64_t& slot : slots)
+        if (random() % 6 == 0) slot = -1;
+    return slots;
+}
+
+struct Rope {
+    int size = 0;
+    int style = KV8_ROPE_HALF;
+    std::vector<float> table;
+    std::vector<int32_t> positions;
+
+    kv8_rope_table table_view() const { return {span_of(table), span_of(positions), size, style}; }
+};
+
+Rope any_rope(int head_size, int tokens, std::mt19937& random) {
+    constexpr int kPositions = 100;
+    Rope rope;
+    const int sizes[] = {0, 2, head_size / 4 * 2, head_size - 2, head_size};
+    rope.size = any_of(sizes, random);
+    rope.style = random() % 2 ? KV8_ROPE_HALF : KV8_ROPE_INTERLEAVED;
+    for (int position = 0; position < kPositions; position++) {
+        for (int sine = 0; sine < 2; sine++)
+            for (int i = 0; i < rope.size / 2; i++) {
+                const double angle = position * std::pow(10000.0, -2.0 * i / rope.size);
+                rope.table.push_back(static_cast<float>(sine ? std::sin(angle) : std::cos(angle)));
+            }
+    }
+    for (int t = 0; t < tokens; t++) rope.positions.push_back(static_cast<int32_t>(random() % kPositions));
+    return rope;
+}
+
+// One product or sum, rounded to float32; volatile, so that no compiler joins two of them.
+float product(float a, float b) {
+    volatile float p = a * b;
+    return p;
+}
+float sum(float a, float b) {
+    volatile float s = a + b;
+    return s;
+}
+
+void rotate(std::vector<float>& row, const Rope& rope, int token) {
+    const float* table = rope.table.data() + static_cast<size_t>(rope.positions[token]) * rope.size;
+    const int pairs = rope.size / 2;
+    for (int i = 0; i < pairs; i++) {
+        float& x = row[rope.style == KV8_ROPE_HALF ? i : 2 * i];
+        float& y = row[rope.style == KV8_ROPE_HALF ? i + pairs : 2 * i + 1];
+        const float cosine = table[i], sine = table[pairs + i];
+        const float rotated_x = sum(product(x, cosine), -product(y, sine)),
+                    rotated_y = sum(product(y, cosine), product(x, sine));
+        x = rotated_x;
+        y = rotated_y;
+    }
+}
+
+kv8_write_args write_args(const kv8_cache_view& view, const kv8_rows& k, const kv8_rows& v,
+                          const std::vector<int64_t>& slots, const Rope& rope) {
+    kv8_write_args args = {};
+    args.struct_size = sizeof(args);
+    args.tokens = static_cast<int32_t>(slots.size());
+    args.view = &view;
+    args.k = k;
+    args.v = v;
+    args.slots = span_of(slots);
+    args.rope = rope.table_view();
+    return args;
+}
+
+kv8_gather_args gather_args(const kv8_cache_view& view, const kv8_rows& k, const kv8_rows& v,
+                            const std::vector<int64_t>& slots) {
+    kv8_gather_args args = {};
+    args.struct_size = sizeof(args);
+    args.tokens = static_cast<int32_t>(slots.size());
+    args.view = &view;
+    args.k = k;
+    args.v = v;
+    args.slots = span_of(slots);
+    return args;
+}
+
+std::string describe(const CpuDevice& device, const CacheShape& shape, const std::string& more) {
+    std::ostringstream out;
+    out << device.isa() << ": " << shape << ", " << more;
+    return out.str();
+}
+
+TEST(CacheWrite, StoresExactlyWhatTheHeaderSays) {
+    std::mt19937 random(static_cast<uint32_t>(seed()));
+    for (int i = 0; i < 150; i++) {
+        const CacheShape shape = any_shape(random);
+        const int tokens = static_cast<int>(random() % std::min(shape.blocks * shape.block_size + 1, 20));
+        TestCache cache(shape, random);
+        TestRows k(any_of(kPlain, random), tokens, shape.heads, shape.head_size, random);
+        TestRows v(any_of(kPlain, random), tokens, shape.heads, shape.head_size, random);
+        fill_with_values(k, tokens, shape.heads, shape.head_size, random);
+        fill_with_values(v, tokens, shape.heads, shape.head_size, random);
+        const std::vector<int64_t> slots = any_slots(shape, tokens, random);
+        const Rope rope = any_rope(shape.head_size, tokens, random);
+        const std::string what = "case " + std::to_string(i) + ", " + std::to_string(tokens) + " tokens from " +
+                                 name_of(k.rows().dtype) + " and " + name_of(v.rows().dtype) + ", rope " +
+                                 std::to_string(rope.size) + " style " + std::to_string(rope.style);
+
+        Image want = cache.before;
+        const kv8_cache_view expected = cache.view_of(want);
+        for (int t = 0; t < tokens; t++) {
+            if (slots[t] < 0) continue;
+            for (int h = 0; h < shape.heads; h++) {
+                std::vector<float> row = k.row(t, h, shape.head_size);
+                rotate(row, rope, t);
+                model::put_row(expected, expected.k, slots[t], h, row);
+                model::put_row(expected, expected.v, slots[t], h, v.row(t, h, shape.head_size));
+            }
+        }
+        for (const auto& device : cpu_devices()) {
+            Image got = cache.before;
+            const kv8_cache_view view = cache.view_of(got);
+            const kv8_write_args args = write_args(view, k.rows(), v.rows(), slots, rope);
+            ASSERT_EQ(kv8_write(device->handle(), nullptr, &args), KV8_OK)
+                << kv8_last_error() << ": " << describe(*device, shape, what);
+            ASSERT_NO_FATAL_FAILURE(expect_equal_bytes(got, want, describe(*device, shape, what)));
+        }
+    }
+}
+
+// Where the cache holds garbage too: every code, and row scales that are any float.
+TEST(CacheGather, GivesExactlyWhatTheHeaderSays) {
+    std::mt19937 random(static_cast<uint32_t>(seed()));
+    for (int i = 0; i < 150; i++) {
+        const CacheShape shape = any_shape(random);
+        const int tokens = static_cast<int>(random() % std::min(shape.blocks * shape.block_size + 1, 20));
+        TestCache cache(shape, random);
+        const std::vector<int64_t> slots = any_slots(shape, tokens, random);
+        TestRows k(any_of(kPlain, random), tokens, shape.heads, shape.head_size, random);
+        TestRows v(any_of(kPlain, random), tokens, shape.heads, shape.head_size, random);
+        const TestRows k_before = k, v_before = v;
+        const std::string what = "case " + std::to_string(i) + ", " + std::to_string(tokens) + " tokens to " +
+                                 name_of(k.rows().dtype) + " and " + name_of(v.rows().dtype);
+        const kv8_cache_view view = cache.view_of(cache.before);
+        for (int t = 0; t < tokens; t++) {
+            for (int h = 0; h < shape.heads; h++) {
+                const std::vector<float> zeros(static_cast<size_t>(shape.head_size), 0.0f);
+                const std::vector<float> k_row = slots[t] < 0 ? zeros : model::get_row(view, view.k, slots[t], h);
+                const std::vector<float> v_row = slots[t] < 0 ? zeros : model::get_row(view, view.v, slots[t], h);
+                for (int d = 0; d < shape.head_size; d++) {
+                    k.set(t, h, d, k_row[d]);
+                    v.set(t, h, d, v_row[d]);
+                }
+            }
+        }
+        for (const auto& device : cpu_devices()) {
+            TestRows k_got = k_before, v_got = v_before;
+            const kv8_gather_args args = gather_args(view, k_got.rows(), v_got.rows(), slots);
+            ASSERT_EQ(kv8_gather(device->handle(), nullptr, &args), KV8_OK)
+                << kv8_last_error() << ": " << describe(*device, shape, what);
+            ASSERT_EQ(k_got.bytes(), k.bytes()) << "k, " << describe(*device, shape, what);
+            ASSERT_EQ(v_got.bytes(), v.bytes()) << "v, " << describe(*device, shape, what);
+        }
+    }
+}
+
+// The stored rotation against float64, both styles: the exact test above shares the header's formula with the code.
+TEST(CacheWrite, RotatesByThePositionsAngle) {
+    std::mt19937 random(static_cast<uint32_t>(seed()));
+    for (int style : {KV8_ROPE_HALF, KV8_ROPE_INTERLEAVED}) {
+        CacheShape shape;
+        shape.heads = 1;
+        shape.k.dtype = shape.v.dtype = KV8_F32;
+        TestCache cache(shape, random);
+        TestRows rows(KV8_F32, 1, 1, shape.head_size, random);
+        fill_with_values(rows, 1, 1, shape.head_size, random);
+        for (int d = 0; d < shape.head_size; d++) rows.set(0, 0, d, std::sin(static_cast<float>(d)) * 3);
+        constexpr int kPairs = 32, kPosition = 17;
+        Rope rope = any_rope(shape.head_size, 1, random);
+        rope.size = 2 * kPairs;
+        rope.style = style;
+        rope.positions = {kPosition};
+        rope.table.assign(rope.size * (kPosition + 1), 0.0f);
+        double angles[kPairs];
+        for (int i = 0; i < kPairs; i++) {
+            angles[i] = kPosition * std::pow(10000.0, -static_cast<double>(i) / kPairs);
+            rope.table[kPosition * rope.size + i] = static_cast<float>(std::cos(angles[i]));
+            rope.table[kPosition * rope.size + kPairs + i] = static_cast<float>(std::sin(angles[i]));
+        }
+        const std::vector<int64_t> slots = {5};
+        const std::vector<float> x = rows.row(0, 0, shape.head_size);
+        for (const auto& device : cpu_devices()) {
+            Image got = cache.before;
+            const kv8_cache_view view = cache.view_of(got);
+            const kv8_write_args args = write_args(view, rows.rows(), rows.rows(), slots, rope);
+            ASSERT_EQ(kv8_write(device->handle(), nullptr, &args), KV8_OK) << kv8_last_error();
+            const std::vector<float> k = model::get_row(view, view.k, 5, 0), v = model::get_row(view, view.v, 5, 0);
+            EXPECT_EQ(v, x) << device->isa() << ": V is not rotated";
+            for (int i = 0; i < kPairs; i++) {
+                const int first = style == KV8_ROPE_HALF ? i : 2 * i,
+                          second = style == KV8_ROPE_HALF ? i + kPairs : 2 * i + 1;
+                const double cosine = std::cos(angles[i]), sine = std::sin(angles[i]);
+                EXPECT_NEAR(k[first], x[first] * cosine - x[second] * sine, 1e-6)
+                    << device->isa() << " style " << style;
+                EXPECT_NEAR(k[second], x[second] * cosine + x[first] * sine, 1e-6)
+                    << device->isa() << " style " << style;
+            }
+        }
+    }
+}
+
+TEST(CacheRows, AreLeftAloneWithoutTokens) {
+    std::mt19937 random(static_cast<uint32_t>(seed()));
+    TestCache cache(CacheShape{}, random);
+    for (const auto& device : cpu_devices()) {
+        Image got = cache.before;
+        const kv8_cache_view view = cache.view_of(got);
+        const kv8_rows none = {{0, 0}, 0, 0, KV8_F32, 0};
+        const kv8_write_args write = write_args(view, none, none, {}, Rope{});
+        EXPECT_EQ(kv8_write(device->handle(), nullptr, &write), KV8_OK) << kv8_last_error();
+        const kv8_gather_args gather = gather_args(view, none, none, {});
+        EXPECT_EQ(kv8_gather(device->handle(), nullptr, &gather), KV8_OK) << kv8_last_error();
+        ASSERT_NO_FATAL_FAILURE(expect_equal_bytes(got, cache.before, device->isa()));
+    }
+}
+
+// The least row scale times a small channel scale underflows; a zero divided by that must not become NaN.
+TEST(CacheWrite, KeepsZerosWhereTheJointScaleUnderflows) {
+    std::mt19937 random(static_cast<uint32_t>(seed()));
+    CacheShape shape;
+    shape.heads = 1;
+    shape.k = shape.v = {KV8_E4M3FN, Chan::kTensor, true};
+    TestCache cache(shape, random);
+    std::vector<float> tiny = {0x1p-60f};
+    TestRows rows(KV8_F32, 1, 1, shape.head_size, random);
+    for (int d = 0; d < shape.head_size; d++) rows.set(0, 0, d, d == 7 ? 0x1p-149f : 0.0f);
+    TestRows back(KV8_F32, 1, 1, shape.head_size, random);
+    const std::vector<int64_t> slots = {0};
+    for (const auto& device : cpu_devices()) {
+        Image got = cache.before;
+        kv8_cache_view view = cache.view_of(got);
+        view.k.chan = view.v.chan = span_of(tiny);
+        const kv8_write_args write = write_args(view, rows.rows(), rows.rows(), slots, Rope{});
+        ASSERT_EQ(kv8_write(device->handle(), nullptr, &write), KV8_OK) << kv8_last_error();
+        const kv8_gather_args gather = gather_args(view, back.rows(), back.rows(), slots);
+        ASSERT_EQ(kv8_gather(device->handle(), nullptr, &gather), KV8_OK) << kv8_last_error();
+        for (float x : back.row(0, 0, shape.head_size)) EXPECT_EQ(x, 0.0f) << device->isa();
+    }
+}
+
+}  // namespace
