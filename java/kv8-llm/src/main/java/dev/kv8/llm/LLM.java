@@ -1,0 +1,322 @@
+package dev.kv8.llm;
+
+import dev.kv8.ByteSize;
+import dev.kv8.CapacityPlan;
+import dev.kv8.KvBackend;
+import dev.kv8.KvCache;
+import dev.kv8.KvCacheConfig;
+import dev.kv8.KvCacheDType;
+import dev.kv8.KvScales;
+import dev.kv8.RopeTable;
+import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.Arrays;
+import java.util.List;
+import java.util.Optional;
+import java.util.SplittableRandom;
+import org.jspecify.annotations.Nullable;
+
+/**
+ * A language model with a paged KV cache: text in, text out.
+ *
+ * <pre>{@code
+ * try (LLM llm = LLM.builder().model(Path.of("Llama-3.1-8B-Instruct")).kvCacheDType("fp8").calculateKvScales(true).build()) {
+ *     var params = SamplingParams.builder().temperature(0.7).topP(0.8).build();
+ *     System.out.println(llm.generate("London is the capital of", params).get(0).text());
+ * }
+ * }</pre>
+ *
+ * <p>Calls from several threads take turns.
+ */
+public final class LLM implements AutoCloseable {
+    private static final System.Logger LOG = System.getLogger(LLM.class.getName());
+
+    private final KvBackend backend;
+    private final boolean ownsBackend;
+    private final ModelConfig config;
+    private final Tokenizer tokenizer;
+    private final LlamaModel model;
+    private final KvCache cache;
+    private final RopeTable rope;
+    private final GenerationLoop loop;
+    private final SplittableRandom seeds = new SplittableRandom();
+    private boolean calculateScales;
+    private boolean closed;
+    private GenerationStats lastStats = new GenerationStats(0, 0, 0, 0, 0);
+
+    private LLM(Builder builder, Path folder, Resources resources) {
+        ownsBackend = builder.backend == null;
+        config = ModelConfig.read(folder);
+        tokenizer = resources.keep(Tokenizer.load(folder), Tokenizer::close);
+        backend = builder.backend != null ? builder.backend : resources.keep(KvBackend.open(), KvBackend::close);
+        try (Checkpoint checkpoint = Checkpoint.open(folder)) {
+            KvCacheConfig cacheConfig = cacheConfig(builder, checkpoint);
+            model = resources.keep(LlamaModel.load(backend, config, checkpoint), LlamaModel::close);
+            cache = resources.keep(KvCache.create(backend, cacheConfig), KvCache::close);
+        }
+        long positions =
+                Math.min(config.maxPositions(), CapacityPlan.of(cache.config()).tokens());
+        rope = RopeAngles.table(backend, config, (int) positions);
+        resources.keep(rope, table -> table.values().close());
+        loop = resources.keep(new GenerationLoop(model, cache, rope, builder.maxBatchTokens), GenerationLoop::close);
+    }
+
+    private KvCacheConfig cacheConfig(Builder builder, Checkpoint checkpoint) {
+        KvCacheConfig.Builder cacheConfig = KvCacheConfig.builder()
+                .layers(config.layers())
+                .kvHeads(config.kvHeads())
+                .headSize(config.headSize())
+                .modelDtype(config.dtype())
+                .dtype(builder.kvCacheDType)
+                .blockSize(builder.blockSize)
+                .memory(builder.kvCacheMemory);
+        if (builder.kvCacheDType.isFp8()) {
+            calculateScales = builder.calculateKvScales;
+            scales(builder, checkpoint).ifPresent(cacheConfig::scales);
+        }
+        return cacheConfig.build();
+    }
+
+    /** Scales only concern an FP8 cache: given ones, calculated ones, the checkpoint's, else 1.0 with a warning. */
+    private Optional<KvScales> scales(Builder builder, Checkpoint checkpoint) {
+        if (builder.kvScales != null) {
+            return Optional.of(builder.kvScales);
+        }
+        if (builder.calculateKvScales) {
+            return Optional.empty();
+        }
+        Optional<KvScales> found = CheckpointScales.read(checkpoint, config);
+        if (found.isEmpty()) {
+            LOG.log(
+                    System.Logger.Level.WARNING,
+                    "{0} has no KV scales, so the {1} cache uses 1.0, which may cost accuracy. Calculate them"
+                            + " (calculateKvScales) or use a calibrated checkpoint.",
+                    checkpoint.folder(),
+                    builder.kvCacheDType);
+        }
+        return found;
+    }
+
+    public static Builder builder() {
+        return new Builder();
+    }
+
+    /** Continues each prompt with the default {@link SamplingParams}. */
+    public List<Completion> generate(String... prompts) {
+        return generate(Arrays.asList(prompts), SamplingParams.builder().build());
+    }
+
+    /** Continues one prompt. */
+    public List<Completion> generate(String prompt, SamplingParams sampling) {
+        return generate(List.of(prompt), sampling);
+    }
+
+    /**
+     * Continues each prompt, batched together.
+     *
+     * @return one completion for each prompt, in their order
+     * @throws IllegalArgumentException when a prompt has no tokens, or more than the model or the cache can hold
+     * @throws IllegalStateException when this model has been closed
+     */
+    public synchronized List<Completion> generate(List<String> prompts, SamplingParams sampling) {
+        if (closed) {
+            throw new IllegalStateException("This LLM has been closed.");
+        }
+        long begin = System.nanoTime();
+        List<Request> requests = new ArrayList<>();
+        for (String prompt : prompts) {
+            int[] tokens = tokenizer.encode(prompt);
+            checkLength(prompt, tokens.length);
+            long seed = sampling.seed().orElseGet(seeds::nextLong);
+            requests.add(new Request(prompt, tokens, sampling, seed, config.eosTokenIds(), tokenizer));
+        }
+        run(requests);
+        double seconds = (System.nanoTime() - begin) / 1e9;
+        lastStats = new GenerationStats(
+                requests.stream().mapToInt(Request::promptLength).sum(),
+                requests.stream().mapToInt(Request::generated).sum(),
+                seconds,
+                loop.steps(),
+                loop.preemptions());
+        return requests.stream().map(Request::completion).toList();
+    }
+
+    private void run(List<Request> requests) {
+        if (calculateScales && !requests.isEmpty()) {
+            try (ScaleCalculation calculation = new ScaleCalculation(backend, cache, rope, config)) {
+                loop.run(requests, calculation);
+            }
+            calculateScales = false;
+        } else {
+            loop.runUsual(requests);
+        }
+    }
+
+    private void checkLength(String prompt, int tokens) {
+        String shown = prompt.length() <= 40 ? prompt : prompt.substring(0, 40) + "...";
+        if (tokens == 0) {
+            throw new IllegalArgumentException(
+                    "The prompt \"" + shown
+                            + "\" has no tokens; give at least one character, since this tokenizer adds no beginning-of-text token.");
+        }
+        long capacity = CapacityPlan.of(cache.config()).tokens();
+        if (tokens > capacity) {
+            throw new IllegalArgumentException(
+                    "The prompt \"" + shown + "\" has " + tokens
+                            + " tokens, but the whole KV cache holds " + capacity + " ("
+                            + cache.config().memory()
+                            + "). Give it more memory (kvCacheMemory), a smaller type (kvCacheDType fp8), or a shorter prompt.");
+        }
+        if (tokens > config.maxPositions()) {
+            throw new IllegalArgumentException("The prompt \"" + shown + "\" has " + tokens
+                    + " tokens, but the model was made for at most " + config.maxPositions()
+                    + " (max_position_embeddings). Give a shorter prompt.");
+        }
+    }
+
+    public ModelConfig config() {
+        return config;
+    }
+
+    public Tokenizer tokenizer() {
+        return tokenizer;
+    }
+
+    /** The cache, for its statistics and scales; sequences opened on it take blocks away from {@link #generate}. */
+    public KvCache cache() {
+        return cache;
+    }
+
+    /** What the last {@link #generate} did. */
+    public synchronized GenerationStats lastStats() {
+        return lastStats;
+    }
+
+    /** Frees the model, the cache, and the backend if it was opened here. Closing twice does nothing. */
+    @Override
+    public synchronized void close() {
+        if (closed) {
+            return;
+        }
+        closed = true;
+        loop.close();
+        rope.values().close();
+        cache.close();
+        model.close();
+        tokenizer.close();
+        if (ownsBackend) {
+            backend.close();
+        }
+    }
+
+    /** What has been made so far, freed in reverse when the next thing fails. */
+    private static final class Resources {
+        private final List<Runnable> frees = new ArrayList<>();
+
+        <T> T keep(T resource, java.util.function.Consumer<T> free) {
+            frees.add(() -> free.accept(resource));
+            return resource;
+        }
+
+        void freeAll() {
+            for (int i = frees.size() - 1; i >= 0; i--) {
+                frees.get(i).run();
+            }
+        }
+    }
+
+    /** Settings of a model; only {@link #model} must be given. */
+    public static final class Builder {
+        private @Nullable Path model;
+        private KvCacheDType kvCacheDType = KvCacheDType.AUTO;
+        private boolean calculateKvScales;
+        private @Nullable KvScales kvScales;
+        private ByteSize kvCacheMemory = ByteSize.gib(1);
+        private int blockSize = 16;
+        private @Nullable KvBackend backend;
+        private int maxBatchTokens = 512;
+
+        private Builder() {}
+
+        /** A Hugging Face folder: config.json, tokenizer.json, safetensors. */
+        public Builder model(Path folder) {
+            model = folder;
+            return this;
+        }
+
+        /** What K and V are stored in: auto, fp8, fp8_e4m3, fp8_e5m2, bfloat16, float16, float32. */
+        public Builder kvCacheDType(String name) {
+            return kvCacheDType(KvCacheDType.parse(name));
+        }
+
+        /** What K and V are stored in. */
+        public Builder kvCacheDType(KvCacheDType dtype) {
+            kvCacheDType = dtype;
+            return this;
+        }
+
+        /** Sets each layer's scales in the first forward pass; only an FP8 cache has scales. */
+        public Builder calculateKvScales(boolean calculate) {
+            calculateKvScales = calculate;
+            return this;
+        }
+
+        /** Scales to use instead of the checkpoint's; only an FP8 cache has scales. */
+        public Builder kvScales(KvScales scales) {
+            kvScales = scales;
+            return this;
+        }
+
+        /** Memory of the KV cache; 1 GiB by default. */
+        public Builder kvCacheMemory(ByteSize size) {
+            kvCacheMemory = size;
+            return this;
+        }
+
+        /** Tokens in a cache block: a multiple of 8 from 8 to 128, 16 by default. */
+        public Builder blockSize(int tokens) {
+            blockSize = tokens;
+            return this;
+        }
+
+        /** Runs on this backend, which stays the caller's; by default one is opened and closed with the model. */
+        public Builder backend(KvBackend opened) {
+            backend = opened;
+            return this;
+        }
+
+        /** Tokens that one forward pass computes at most; 512 by default. */
+        public Builder maxBatchTokens(int tokens) {
+            if (tokens < 1) {
+                throw new IllegalArgumentException("maxBatchTokens is " + tokens + "; it must be 1 or more.");
+            }
+            maxBatchTokens = tokens;
+            return this;
+        }
+
+        /**
+         * Loads the model.
+         *
+         * @throws CheckpointException when the folder can't be used; the message says why
+         * @throws IllegalArgumentException when settings contradict each other or the model
+         * @throws dev.kv8.BackendUnavailableException when there is no backend
+         */
+        public LLM build() {
+            Path folder = model;
+            if (folder == null) {
+                throw new IllegalArgumentException("No model was given; call model(folder).");
+            }
+            if (calculateKvScales && kvScales != null) {
+                throw new IllegalArgumentException(
+                        "Both kvScales and calculateKvScales were given; scales are either known or calculated.");
+            }
+            Resources resources = new Resources();
+            try {
+                return new LLM(this, folder, resources);
+            } catch (RuntimeException e) {
+                resources.freeAll();
+                throw e;
+            }
+        }
+    }
+}

@@ -1,0 +1,159 @@
+package dev.kv8.llm;
+
+import dev.kv8.AttentionOptions;
+import dev.kv8.Batch;
+import dev.kv8.DType;
+import dev.kv8.DeviceMemory;
+import dev.kv8.HeadRows;
+import dev.kv8.KvBackend;
+import dev.kv8.KvCache;
+import dev.kv8.RopeTable;
+import org.jspecify.annotations.Nullable;
+
+/**
+ * A Llama-family transformer over a paged cache: {@link #forward} computes a batch's hidden states and stores its K and V,
+ * {@link #logits} projects chosen rows onto the vocabulary. Both work in memory that steps reuse. For one thread.
+ */
+final class LlamaModel implements AutoCloseable {
+    private final KvBackend backend;
+    private final ModelConfig config;
+    private final OneDnn dnn = new OneDnn();
+    private final LlamaWeights weights;
+    private final AttentionOptions attention;
+    private @Nullable Activations activations;
+    private @Nullable Logits logits;
+
+    private LlamaModel(KvBackend backend, ModelConfig config, Checkpoint checkpoint) {
+        this.backend = backend;
+        this.config = config;
+        this.attention = AttentionOptions.causal(config.headSize()).withWindow(config.slidingWindow());
+        try {
+            weights = LlamaWeights.load(dnn, backend, checkpoint, config);
+        } catch (RuntimeException e) {
+            dnn.close();
+            throw e;
+        }
+    }
+
+    /**
+     * Loads a checkpoint's weights.
+     *
+     * @throws CheckpointException when the checkpoint does not fit its configuration
+     * @throws IllegalArgumentException when the backend's memory can't be reached by the processor, which oneDNN needs
+     */
+    static LlamaModel load(KvBackend backend, ModelConfig config, Checkpoint checkpoint) {
+        if (!backend.info().hostAccessible()) {
+            throw new IllegalArgumentException(
+                    "The engine multiplies matrices with oneDNN on the CPU and can't reach the memory"
+                            + " of the backend " + backend.info().backend() + ". Use -Dkv.backend=cpu.");
+        }
+        return new LlamaModel(backend, config, checkpoint);
+    }
+
+    /** What input and output of the language-model head need. */
+    private record Logits(DeviceMemory input, DeviceMemory output, int rows) {
+        void close() {
+            input.close();
+            output.close();
+        }
+    }
+
+    /** Rotates K by the table inside the cache's write: the usual {@link KvWriter}. */
+    static KvWriter writer(KvCache cache, RopeTable rope) {
+        return (layer, batch, k, v) -> cache.write(layer, batch, k, v, rope);
+    }
+
+    /** Computes the hidden states of all rows of the batch; its K and V are stored by {@code writer}. Does not commit. */
+    void forward(KvCache cache, Batch batch, RopeTable rope, KvWriter writer) {
+        int tokens = batch.tokens();
+        Activations a = activationsFor(tokens);
+        WeightLoader.Weights embedding = weights.embedding;
+        backend.embedding(
+                embedding.memory(), embedding.type(), config.vocabularySize(), batch.tokenIds(), a.hidden, tokens);
+        for (int layer = 0; layer < config.layers(); layer++) {
+            LlamaWeights.Layer w = weights.layers.get(layer);
+            norm(layer == 0 ? a.hidden : a.delta, layer == 0 ? null : a.hidden, w.inputNorm(), a.normed, tokens);
+            w.qkv().apply(a.normed.memory(), 0, a.qkv.memory(), tokens);
+            backend.rope(a.q, rope, batch.positions(), tokens);
+            writer.write(layer, batch, a.k, a.v);
+            cache.attend(layer, batch, a.q, a.attention, attention);
+            w.output().apply(a.attention.memory(), 0, a.delta.memory(), tokens);
+            norm(a.delta, a.hidden, w.postAttentionNorm(), a.normed, tokens);
+            w.gateUp().apply(a.normed.memory(), 0, a.gateUp.memory(), tokens);
+            backend.siluMul(a.gate, a.up, a.activated, tokens);
+            w.down().apply(a.activated.memory(), 0, a.delta.memory(), tokens);
+        }
+        norm(a.delta, a.hidden, weights.finalNorm, a.normed, tokens);
+    }
+
+    private void norm(HeadRows x, @Nullable HeadRows residual, WeightLoader.Weights weight, HeadRows out, int tokens) {
+        backend.rmsNorm(x, residual, weight.memory(), weight.type(), config.rmsNormEps(), out, tokens);
+    }
+
+    /** The logits of {@code count} chosen rows of the last forward pass, {@code [count][1][vocabulary]}. */
+    HeadRows logits(int[] rows, int count) {
+        Logits space = logitsFor(count);
+        DeviceMemory hidden = lastHidden();
+        long bytes = (long) config.hiddenSize() * Float.BYTES;
+        for (int i = 0; i < count; i++) {
+            backend.copy(hidden, rows[i] * bytes, space.input(), i * bytes, bytes);
+        }
+        return project(space, count);
+    }
+
+    /** The logits of {@code count} rows of the last forward pass from {@code firstRow} on. */
+    HeadRows logits(int firstRow, int count) {
+        Logits space = logitsFor(count);
+        long bytes = (long) config.hiddenSize() * Float.BYTES;
+        backend.copy(lastHidden(), firstRow * bytes, space.input(), 0, count * bytes);
+        return project(space, count);
+    }
+
+    private HeadRows project(Logits space, int count) {
+        weights.head.apply(space.input(), 0, space.output(), count);
+        return HeadRows.of(space.output(), DType.FLOAT32, 1, config.vocabularySize());
+    }
+
+    private DeviceMemory lastHidden() {
+        if (activations == null) {
+            throw new IllegalStateException("There are no logits before the first forward pass.");
+        }
+        return activations.normed.memory();
+    }
+
+    private Activations activationsFor(int tokens) {
+        if (activations == null || !activations.holds(tokens)) {
+            if (activations != null) {
+                activations.close();
+            }
+            activations = new Activations(backend, config, tokens);
+        }
+        return activations;
+    }
+
+    private Logits logitsFor(int count) {
+        if (logits == null || logits.rows() < count) {
+            if (logits != null) {
+                logits.close();
+            }
+            int rows = MatMul.paddedRows(count);
+            DeviceMemory input = backend.allocate((long) rows * config.hiddenSize() * Float.BYTES);
+            backend.fill(input, 0, input.bytes(), (byte) 0);
+            DeviceMemory output = backend.allocate((long) rows * config.vocabularySize() * Float.BYTES);
+            logits = new Logits(input, output, rows);
+        }
+        return logits;
+    }
+
+    @Override
+    public void close() {
+        if (activations != null) {
+            activations.close();
+        }
+        if (logits != null) {
+            logits.close();
+        }
+        weights.close();
+        dnn.close();
+    }
+}

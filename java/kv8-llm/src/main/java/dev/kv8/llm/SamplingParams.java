@@ -1,0 +1,167 @@
+package dev.kv8.llm;
+
+import java.util.ArrayList;
+import java.util.List;
+import java.util.OptionalLong;
+
+/**
+ * How tokens are drawn and when a text ends. Immutable; the defaults are vLLM's.
+ *
+ * <pre>{@code
+ * SamplingParams.builder().temperature(0.7).topP(0.8).maxTokens(64).stop("\n\n").seed(1L).build()
+ * }</pre>
+ */
+public final class SamplingParams {
+    private final double temperature;
+    private final double topP;
+    private final int topK;
+    private final int maxTokens;
+    private final List<String> stop;
+    private final List<Integer> stopTokenIds;
+    private final OptionalLong seed;
+    private final boolean ignoreEos;
+
+    private SamplingParams(Builder builder) {
+        temperature = builder.temperature;
+        topP = builder.topP;
+        topK = builder.topK;
+        maxTokens = builder.maxTokens;
+        stop = List.copyOf(builder.stop);
+        stopTokenIds = List.copyOf(builder.stopTokenIds);
+        seed = builder.seed;
+        ignoreEos = builder.ignoreEos;
+    }
+
+    public static Builder builder() {
+        return new Builder();
+    }
+
+    /** The most probable token each time. */
+    public static SamplingParams greedy(int maxTokens) {
+        return builder().temperature(0).maxTokens(maxTokens).build();
+    }
+
+    public double temperature() {
+        return temperature;
+    }
+
+    public double topP() {
+        return topP;
+    }
+
+    public int topK() {
+        return topK;
+    }
+
+    public int maxTokens() {
+        return maxTokens;
+    }
+
+    public List<String> stop() {
+        return stop;
+    }
+
+    public List<Integer> stopTokenIds() {
+        return stopTokenIds;
+    }
+
+    public OptionalLong seed() {
+        return seed;
+    }
+
+    public boolean ignoreEos() {
+        return ignoreEos;
+    }
+
+    /** Each setter refuses a value out of range with {@link IllegalArgumentException}. */
+    public static final class Builder {
+        private double temperature = 1;
+        private double topP = 1;
+        private int topK;
+        private int maxTokens = 16;
+        private final List<String> stop = new ArrayList<>();
+        private final List<Integer> stopTokenIds = new ArrayList<>();
+        private OptionalLong seed = OptionalLong.empty();
+        private boolean ignoreEos;
+
+        private Builder() {}
+
+        /** Divides the logits; 0 takes the most probable token each time. */
+        public Builder temperature(double value) {
+            if (!(value >= 0) || value > 100) {
+                throw bad("temperature", value, "0 (greedy) to 100");
+            }
+            temperature = value;
+            return this;
+        }
+
+        /** Keeps the most probable tokens that together reach this probability. */
+        public Builder topP(double value) {
+            if (!(value > 0) || value > 1) {
+                throw bad("topP", value, "more than 0 and at most 1 (all tokens)");
+            }
+            topP = value;
+            return this;
+        }
+
+        /** Keeps that many of the most probable tokens; 0 for all. */
+        public Builder topK(int value) {
+            if (value < 0) {
+                throw bad("topK", value, "0 (all tokens) or more");
+            }
+            topK = value;
+            return this;
+        }
+
+        /** Draws at most that many tokens. */
+        public Builder maxTokens(int value) {
+            if (value < 1) {
+                throw bad("maxTokens", value, "1 or more");
+            }
+            maxTokens = value;
+            return this;
+        }
+
+        /** Ends the text where one of these strings appears; it is not part of the text. */
+        public Builder stop(String... values) {
+            for (String value : values) {
+                if (value.isEmpty()) {
+                    throw new IllegalArgumentException("A stop string is empty; give one with at least one character.");
+                }
+                stop.add(value);
+            }
+            return this;
+        }
+
+        /** Ends the text after one of these tokens. */
+        public Builder stopTokenIds(int... values) {
+            for (int value : values) {
+                if (value < 0) {
+                    throw bad("a stop token id", value, "0 or more");
+                }
+                stopTokenIds.add(value);
+            }
+            return this;
+        }
+
+        /** Makes the text repeatable: the same seed draws the same tokens, whatever else runs. Absent: drawn at random. */
+        public Builder seed(long value) {
+            seed = OptionalLong.of(value);
+            return this;
+        }
+
+        /** Goes on after the model's end-of-text tokens. */
+        public Builder ignoreEos(boolean value) {
+            ignoreEos = value;
+            return this;
+        }
+
+        public SamplingParams build() {
+            return new SamplingParams(this);
+        }
+
+        private static IllegalArgumentException bad(String what, Object value, String allowed) {
+            return new IllegalArgumentException(what + " is " + value + "; it must be " + allowed + ".");
+        }
+    }
+}

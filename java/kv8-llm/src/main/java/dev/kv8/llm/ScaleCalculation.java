@@ -1,0 +1,45 @@
+package dev.kv8.llm;
+
+import dev.kv8.AmaxGranularity;
+import dev.kv8.Batch;
+import dev.kv8.DType;
+import dev.kv8.Fp8Format;
+import dev.kv8.HeadRows;
+import dev.kv8.KvBackend;
+import dev.kv8.KvCache;
+import dev.kv8.KvScales;
+import dev.kv8.RopeTable;
+
+/**
+ * vLLM's {@code calculate_kv_scales}: a forward pass in which each layer gets its scales, one for K and one for V, from the
+ * magnitudes of that pass, just before the layer's first tokens are stored.
+ */
+final class ScaleCalculation implements KvWriter, AutoCloseable {
+    private final KvCache cache;
+    private final ScaleObserver observer;
+
+    ScaleCalculation(KvBackend backend, KvCache cache, RopeTable rope, ModelConfig config) {
+        this.cache = cache;
+        this.observer = new ScaleObserver(backend, rope, config, AmaxGranularity.TENSOR);
+    }
+
+    @Override
+    public void write(int layer, Batch batch, HeadRows k, HeadRows v) {
+        observer.observe(layer, batch, k, v);
+        DType kType = cache.config().kDtype(layer);
+        DType vType = cache.config().vDtype(layer);
+        if (kType.isFp8() || vType.isFp8()) {
+            // A side that is not FP8 has no scale, whatever is given for it.
+            Fp8Format kFormat = Fp8Format.of(kType.isFp8() ? kType : vType);
+            Fp8Format vFormat = Fp8Format.of(vType.isFp8() ? vType : kType);
+            KvScales.LayerScales scales = observer.scales(layer, kFormat, vFormat);
+            cache.setScales(layer, scales);
+        }
+        cache.write(layer, batch, k, v);
+    }
+
+    @Override
+    public void close() {
+        observer.close();
+    }
+}

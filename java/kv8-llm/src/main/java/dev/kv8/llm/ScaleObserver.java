@@ -1,0 +1,81 @@
+package dev.kv8.llm;
+
+import dev.kv8.AmaxGranularity;
+import dev.kv8.Batch;
+import dev.kv8.DeviceMemory;
+import dev.kv8.Fp8Format;
+import dev.kv8.HeadRows;
+import dev.kv8.KvBackend;
+import dev.kv8.KvScales;
+import dev.kv8.RopeTable;
+import java.nio.ByteBuffer;
+import java.nio.ByteOrder;
+
+/**
+ * The largest magnitudes of K (rotated, as it is stored) and V of every layer, and the scales that follow from them: {@code
+ * amax / the format's largest value}, 1.0 where everything is zero.
+ */
+final class ScaleObserver implements AutoCloseable {
+    private final KvBackend backend;
+    private final RopeTable rope;
+    private final AmaxGranularity granularity;
+    private final int values;
+    /** float32 {@code [layers][2][values]}, K before V. */
+    private final DeviceMemory amax;
+
+    ScaleObserver(KvBackend backend, RopeTable rope, ModelConfig config, AmaxGranularity granularity) {
+        this.backend = backend;
+        this.rope = rope;
+        this.granularity = granularity;
+        values = switch (granularity) {
+            case TENSOR -> 1;
+            case HEAD -> config.kvHeads();
+            case CHANNEL -> config.kvHeads() * config.headSize();
+            case ROW ->
+                throw new IllegalArgumentException("Row scales are not observed; they are computed at each write.");
+        };
+        amax = backend.allocate(2L * config.layers() * values * Float.BYTES);
+        backend.fill(amax, 0, amax.bytes(), (byte) 0);
+    }
+
+    /** Rotates K in place and takes both sides' magnitudes in. */
+    void observe(int layer, Batch batch, HeadRows k, HeadRows v) {
+        backend.rope(k, rope, batch.positions(), batch.tokens());
+        backend.amax(k, batch.tokens(), granularity, side(layer, 0), true);
+        backend.amax(v, batch.tokens(), granularity, side(layer, 1), true);
+    }
+
+    /** The scales of a layer whose sides are stored in these formats. */
+    KvScales.LayerScales scales(int layer, Fp8Format kFormat, Fp8Format vFormat) {
+        return new KvScales.LayerScales(scale(layer, 0, kFormat, "K"), scale(layer, 1, vFormat, "V"));
+    }
+
+    private KvScales.Side scale(int layer, int side, Fp8Format format, String name) {
+        ByteBuffer read = ByteBuffer.allocateDirect(values * Float.BYTES).order(ByteOrder.nativeOrder());
+        backend.download(side(layer, side), 0, read);
+        float[] scales = new float[values];
+        for (int i = 0; i < values; i++) {
+            float largest = read.getFloat(i * Float.BYTES);
+            if (Float.isInfinite(largest)) {
+                throw new IllegalStateException(name + " of layer " + layer
+                        + " holds infinite values, so it has no scale. The model overflows on this text.");
+            }
+            scales[i] = KvScales.scaleFor(largest, format);
+        }
+        return switch (granularity) {
+            case TENSOR -> KvScales.Side.tensor(scales[0]);
+            case HEAD -> KvScales.Side.head(scales);
+            default -> KvScales.Side.channel(scales);
+        };
+    }
+
+    private DeviceMemory side(int layer, int side) {
+        long bytes = (long) values * Float.BYTES;
+        return amax.slice((2L * layer + side) * bytes, bytes);
+    }
+
+    @Override
+    public void close() {
+        amax.close();
+    }
+}

@@ -1,0 +1,138 @@
+package dev.kv8.llm;
+
+import ai.djl.huggingface.tokenizers.HuggingFaceTokenizer;
+import java.io.IOException;
+import java.io.InputStream;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.Arrays;
+import java.util.Map;
+import org.bytedeco.javacpp.Loader;
+
+/**
+ * A model's tokenizer.json. Text becomes ids with the special tokens that its post-processor adds, and a beginning-of-text
+ * token as tokenizer_config.json's {@code add_bos_token} says where it says so. Any thread may use it.
+ */
+public final class Tokenizer implements AutoCloseable {
+    private final HuggingFaceTokenizer tokenizer;
+    private final int bosId;
+    private final BosRule bosRule;
+
+    private enum BosRule {
+        AS_POST_PROCESSED,
+        ALWAYS,
+        NEVER
+    }
+
+    private Tokenizer(HuggingFaceTokenizer tokenizer, int bosId, BosRule bosRule) {
+        this.tokenizer = tokenizer;
+        this.bosId = bosId;
+        this.bosRule = bosRule;
+    }
+
+    /**
+     * Loads {@code tokenizer.json} and, where there is one, {@code tokenizer_config.json} of a model folder. Nothing is
+     * downloaded and nothing reported to anybody: DJL's offline mode is switched on for this process unless a property says
+     * otherwise, and its native library goes where JavaCPP's libraries go.
+     *
+     * @throws CheckpointException when a file is missing or malformed
+     */
+    public static Tokenizer load(Path folder) {
+        Path file = folder.resolve("tokenizer.json");
+        if (!Files.isRegularFile(file)) {
+            throw new CheckpointException(
+                    file + " is missing; only Hugging Face's tokenizer.json is read. Convert the tokenizer with"
+                            + " transformers (AutoTokenizer.from_pretrained(...).save_pretrained(...)).");
+        }
+        keepDjlToItself();
+        HuggingFaceTokenizer tokenizer;
+        try (InputStream json = Files.newInputStream(file)) {
+            tokenizer = HuggingFaceTokenizer.newInstance(
+                    json, Map.of("addSpecialTokens", "true", "truncation", "false", "padding", "false"));
+        } catch (IOException | RuntimeException e) {
+            throw new CheckpointException(file + " can't be loaded as a tokenizer: " + e.getMessage(), e);
+        }
+        try {
+            return configured(tokenizer, folder.resolve("tokenizer_config.json"));
+        } catch (RuntimeException e) {
+            tokenizer.close();
+            throw e;
+        }
+    }
+
+    private static Tokenizer configured(HuggingFaceTokenizer tokenizer, Path configFile) {
+        if (!Files.exists(configFile)) {
+            return new Tokenizer(tokenizer, -1, BosRule.AS_POST_PROCESSED);
+        }
+        JsonObject config = JsonObject.read(configFile);
+        var addBos = config.flag("add_bos_token");
+        if (addBos.isEmpty()) {
+            return new Tokenizer(tokenizer, -1, BosRule.AS_POST_PROCESSED);
+        }
+        String bos = config.tokenText("bos_token").orElse("");
+        long[] ids = bos.isEmpty()
+                ? new long[0]
+                : tokenizer.encode(bos, false, false).getIds();
+        if (ids.length != 1) {
+            if (addBos.get()) {
+                throw config.wrong("bos_token", bos, "one token of the vocabulary, since add_bos_token is true");
+            }
+            return new Tokenizer(tokenizer, -1, BosRule.AS_POST_PROCESSED);
+        }
+        return new Tokenizer(tokenizer, (int) ids[0], addBos.get() ? BosRule.ALWAYS : BosRule.NEVER);
+    }
+
+    /** Must run before the first class of DJL is used. */
+    private static void keepDjlToItself() {
+        setUnlessSet("ai.djl.offline", "true");
+        setUnlessSet("OPT_OUT_TRACKING", "true");
+        setUnlessSet("RUST_FLAVOR", "cpu");
+        setUnlessSet("slf4j.internal.verbosity", "ERROR");
+        try {
+            setUnlessSet("ENGINE_CACHE_DIR", Loader.getCacheDir().getPath());
+        } catch (IOException e) {
+            throw new CheckpointException(
+                    "No folder to extract native libraries to: " + e.getMessage()
+                            + ". Set -Dorg.bytedeco.javacpp.cachedir to a writable folder.",
+                    e);
+        }
+    }
+
+    private static void setUnlessSet(String property, String value) {
+        if (System.getProperty(property) == null) {
+            System.setProperty(property, value);
+        }
+    }
+
+    /** The ids of a text, with special tokens. */
+    public int[] encode(String text) {
+        int[] ids = toInts(tokenizer.encode(text, true, false).getIds());
+        boolean begins = ids.length > 0 && ids[0] == bosId;
+        if (bosRule == BosRule.ALWAYS && !begins) {
+            int[] longer = new int[ids.length + 1];
+            longer[0] = bosId;
+            System.arraycopy(ids, 0, longer, 1, ids.length);
+            return longer;
+        }
+        return bosRule == BosRule.NEVER && begins ? Arrays.copyOfRange(ids, 1, ids.length) : ids;
+    }
+
+    /** The text of ids, without special tokens. Bytes that are not valid UTF-8 show as U+FFFD. */
+    public String decode(int... ids) {
+        return tokenizer.decode(Arrays.stream(ids).asLongStream().toArray(), true);
+    }
+
+    /** Decodes a continuation of {@code promptIds} token by token; see {@link TextStream}. */
+    TextStream stream(int[] promptIds) {
+        return new TextStream(this, promptIds);
+    }
+
+    private static int[] toInts(long[] ids) {
+        return Arrays.stream(ids).mapToInt(Math::toIntExact).toArray();
+    }
+
+    @Override
+    public void close() {
+        tokenizer.close();
+    }
+}

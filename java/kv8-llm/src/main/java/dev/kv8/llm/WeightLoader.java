@@ -1,0 +1,85 @@
+package dev.kv8.llm;
+
+import dev.kv8.DType;
+import dev.kv8.DeviceMemory;
+import dev.kv8.KvBackend;
+import java.nio.ByteBuffer;
+import java.nio.ByteOrder;
+import org.jspecify.annotations.Nullable;
+
+/** Brings a checkpoint's tensors to the device, several below each other where layers are fused. */
+final class WeightLoader {
+    private static final int WINDOW_BYTES = 64 << 20;
+
+    private final OneDnn dnn;
+    private final KvBackend backend;
+    private final Checkpoint checkpoint;
+
+    WeightLoader(OneDnn dnn, KvBackend backend, Checkpoint checkpoint) {
+        this.dnn = dnn;
+        this.backend = backend;
+        this.checkpoint = checkpoint;
+    }
+
+    /** A tensor on the device, in its own type. */
+    record Weights(DeviceMemory memory, DType type) {
+        void close() {
+            memory.close();
+        }
+    }
+
+    Weights tensor(String name) {
+        StoredTensor tensor = checkpoint.get(name);
+        DeviceMemory memory = backend.allocate(tensor.bytes());
+        upload(tensor, memory, 0);
+        return new Weights(memory, tensor.dtype());
+    }
+
+    /** A linear layer of the named projections, their outputs side by side. */
+    Linear linear(int inputs, boolean bias, String... projections) {
+        StoredTensor first = checkpoint.get(projections[0] + ".weight");
+        long bytes = 0;
+        for (String projection : projections) {
+            StoredTensor part = checkpoint.get(projection + ".weight");
+            if (part.type() != first.type()) {
+                throw new CheckpointException(checkpoint.folder() + ": " + part.name() + " is " + part.type() + " but "
+                        + first.name() + " is " + first.type() + "; they must be of one type.");
+            }
+            bytes += part.bytes();
+        }
+        DeviceMemory rows = backend.allocate(bytes);
+        long offset = 0;
+        for (String projection : projections) {
+            StoredTensor part = checkpoint.get(projection + ".weight");
+            upload(part, rows, offset);
+            offset += part.bytes();
+        }
+        DType type = first.dtype();
+        int outputs = Math.toIntExact(bytes / type.bytes() / inputs);
+        return new Linear(dnn, backend, rows, type, true, bias ? bias(outputs, projections) : null, outputs, inputs);
+    }
+
+    /** The embedding used as the language-model head; its memory stays the embedding's. */
+    Linear tied(Weights embedding, int outputs, int inputs) {
+        return new Linear(dnn, backend, embedding.memory(), embedding.type(), false, null, outputs, inputs);
+    }
+
+    private @Nullable DeviceMemory bias(int outputs, String... projections) {
+        ByteBuffer values = ByteBuffer.allocateDirect(outputs * Float.BYTES).order(ByteOrder.nativeOrder());
+        for (String projection : projections) {
+            for (float value : checkpoint.get(projection + ".bias").toFloats()) {
+                values.putFloat(value);
+            }
+        }
+        DeviceMemory memory = backend.allocate(values.capacity());
+        backend.upload(values.flip(), memory, 0);
+        return memory;
+    }
+
+    private void upload(StoredTensor tensor, DeviceMemory target, long targetOffset) {
+        for (long offset = 0; offset < tensor.bytes(); offset += WINDOW_BYTES) {
+            int length = (int) Math.min(WINDOW_BYTES, tensor.bytes() - offset);
+            backend.upload(tensor.map(offset, length), target, targetOffset + offset);
+        }
+    }
+}
