@@ -8,6 +8,8 @@
 namespace kv8 {
 namespace {
 
+constexpr int32_t kMostHeads = 65536;  // a plan's work grows with the heads, unlike that of other checks
+
 Extent times(int64_t a, int64_t b) { return static_cast<Extent>(a) * b; }
 
 bool overlap(uint64_t a, Extent a_bytes, uint64_t b, Extent b_bytes) {
@@ -217,6 +219,8 @@ bool check(const kv8_attention_plan_args& a) {
     check_at_least("num_seqs", a.num_seqs, 0);
     check_at_least("kv_heads", a.kv_heads, 1);
     check_at_least("q_heads", a.q_heads, 1);
+    if (a.q_heads > kMostHeads)
+        refuse(KV8_INVALID_ARGUMENT, "q_heads is %d; at most %d are possible.", a.q_heads, kMostHeads);
     if (a.q_heads % a.kv_heads != 0)
         refuse(KV8_INVALID_ARGUMENT, "q_heads is %d; it must be a multiple of kv_heads, which is %d.", a.q_heads, a.kv_heads);
     check_head_size("head_size", a.head_size);

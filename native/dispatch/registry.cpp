@@ -70,14 +70,17 @@ const kv8_backend_table* table_of(void* library, const char* path) {
     return table;
 }
 
+[[noreturn]] void refuse_device(const kv8_device* handle) {
+    refuse(KV8_INVALID_ARGUMENT, "device %p is not open: it was closed, or never came from kv8_device_open.",
+           static_cast<const void*>(handle));
+}
+
 std::shared_ptr<Device> find_device(const kv8_device* handle) {
     if (handle == nullptr) refuse(KV8_INVALID_ARGUMENT, "device is null; pass a handle from kv8_device_open.");
     Registry& all = registry();
     std::lock_guard<std::mutex> lock(all.turn);
     auto found = all.devices.find(to_number(handle));
-    if (found == all.devices.end())
-        refuse(KV8_INVALID_ARGUMENT, "device %p is not open: it was closed, or never came from kv8_device_open.",
-               static_cast<const void*>(handle));
+    if (found == all.devices.end()) refuse_device(handle);
     return found->second;
 }
 
@@ -124,14 +127,20 @@ const kv8_backend& find_backend(const kv8_backend* backend) {
            static_cast<const void*>(backend));
 }
 
-DeviceCall::DeviceCall(const kv8_device* handle) : device_(find_device(handle)), open_(device_->gate) {
-    if (device_->closed)
-        refuse(KV8_INVALID_ARGUMENT, "device %p was closed while this call waited.", static_cast<const void*>(handle));
+DeviceCall::DeviceCall(const kv8_device* handle) : device_(find_device(handle)) {
+    std::lock_guard<std::mutex> lock(device_->turn);
+    if (device_->closed) refuse_device(handle);
+    device_->calls++;
+}
+
+DeviceCall::~DeviceCall() {
+    std::lock_guard<std::mutex> lock(device_->turn);
+    if (--device_->calls == 0 && device_->closed) device_->idle.notify_all();
 }
 
 kv8_impl_stream* DeviceCall::stream(const kv8_stream* handle) const {
     if (handle == nullptr) return nullptr;
-    std::lock_guard<std::mutex> lock(device_->streams_turn);
+    std::lock_guard<std::mutex> lock(device_->turn);
     auto found = device_->streams.find(to_number(handle));
     if (found == device_->streams.end()) refuse_stream(handle);
     return found->second;
@@ -139,13 +148,13 @@ kv8_impl_stream* DeviceCall::stream(const kv8_stream* handle) const {
 
 kv8_stream* DeviceCall::add_stream(kv8_impl_stream* stream) const {
     uint64_t number = registry().next_handle++;
-    std::lock_guard<std::mutex> lock(device_->streams_turn);
+    std::lock_guard<std::mutex> lock(device_->turn);
     device_->streams.emplace(number, stream);
     return to_handle<kv8_stream>(number);
 }
 
 kv8_impl_stream* DeviceCall::remove_stream(const kv8_stream* handle) const {
-    std::lock_guard<std::mutex> lock(device_->streams_turn);
+    std::lock_guard<std::mutex> lock(device_->turn);
     auto found = device_->streams.find(to_number(handle));
     if (found == device_->streams.end()) refuse_stream(handle);
     kv8_impl_stream* stream = found->second;
@@ -166,10 +175,12 @@ kv8_device* add_device(const kv8_backend& backend, kv8_impl_device* impl) {
 
 kv8_status close_device(const kv8_device* handle) {
     std::shared_ptr<Device> device = find_device(handle);
-    std::unique_lock<std::shared_mutex> alone(device->gate);
-    if (device->closed)
-        refuse(KV8_INVALID_ARGUMENT, "device %p is closed already.", static_cast<const void*>(handle));
-    device->closed = true;
+    {
+        std::unique_lock<std::mutex> lock(device->turn);
+        if (device->closed) refuse_device(handle);
+        device->closed = true;
+        device->idle.wait(lock, [&] { return device->calls == 0; });
+    }
     {
         std::lock_guard<std::mutex> lock(registry().turn);
         registry().devices.erase(to_number(handle));

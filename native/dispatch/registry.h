@@ -2,9 +2,9 @@
 // never used twice, looked up in every call, so that a stale or invented handle is refused instead of followed.
 #pragma once
 
+#include <condition_variable>
 #include <memory>
 #include <mutex>
-#include <shared_mutex>
 #include <string>
 #include <unordered_map>
 
@@ -24,9 +24,10 @@ const kv8_backend& find_backend(const kv8_backend* backend);
 struct Device {
     const kv8_backend_table* table;
     kv8_impl_device* impl;
-    std::shared_mutex gate;  // shared by calls; closing takes it alone, so it waits for calls that run
-    bool closed = false;
-    std::mutex streams_turn;
+    std::mutex turn;  // guards what follows
+    std::condition_variable idle;
+    int64_t calls = 0;    // running now; closing waits for them
+    bool closed = false;  // no more calls
     std::unordered_map<uint64_t, kv8_impl_stream*> streams;
 };
 
@@ -34,6 +35,10 @@ struct Device {
 class DeviceCall {
   public:
     explicit DeviceCall(const kv8_device* handle);
+    ~DeviceCall();
+    DeviceCall(const DeviceCall&) = delete;
+    DeviceCall& operator=(const DeviceCall&) = delete;
+
     const kv8_backend_table& table() const { return *device_->table; }
     kv8_impl_device* impl() const { return device_->impl; }
     kv8_impl_stream* stream(const kv8_stream* handle) const;  // null for the default stream
@@ -43,7 +48,6 @@ class DeviceCall {
 
   private:
     std::shared_ptr<Device> device_;
-    std::shared_lock<std::shared_mutex> open_;
 };
 
 kv8_device* add_device(const kv8_backend& backend, kv8_impl_device* impl);
