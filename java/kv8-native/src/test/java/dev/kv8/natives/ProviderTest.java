@@ -1,0 +1,155 @@
+package dev.kv8.natives;
+
+import static org.assertj.core.api.Assertions.assertThat;
+import static org.assertj.core.api.Assertions.assertThatThrownBy;
+
+import dev.kv8.BackendUnavailableException;
+import dev.kv8.DType;
+import dev.kv8.DeviceMemory;
+import dev.kv8.HeadRows;
+import dev.kv8.KvBackend;
+import java.io.IOException;
+import java.nio.charset.StandardCharsets;
+import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.logging.Handler;
+import java.util.logging.LogRecord;
+import java.util.logging.Logger;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.io.TempDir;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.ValueSource;
+
+/** Which backend a name opens, and what is said when it can't. */
+class ProviderTest {
+    @TempDir
+    Path directory;
+
+    @Test
+    void isFoundByTheServiceLoader() {
+        try (KvBackend backend = KvBackend.open("cpu")) {
+            assertThat(backend.info().backend()).isEqualTo("cpu");
+        }
+    }
+
+    @Test
+    void listsTheNamesWhenOneIsUnknown() {
+        assertThatThrownBy(() -> KvBackend.open("tpu"))
+                .isInstanceOf(IllegalArgumentException.class)
+                .hasMessage(
+                        "There is no backend \"tpu\"; -Dkv.backend (or KV8_BACKEND) is one of auto, cpu, cuda, rocm.");
+    }
+
+    @ParameterizedTest
+    @ValueSource(strings = {"cuda", "rocm"})
+    void namesTheMissingJar(String name) {
+        String classifier = Host.platform() + "-" + name;
+        assertThatThrownBy(() -> KvBackend.open(name))
+                .isInstanceOf(BackendUnavailableException.class)
+                .hasMessageContaining("dev.kv8:kv8-native:" + Artifacts.version() + ":" + classifier)
+                .hasMessageContaining("<classifier>" + classifier + "</classifier>")
+                .hasMessageContaining("-Dkv.backend=cpu, which works now");
+    }
+
+    @Test
+    void knowsItsVersion() {
+        assertThat(Artifacts.version()).matches("\\d+\\.\\d+\\.\\d+(-SNAPSHOT)?");
+    }
+
+    @Test
+    void opensAPluginAndCallsItsKernels() throws IOException {
+        try (KvBackend backend =
+                with("works", "cuda", PluginJar.built("kv8_test_plugin")).open("cuda")) {
+            assertThat(backend.info().backend()).isEqualTo("cuda");
+            assertThat(backend.info().name()).isEqualTo("test device");
+            DeviceMemory memory = backend.allocate(64);
+            HeadRows rows = HeadRows.of(memory, DType.FLOAT32, 1, 4);
+            backend.fill(memory, 0, 64, (byte) 0);
+            backend.rmsNorm(rows, null, memory, DType.FLOAT32, 0, rows, 1);
+            assertThat(backend.hostView(memory, 0, 4).getFloat()).isEqualTo(1); // it fills in the call's number
+            assertThatThrownBy(() -> backend.siluMul(rows, rows, rows, 1))
+                    .isInstanceOf(UnsupportedOperationException.class);
+        }
+    }
+
+    @Test
+    void refusesAPluginOfAnotherAbi() throws IOException {
+        NativeBackendProvider provider = with("abi", "cuda", PluginJar.built("kv8_wrong_abi_plugin"));
+        assertThatThrownBy(() -> provider.open("cuda"))
+                .isInstanceOf(BackendUnavailableException.class)
+                .hasMessageContaining("ABI")
+                .hasMessageContaining("libkv8_cuda.so");
+    }
+
+    @Test
+    void refusesADamagedPlugin() throws IOException {
+        byte[] noLibrary = "not a library".getBytes(StandardCharsets.UTF_8);
+        NativeBackendProvider provider = with("damaged", "rocm", noLibrary);
+        assertThatThrownBy(() -> provider.open("rocm"))
+                .isInstanceOf(BackendUnavailableException.class)
+                .hasMessageContaining("The rocm backend's library cannot be used")
+                .hasMessageContaining("libkv8_rocm.so");
+    }
+
+    @Test
+    void passesOverABackendThatFailsItsSelfTest() throws IOException {
+        NativeBackendProvider provider = with("incapable", "cuda", PluginJar.built("kv8_test_plugin"));
+        try (LogLines log = new LogLines();
+                KvBackend backend = provider.open("auto")) {
+            assertThat(backend.info().backend()).isEqualTo("cpu");
+            assertThat(log.lines).hasSize(1);
+            assertThat(log.lines.get(0))
+                    .startsWith("kv8 uses the cpu backend: ")
+                    .contains("cuda: The cuda backend failed its self-test")
+                    .contains("rocm: The rocm backend's jar")
+                    .doesNotContain("\n");
+        }
+    }
+
+    @Test
+    void reportsEveryBackendForTheDoctor() throws IOException {
+        Path jar = PluginJar.write(directory, "doctor", "rocm", PluginJar.built("kv8_test_plugin"));
+        NativeDiagnostics found = NativeDiagnostics.collect(new BackendOpener(PluginJar.loader(jar)));
+
+        assertThat(found.platform()).isEqualTo("linux-x86_64");
+        assertThat(found.libc()).matches("glibc \\d+\\.\\d+");
+        assertThat(found.library()).startsWith("loaded from /").endsWith("libjnikv8.so");
+        assertThat(found.cacheProblem()).isEmpty();
+        assertThat(found.backends())
+                .extracting(NativeDiagnostics.BackendAttempt::name)
+                .containsExactly("cuda", "rocm", "cpu");
+        assertThat(found.backends().get(0).outcome()).contains("is not on the class path");
+        assertThat(found.backends().get(1).outcome()).contains("failed its self-test");
+        assertThat(found.backends().get(2).works()).isTrue();
+        assertThat(found.backends().get(2).device().orElseThrow().arch()).isNotBlank();
+        assertThat(found.properties()).containsKey(CacheDirectory.PROPERTY);
+    }
+
+    private NativeBackendProvider with(String jar, String backend, byte[] library) throws IOException {
+        return new NativeBackendProvider(PluginJar.loader(PluginJar.write(directory, jar, backend, library)));
+    }
+
+    /** What is logged at INFO while this is open; System.Logger goes to java.util.logging here. */
+    private static final class LogLines extends Handler implements AutoCloseable {
+        private final Logger logger = Logger.getLogger("dev.kv8");
+        final List<String> lines = new ArrayList<>();
+
+        LogLines() {
+            logger.addHandler(this);
+        }
+
+        @Override
+        public void publish(LogRecord line) {
+            lines.add(line.getMessage());
+        }
+
+        @Override
+        public void flush() {}
+
+        @Override
+        public void close() {
+            logger.removeHandler(this);
+        }
+    }
+}
