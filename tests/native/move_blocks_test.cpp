@@ -93,6 +93,22 @@ TEST(MoveBlocks, ConvertsBetweenAnyTwoCaches) {
     }
 }
 
+TEST(MoveBlocks, ConvertsWhereOnlyScalesDiffer) {
+    std::mt19937 random(static_cast<uint32_t>(seed()));
+    for (kv8_dtype dtype : kFp8) {
+        for (bool row_scales : {false, true}) {
+            CacheShape from, to;
+            from.k = from.v = {dtype, Chan::kChannel, row_scales};
+            to = from;
+            to.k.row_scales = !row_scales;  // the same static scales, with and without row scales
+            TestCache src(from, random), dst(to, random), other(from, random);
+            dst.take_scales(src, random() % 2);
+            ASSERT_NO_FATAL_FAILURE(expect_moves(src, dst, {2, 0, 1, 3}, "row scales"));
+            ASSERT_NO_FATAL_FAILURE(expect_moves(src, other, {2, 0, 1, 3}, "static scales"));
+        }
+    }
+}
+
 // NaN codes and row scales come through as they are, which no conversion would do.
 TEST(MoveBlocks, CopiesBytesWhereDtypesAndScalesAreEqual) {
     std::mt19937 random(static_cast<uint32_t>(seed()));
