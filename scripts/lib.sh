@@ -95,9 +95,9 @@ build_if_stale() {
         cd "$KV8_ROOT"
         state="$(source_state)"
         rm -f "$KV8_STAMP"
-        if ! mvn -B -ntp -DskipTests -Dkv8.native.tests=OFF -pl java/kv8-cli -am package >"$KV8_LOG" 2>&1 </dev/null
-        then
-            grep -E '^\[ERROR\]|error:|FAILED:' "$KV8_LOG" | head -n 20 >&2 || true
+        if ! mvn -B -ntp -DskipTests -Dmaven.test.skip=true -Dkv8.native.tests=OFF -pl java/kv8-cli -am package \
+            >"$KV8_LOG" 2>&1 </dev/null; then
+            grep -E '^\[(ERROR|WARNING)\] .*(\.java:|Failed)|error:|FAILED:' "$KV8_LOG" | head -n 20 >&2 || true
             fail "the build failed; the whole log is ${KV8_LOG#"$KV8_ROOT"/}."
         fi
         printf '%s\n' "$state" >"$KV8_STAMP"

@@ -136,8 +136,8 @@ record AttentionCase(
     private void checkSize(String fileName, long expected, String shape) throws IOException {
         long actual = Files.size(file(fileName));
         if (actual != expected) {
-            throw new IOException(file(fileName) + " has " + actual + " bytes; the case's " + shape + " takes "
-                    + expected + ".");
+            throw new IOException(
+                    file(fileName) + " has " + actual + " bytes; the case's " + shape + " takes " + expected + ".");
         }
     }
 

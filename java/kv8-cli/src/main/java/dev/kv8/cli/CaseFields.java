@@ -84,7 +84,10 @@ final class CaseFields {
                 return value;
             }
         } catch (NumberFormatException e) {
-            throw new IOException(invalid(name, "it must be a whole number of at least " + least).getMessage(), e);
+            throw new IOException(
+                    invalid(name, "it must be a whole number of at least " + least)
+                            .getMessage(),
+                    e);
         }
         throw invalid(name, "it must be a whole number of at least " + least);
     }

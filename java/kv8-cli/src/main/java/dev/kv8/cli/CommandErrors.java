@@ -84,7 +84,7 @@ final class CommandErrors implements IParameterExceptionHandler, IExecutionExcep
             return oneLine(message);
         }
         return "Unexpected " + failure.getClass().getSimpleName() + (message == null ? "" : ": " + oneLine(message))
-                + " Run again with --debug for the stack trace.";
+                + "; run again with --debug for the stack trace.";
     }
 
     private static String oneLine(String message) {

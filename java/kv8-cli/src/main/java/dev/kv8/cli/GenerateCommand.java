@@ -49,14 +49,14 @@ final class GenerateCommand extends Kv8Command {
             paramLabel = "T",
             defaultValue = "1",
             description = "0 takes the likeliest token, more is more random (default: ${DEFAULT-VALUE}).")
-    float temperature;
+    double temperature;
 
     @Option(
             names = "--top-p",
             paramLabel = "P",
             defaultValue = "1",
             description = "Sample from the likeliest tokens that together have this probability (default: all).")
-    float topP;
+    double topP;
 
     @Option(
             names = "--top-k",
@@ -66,7 +66,8 @@ final class GenerateCommand extends Kv8Command {
     int topK;
 
     @Option(names = "--seed", paramLabel = "N", description = "Makes sampling repeatable.")
-    @Nullable Long seed;
+    @Nullable
+    Long seed;
 
     @Option(names = "--stop", paramLabel = "TEXT", description = "Ends a text where this appears; repeatable.")
     List<String> stops = new ArrayList<>();

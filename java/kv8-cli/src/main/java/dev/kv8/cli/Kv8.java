@@ -22,6 +22,8 @@ import picocli.CommandLine.ScopeType;
         synopsisSubcommandLabel = "COMMAND",
         usageHelpWidth = Kv8.WIDTH,
         subcommands = {
+            DoctorCommand.class,
+            GenerateCommand.class,
             PlanCommand.class,
             CastCommand.class,
             AttendCommand.class

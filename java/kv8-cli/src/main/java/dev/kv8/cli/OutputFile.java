@@ -27,11 +27,13 @@ final class OutputFile {
         if (folder == null || !Files.isDirectory(folder)) {
             throw new NoSuchFileException(String.valueOf(folder));
         }
-        Path part = folder.resolve(file.getFileName() + ".part-" + ProcessHandle.current().pid());
+        Path part = folder.resolve(
+                file.getFileName() + ".part-" + ProcessHandle.current().pid());
         Thread removal = new Thread(() -> removeQuietly(part), "kv8-part-removal");
         Runtime.getRuntime().addShutdownHook(removal);
         try {
-            try (FileChannel channel = FileChannel.open(part, StandardOpenOption.CREATE_NEW, StandardOpenOption.WRITE)) {
+            try (FileChannel channel =
+                    FileChannel.open(part, StandardOpenOption.CREATE_NEW, StandardOpenOption.WRITE)) {
                 content.writeTo(channel);
             }
             Files.move(part, file, StandardCopyOption.REPLACE_EXISTING);

@@ -4,7 +4,6 @@ import com.fasterxml.jackson.core.JsonGenerator;
 import dev.kv8.ByteSize;
 import dev.kv8.CapacityPlan;
 import dev.kv8.DType;
-import dev.kv8.KvCacheConfig;
 import dev.kv8.KvCacheDType;
 import dev.kv8.KvScales;
 import dev.kv8.llm.ModelConfig;
@@ -39,10 +38,12 @@ final class PlanCommand extends Kv8Command {
                 paramLabel = "DIR",
                 required = true,
                 description = "Checkpoint folder; its config.json tells the shape.")
-        @Nullable Path model;
+        @Nullable
+        Path model;
 
         @ArgGroup(exclusive = false, multiplicity = "1")
-        @Nullable Sizes sizes;
+        @Nullable
+        Sizes sizes;
     }
 
     /** A shape without a checkpoint. */

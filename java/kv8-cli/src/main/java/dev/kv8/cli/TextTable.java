@@ -20,8 +20,8 @@ final class TextTable {
 
     TextTable row(List<String> cells) {
         if (!rows.isEmpty() && cells.size() != rows.get(0).size()) {
-            throw new IllegalArgumentException(
-                    "A row of " + cells.size() + " cells is not for a table of " + rows.get(0).size() + ".");
+            throw new IllegalArgumentException("A row of " + cells.size() + " cells is not for a table of "
+                    + rows.get(0).size() + ".");
         }
         rows.add(cells);
         return this;
