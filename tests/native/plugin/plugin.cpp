@@ -10,6 +10,9 @@
 #ifndef ABI_VERSION
 #define ABI_VERSION KV8_ABI_VERSION
 #endif
+#ifndef DEVICES
+#define DEVICES 2
+#endif
 #ifndef ENTRY
 #define ENTRY kv8_plugin_v1
 #endif
@@ -30,7 +33,7 @@ kv8_fail report;
 void* pointer(uint64_t ptr) { return reinterpret_cast<void*>(ptr); }
 
 kv8_status device_count(int32_t* count) {
-    *count = 2;
+    *count = DEVICES;
     return KV8_OK;
 }
 

@@ -26,9 +26,7 @@ final class BackendOpener {
 
     NativeBackend open(String name) {
         NativeBridge.require();
-        kv8_backend backend = name.equals("cpu") ? cpu() : Plugin.load(name, plugins);
-        requireDevice(name, backend);
-        return new NativeBackend(name, openDevice(name, backend));
+        return new NativeBackend(name, openDevice(name, name.equals("cpu") ? cpu() : plugin(name)));
     }
 
     private static kv8_backend cpu() {
@@ -37,27 +35,18 @@ final class BackendOpener {
         return backend;
     }
 
-    private static void requireDevice(String name, kv8_backend backend) {
+    /** A plug-in that has a device. */
+    private kv8_backend plugin(String name) {
+        kv8_backend backend = Plugin.load(name, plugins);
         int[] count = new int[1];
         if (kv8.kv8_device_count(backend, count) != KV8_OK) {
-            throw new BackendUnavailableException(
-                    "The " + name + " backend cannot look for devices: " + Status.lastError() + " " + needs(name));
+            throw new BackendUnavailableException("The " + name + " backend cannot look for devices: " + Status.lastError()
+                    + " " + Plugin.needs(name));
         }
         if (count[0] < 1) {
-            throw new BackendUnavailableException("The " + name + " backend finds no device. " + needs(name));
+            throw new BackendUnavailableException("The " + name + " backend finds no device. " + Plugin.needs(name));
         }
-    }
-
-    private static String needs(String name) {
-        return switch (name) {
-            case "cuda" ->
-                "It needs an NVIDIA GPU and its driver, which nvidia-smi shows; a container needs --gpus all."
-                        + " -Dkv.backend=cpu works now.";
-            case "rocm" ->
-                "It needs an AMD GPU, its kernel driver and ROCm's libamdhip64, which rocminfo shows; a"
-                        + " container needs --device=/dev/kfd --device=/dev/dri. -Dkv.backend=cpu works now.";
-            default -> "";
-        };
+        return backend;
     }
 
     private static kv8_device openDevice(String name, kv8_backend backend) {

@@ -59,18 +59,20 @@ final class LoadFailure {
                     + " nor the home directory nor the temporary directory can be written to. Set -D"
                     + CacheDirectory.PROPERTY + "=DIR to one that can be written to and executed from.";
         }
-        return describe(messages(failure), facts.libc(), facts.cacheProblem());
+        String linkerText = messages(failure);
+        return linkerCause(linkerText, facts.libc(), facts.cacheProblem())
+                .orElseGet(() -> "kv8's native library cannot be loaded: " + linkerText
+                        + ". If the file is damaged, delete JavaCPP's cache directory; `kv8 doctor` shows where it is.");
     }
 
-    /** What the dynamic linker's text means. */
-    static String describe(String linkerText, String libc, Optional<String> cacheProblem) {
+    /** What stands behind the dynamic linker's text: an old glibc, or a cache directory that cannot be used. */
+    static Optional<String> linkerCause(String linkerText, String libc, Optional<String> cacheProblem) {
         Matcher glibc = OLD_GLIBC.matcher(linkerText);
         if (glibc.find()) {
-            return "kv8's native library needs glibc " + glibc.group(1) + " or newer; this system has " + libc
-                    + ". Run on a newer system (RHEL 9, Ubuntu 22.04, Debian 12 or later).";
+            return Optional.of("kv8's native library needs glibc " + glibc.group(1) + " or newer; this system has " + libc
+                    + ". Run on a newer system (RHEL 9, Ubuntu 22.04, Debian 12 or later).");
         }
-        return cacheProblem.orElseGet(() -> "kv8's native library cannot be loaded: " + linkerText
-                + ". If the file is damaged, delete JavaCPP's cache directory; `kv8 doctor` shows where it is.");
+        return cacheProblem;
     }
 
     static String musl() {

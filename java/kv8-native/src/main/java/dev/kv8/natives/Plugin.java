@@ -1,5 +1,6 @@
 package dev.kv8.natives;
 
+import static dev.kv8.natives.abi.kv8.KV8_ABI_MISMATCH;
 import static dev.kv8.natives.abi.kv8.KV8_OK;
 
 import dev.kv8.BackendUnavailableException;
@@ -33,15 +34,35 @@ final class Plugin {
         }
         File library = extract(url);
         kv8_backend backend = new kv8_backend();
-        if (kv8.kv8_backend_load(library.getPath(), backend) != KV8_OK) {
-            String linkerText = Status.lastError();
-            throw new BackendUnavailableException("The " + name + " backend's library cannot be used. "
-                    + LoadFailure.describe(
-                            linkerText,
-                            Host.libc(),
-                            CacheDirectory.problem(library.getParentFile().toPath())));
+        int status = kv8.kv8_backend_load(library.getPath(), backend);
+        if (status != KV8_OK) {
+            throw new BackendUnavailableException(refusal(name, library, status, Status.lastError()));
         }
         return backend;
+    }
+
+    private static String refusal(String name, File library, int status, String message) {
+        if (status == KV8_ABI_MISMATCH) {
+            return "The " + name + " backend is of another version: " + message + " Use "
+                    + Artifacts.coordinates(classifier(name)) + ".";
+        }
+        return LoadFailure.linkerCause(
+                        message,
+                        Host.libc(),
+                        CacheDirectory.problem(library.getParentFile().toPath()))
+                .orElseGet(() -> "The " + name + " backend's library cannot be used: " + message + " " + needs(name)
+                        + " If the file " + library + " is damaged, delete it; it is extracted again.");
+    }
+
+    /** What a backend needs beside its jar, and how to see whether it is there. */
+    static String needs(String name) {
+        return switch (name) {
+            case "cuda" -> "It needs an NVIDIA GPU and its driver, which nvidia-smi shows; a container needs --gpus all."
+                    + " -Dkv.backend=cpu works now.";
+            case "rocm" -> "It needs an AMD GPU, its kernel driver and ROCm's libamdhip64, which rocminfo shows; a"
+                    + " container needs --device=/dev/kfd --device=/dev/dri. -Dkv.backend=cpu works now.";
+            default -> throw new IllegalArgumentException(name + " is no plug-in.");
+        };
     }
 
     private static File extract(URL url) {

@@ -79,7 +79,22 @@ class ProviderTest {
         assertThatThrownBy(() -> provider.open("cuda"))
                 .isInstanceOf(BackendUnavailableException.class)
                 .hasMessageContaining("ABI")
-                .hasMessageContaining("libkv8_cuda.so");
+                .hasMessageContaining("libkv8_cuda.so")
+                .hasMessageContaining("Use dev.kv8:kv8-native:" + Artifacts.version() + ":linux-x86_64-cuda");
+    }
+
+    @Test
+    void namesWhatAPluginMissesOnThisMachine() throws IOException {
+        NativeBackendProvider noDriver = with("driver", "cuda", PluginJar.built("kv8_no_driver_plugin"));
+        assertThatThrownBy(() -> noDriver.open("cuda"))
+                .isInstanceOf(BackendUnavailableException.class)
+                .hasMessageContaining("libtestdriver.so.1 is not installed")
+                .hasMessageContaining("nvidia-smi");
+        NativeBackendProvider noDevice = with("device", "rocm", PluginJar.built("kv8_no_device_plugin"));
+        assertThatThrownBy(() -> noDevice.open("rocm"))
+                .isInstanceOf(BackendUnavailableException.class)
+                .hasMessageStartingWith("The rocm backend finds no device. It needs an AMD GPU")
+                .hasMessageContaining("-Dkv.backend=cpu works now");
     }
 
     @Test
