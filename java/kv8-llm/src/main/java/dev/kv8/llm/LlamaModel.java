@@ -101,12 +101,18 @@ final class LlamaModel implements AutoCloseable {
         return project(space, count);
     }
 
-    /** The logits of {@code count} rows of the last forward pass from {@code firstRow} on. */
-    HeadRows logits(int firstRow, int count) {
+    /** The logits of {@code count} rows of {@code hidden}, as {@link #copyHidden} left them there, from {@code firstRow} on. */
+    HeadRows logits(DeviceMemory hidden, int firstRow, int count) {
         Logits space = logitsFor(count);
         long bytes = (long) config.hiddenSize() * Float.BYTES;
-        backend.copy(lastHidden(), firstRow * bytes, space.input(), 0, count * bytes);
+        backend.copy(hidden, firstRow * bytes, space.input(), 0, count * bytes);
         return project(space, count);
+    }
+
+    /** Copies the first {@code count} rows of the last forward pass, ready for the head, to {@code target} from {@code targetRow}. */
+    void copyHidden(int count, DeviceMemory target, int targetRow) {
+        long bytes = (long) config.hiddenSize() * Float.BYTES;
+        backend.copy(lastHidden(), 0, target, targetRow * bytes, count * bytes);
     }
 
     private HeadRows project(Logits space, int count) {
