@@ -84,6 +84,10 @@ void check_span(const Name& name, const kv8_span& span, Extent needed, int align
                static_cast<unsigned long long>(span.bytes), printable(needed));
 }
 
+void check_absent_or_span(const Name& name, const kv8_span& span, Extent needed, int alignment) {
+    if (!is_absent(span)) check_span(name, span, needed, alignment);
+}
+
 void check_disjoint(const char* name, const Loop* loops, int count, Extent item) {
     // From the innermost loop out, each stride must step over all that the inner loops touch.
     Loop sorted[kMostLoops];
@@ -122,6 +126,20 @@ void check_rows(const char* name, const kv8_rows& rows, int64_t tokens, int32_t 
     }
     if (access == Access::kWrite) check_disjoint(name, loops, 2, row);
     check_span({name, "data"}, rows.data, extent, size);
+}
+
+void check_rope_table(const char* name, const kv8_rope_table& rope, int64_t tokens, int32_t width) {
+    const auto named = [name](const char* part) { return Name(name, part); };
+    const int32_t most = std::min(width, KV8_MAX_ROTARY_SIZE);
+    if (rope.rotary_size < 0 || rope.rotary_size > most || rope.rotary_size % 2 != 0)
+        refuse(KV8_INVALID_ARGUMENT, "%s is %d; for rows of %d elements it must be even and from 0 to %d.",
+               Spelled(named("rotary_size")).text, rope.rotary_size, width, most);
+    if (rope.style != KV8_ROPE_HALF && rope.style != KV8_ROPE_INTERLEAVED)
+        refuse(KV8_INVALID_ARGUMENT, "%s is %d; allowed are KV8_ROPE_HALF (0) and KV8_ROPE_INTERLEAVED (1).", Spelled(named("style")).text,
+               rope.style);
+    if (rope.rotary_size == 0 || tokens == 0) return;
+    check_span(named("table"), rope.table, times(rope.rotary_size, 4), 4);  // one position at least
+    check_span(named("positions"), rope.positions, times(tokens, 4), 4);
 }
 
 }  // namespace kv8

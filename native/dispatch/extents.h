@@ -21,6 +21,8 @@ struct Spelled {
     Spelled(const Name& name);
 };
 
+inline Extent times(int64_t a, int64_t b) { return static_cast<Extent>(a) * b; }
+
 int element_bytes(kv8_dtype dtype);  // the dtype has been checked
 bool is_fp8(kv8_dtype dtype);
 
@@ -33,6 +35,7 @@ void check_scale(const Name& name, float scale);
 
 bool is_absent(const kv8_span& span);
 void check_span(const Name& name, const kv8_span& span, Extent needed, int alignment);
+void check_absent_or_span(const Name& name, const kv8_span& span, Extent needed, int alignment);
 
 // One loop of an index computation: `count` steps of `stride` bytes.
 struct Loop {
@@ -50,5 +53,8 @@ enum class Access { kRead, kWrite };
 
 // Rows [tokens][heads][width]; written ones must not share bytes.
 void check_rows(const char* name, const kv8_rows& rows, int64_t tokens, int32_t heads, int32_t width, Access access);
+
+// Angles and positions for `tokens` rows of `width` elements.
+void check_rope_table(const char* name, const kv8_rope_table& rope, int64_t tokens, int32_t width);
 
 }  // namespace kv8

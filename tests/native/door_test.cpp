@@ -1,0 +1,479 @@
+// What the door refuses, each with its status and message; see door_calls.h for the legal call that each test spoils.
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <limits>
+
+#include "door_calls.h"
+#include "refusals.h"
+
+namespace {
+
+using kv8_test::DoorCalls;
+
+constexpr float kNaN = std::numeric_limits<float>::quiet_NaN(), kInfinity = std::numeric_limits<float>::infinity();
+
+class Door : public testing::Test {
+  protected:
+    DoorCalls c;
+
+    kv8_status cast() { return kv8_cast(c.device, nullptr, &c.cast); }
+    kv8_status amax() { return kv8_amax(c.device, nullptr, &c.amax); }
+    kv8_status write() { return kv8_write(c.device, nullptr, &c.write); }
+    kv8_status gather() { return kv8_gather(c.device, nullptr, &c.gather); }
+    kv8_status move() { return kv8_move_blocks(c.device, nullptr, &c.move_blocks); }
+    kv8_status plan() { return kv8_attention_plan(c.device, nullptr, &c.plan); }
+    kv8_status attend() { return kv8_attention(c.device, nullptr, &c.attention); }
+    kv8_status merge() { return kv8_merge_states(c.device, nullptr, &c.merge_states); }
+    kv8_status norm() { return kv8_rms_norm(c.device, nullptr, &c.rms_norm); }
+    kv8_status rope() { return kv8_rope(c.device, nullptr, &c.rope); }
+    kv8_status silu() { return kv8_silu_mul(c.device, nullptr, &c.silu_mul); }
+    kv8_status embed() { return kv8_embedding(c.device, nullptr, &c.embedding); }
+    kv8_status sample() { return kv8_sample(c.device, nullptr, &c.sample); }
+
+    // Sets a field for one refused call.
+    template <class Field, class Value, class Call>
+    void refuses(Field& field, Value value, const Call& call, const char* text, kv8_status status = KV8_INVALID_ARGUMENT) {
+        SCOPED_TRACE(text);
+        const Field before = field;
+        field = static_cast<Field>(value);
+        EXPECT_REFUSED(call(), status, text);
+        field = before;
+        EXPECT_EQ(call(), KV8_OK) << "the call is legal without the change: " << kv8_last_error();
+    }
+
+    // A span must be there, aligned to its elements, and as large as it is.
+    template <class Call>
+    void needs(kv8_span& span, const std::string& name, int alignment, const Call& call) {
+        refuses(span.ptr, 0, call, (name + ".ptr is null").c_str());
+        refuses(span.bytes, span.bytes - 1, call, (name + " has " + std::to_string(span.bytes - 1) + " bytes; its shape needs " +
+                                                   std::to_string(span.bytes)).c_str(), KV8_BUFFER_TOO_SMALL);
+        if (alignment > 1) refuses(span.ptr, span.ptr + 1, call, ("must be a multiple of " + std::to_string(alignment)).c_str());
+        refuses(span.bytes, ~span.ptr + 1, call, "beyond the address space");
+    }
+
+    template <class Call>
+    void needs_rows(kv8_rows& rows, const std::string& name, int64_t row_bytes, bool written, const Call& call) {
+        const int size = rows.dtype == KV8_F32 ? 4 : 2;
+        needs(rows.data, name + ".data", size, call);
+        for (int dtype : {-1, int(KV8_E4M3FN), 7})
+            refuses(rows.dtype, dtype, call, (name + ".dtype is " + std::to_string(dtype) + "; allowed are KV8_F32 (0)").c_str());
+        refuses(rows.token_stride, row_bytes - size, call, (name + ".token_stride is " + std::to_string(row_bytes - size)).c_str());
+        refuses(rows.token_stride, INT64_MIN, call, (name + ".token_stride is -9223372036854775808").c_str());
+        refuses(rows.token_stride, INT64_MAX / size * size, call, (name + ".data has").c_str(), KV8_BUFFER_TOO_SMALL);
+        refuses(rows.token_stride, rows.token_stride + 1, call, (name + ".token_stride").c_str());
+        if (rows.token_stride > row_bytes) {  // several heads
+            refuses(rows.head_stride, 0, call, (name + ".head_stride is 0 bytes; a row has").c_str());
+            if (written)
+                refuses(rows.token_stride, row_bytes, call, "rows would overlap");
+            else
+                refuses(rows.head_stride, rows.head_stride + 1, call, "must be a multiple of the element's");
+        }
+    }
+
+    template <class Args, class Call>
+    void needs_struct_size(Args& args, const Call& call) {
+        for (uint32_t size : {0u, 4u, uint32_t(sizeof(Args)) - 4, uint32_t(sizeof(Args)) + 8, ~0u})
+            refuses(args.struct_size, size, call, ("args.struct_size is " + std::to_string(size)).c_str());
+    }
+};
+
+TEST_F(Door, ServesTheLegalCalls) {
+    EXPECT_EQ(cast(), KV8_OK) << kv8_last_error();
+    EXPECT_EQ(amax(), KV8_OK) << kv8_last_error();
+    EXPECT_EQ(write(), KV8_OK) << kv8_last_error();
+    EXPECT_EQ(gather(), KV8_OK) << kv8_last_error();
+    EXPECT_EQ(move(), KV8_OK) << kv8_last_error();
+    EXPECT_EQ(plan(), KV8_OK) << kv8_last_error();
+    EXPECT_EQ(attend(), KV8_OK) << kv8_last_error();
+    EXPECT_EQ(merge(), KV8_OK) << kv8_last_error();
+    EXPECT_EQ(norm(), KV8_OK) << kv8_last_error();
+    EXPECT_EQ(rope(), KV8_OK) << kv8_last_error();
+    EXPECT_EQ(silu(), KV8_OK) << kv8_last_error();
+    EXPECT_EQ(embed(), KV8_OK) << kv8_last_error();
+    EXPECT_EQ(sample(), KV8_OK) << kv8_last_error();
+}
+
+TEST_F(Door, NeedsArguments) {
+    EXPECT_REFUSED(kv8_cast(c.device, nullptr, nullptr), KV8_INVALID_ARGUMENT, "args is null");
+    EXPECT_REFUSED(kv8_amax(c.device, nullptr, nullptr), KV8_INVALID_ARGUMENT, "args is null");
+    EXPECT_REFUSED(kv8_write(c.device, nullptr, nullptr), KV8_INVALID_ARGUMENT, "args is null");
+    EXPECT_REFUSED(kv8_gather(c.device, nullptr, nullptr), KV8_INVALID_ARGUMENT, "args is null");
+    EXPECT_REFUSED(kv8_move_blocks(c.device, nullptr, nullptr), KV8_INVALID_ARGUMENT, "args is null");
+    EXPECT_REFUSED(kv8_attention_plan(c.device, nullptr, nullptr), KV8_INVALID_ARGUMENT, "args is null");
+    EXPECT_REFUSED(kv8_attention(c.device, nullptr, nullptr), KV8_INVALID_ARGUMENT, "args is null");
+    EXPECT_REFUSED(kv8_merge_states(c.device, nullptr, nullptr), KV8_INVALID_ARGUMENT, "args is null");
+    EXPECT_REFUSED(kv8_rms_norm(c.device, nullptr, nullptr), KV8_INVALID_ARGUMENT, "args is null");
+    EXPECT_REFUSED(kv8_rope(c.device, nullptr, nullptr), KV8_INVALID_ARGUMENT, "args is null");
+    EXPECT_REFUSED(kv8_silu_mul(c.device, nullptr, nullptr), KV8_INVALID_ARGUMENT, "args is null");
+    EXPECT_REFUSED(kv8_embedding(c.device, nullptr, nullptr), KV8_INVALID_ARGUMENT, "args is null");
+    EXPECT_REFUSED(kv8_sample(c.device, nullptr, nullptr), KV8_INVALID_ARGUMENT, "args is null");
+    EXPECT_REFUSED(kv8_cast(nullptr, nullptr, &c.cast), KV8_INVALID_ARGUMENT, "device is null");
+}
+
+TEST_F(Door, NeedsStructsOfItsVersion) {
+    needs_struct_size(c.cast, [&] { return cast(); });
+    needs_struct_size(c.amax, [&] { return amax(); });
+    needs_struct_size(c.write, [&] { return write(); });
+    needs_struct_size(c.gather, [&] { return gather(); });
+    needs_struct_size(c.move_blocks, [&] { return move(); });
+    needs_struct_size(c.plan, [&] { return plan(); });
+    needs_struct_size(c.attention, [&] { return attend(); });
+    needs_struct_size(c.merge_states, [&] { return merge(); });
+    needs_struct_size(c.rms_norm, [&] { return norm(); });
+    needs_struct_size(c.rope, [&] { return rope(); });
+    needs_struct_size(c.silu_mul, [&] { return silu(); });
+    needs_struct_size(c.embedding, [&] { return embed(); });
+    needs_struct_size(c.sample, [&] { return sample(); });
+    refuses(c.view.struct_size, 8, [&] { return write(); }, "view.struct_size is 8");
+}
+
+TEST_F(Door, DoesNothingForNoTokens) {
+    // Nothing is looked at, so nothing needs to be there.
+    c.cast.count = 0;
+    c.cast.src = c.cast.dst = {0, 0};
+    EXPECT_EQ(cast(), KV8_OK) << kv8_last_error();
+    c.write.tokens = c.gather.tokens = c.move_blocks.count = 0;
+    c.write.k.data = c.write.v.data = c.write.slots = c.write.rope.positions = c.write.rope.table = {0, 0};
+    EXPECT_EQ(write(), KV8_OK) << kv8_last_error();
+    c.gather.k.data = c.gather.v.data = c.gather.slots = {0, 0};
+    EXPECT_EQ(gather(), KV8_OK) << kv8_last_error();
+    c.move_blocks.pairs = {0, 0};
+    EXPECT_EQ(move(), KV8_OK) << kv8_last_error();
+    c.merge_states.tokens = c.rms_norm.tokens = c.rope.tokens = c.silu_mul.tokens = c.embedding.tokens = c.sample.tokens = 0;
+    c.merge_states.a.data = c.merge_states.b.data = c.merge_states.out.data = c.merge_states.lse_a = c.merge_states.lse_b = {0, 0};
+    EXPECT_EQ(merge(), KV8_OK) << kv8_last_error();
+    c.rms_norm.x.data = c.rms_norm.out.data = c.rms_norm.weight = {0, 0};
+    EXPECT_EQ(norm(), KV8_OK) << kv8_last_error();
+    c.rope.x.data = c.rope.rope.positions = {0, 0};
+    EXPECT_EQ(rope(), KV8_OK) << kv8_last_error();
+    c.silu_mul.gate.data = c.silu_mul.up.data = c.silu_mul.out.data = {0, 0};
+    EXPECT_EQ(silu(), KV8_OK) << kv8_last_error();
+    c.embedding.table = c.embedding.ids = c.embedding.out.data = {0, 0};
+    EXPECT_EQ(embed(), KV8_OK) << kv8_last_error();
+    c.sample.logits.data = c.sample.sampling = c.sample.ids = {0, 0};
+    EXPECT_EQ(sample(), KV8_OK) << kv8_last_error();
+}
+
+TEST_F(Door, OfAnEmptyBatchPlansAndAttendsNothing) {
+    c.plan.num_seqs = 0;
+    c.plan.seq_lens = {0, 0};
+    ASSERT_EQ(plan(), KV8_OK) << kv8_last_error();
+    c.attention.plan = c.plan.workspace;
+    c.attention.q.data = c.attention.out.data = c.attention.block_table = c.attention.lse = {0, 0};
+    EXPECT_EQ(attend(), KV8_OK) << kv8_last_error();
+}
+
+TEST_F(Door, OfAmaxWithoutTokensWritesZeros) {
+    c.amax.tokens = 0;
+    c.amax.x.data = {0, 0};
+    DoorCalls::at<float>(c.amax.out, 5) = 3;
+    ASSERT_EQ(amax(), KV8_OK) << kv8_last_error();
+    EXPECT_EQ(DoorCalls::at<float>(c.amax.out, 5), 0);
+}
+
+TEST_F(Door, OfCast) {
+    const auto call = [&] { return cast(); };
+    refuses(c.cast.count, -1, call, "count is -1; it must be at least 0");
+    refuses(c.cast.count, INT64_MAX, call, "src has 400 bytes", KV8_BUFFER_TOO_SMALL);
+    for (int dtype : {-1, 7}) {
+        refuses(c.cast.src_dtype, dtype, call, "src_dtype is");
+        refuses(c.cast.dst_dtype, dtype, call, "dst_dtype is");
+    }
+    for (float scale : {0.0f, -1.0f, kNaN, kInfinity, -kInfinity, 0x1p-127f, 0x1.8p126f, 0x1p127f})
+        refuses(c.cast.scale, scale, call, "a scale is finite, positive and normal, and so is its reciprocal");
+    for (float scale : {0x1p-126f, 0x1p126f}) {
+        c.cast.scale = scale;
+        EXPECT_EQ(cast(), KV8_OK) << kv8_last_error();
+    }
+    c.cast.scale = 1;
+    needs(c.cast.src, "src", 4, call);
+    needs(c.cast.dst, "dst", 1, call);
+    refuses(c.cast.src, kv8_span{c.cast.dst.ptr - 32, 400}, call, "src and dst overlap");
+    c.cast.src = c.cast.dst;
+    c.cast.src_dtype = KV8_E5M2;
+    EXPECT_EQ(cast(), KV8_OK) << "in place: " << kv8_last_error();
+    refuses(c.cast.scale, 2, call, "scale is 2; it must be 1 unless exactly one of the dtypes");
+}
+
+TEST_F(Door, OfAmax) {
+    const auto call = [&] { return amax(); };
+    refuses(c.amax.tokens, -1, call, "tokens is -1");
+    refuses(c.amax.heads, 0, call, "heads is 0; it must be at least 1");
+    refuses(c.amax.width, 0, call, "width is 0; it must be at least 1");
+    refuses(c.amax.width, INT32_MAX, call, "x.token_stride");
+    for (int granularity : {-1, 4}) refuses(c.amax.granularity, granularity, call, "granularity is");
+    needs_rows(c.amax.x, "x", DoorCalls::kWidth * 2, false, call);
+    needs(c.amax.out, "out", 4, call);
+}
+
+TEST_F(Door, OfAViewsShape) {
+    const auto call = [&] { return write(); };
+    refuses(c.write.view, static_cast<const kv8_cache_view*>(nullptr), call, "view is null");
+    refuses(c.view.num_blocks, 0, call, "view.num_blocks is 0");
+    refuses(c.view.block_size, 0, call, "view.block_size is 0");
+    refuses(c.view.kv_heads, -3, call, "view.kv_heads is -3");
+    for (int size : {0, 32, 63, 65, 100, 257, 512}) refuses(c.view.head_size, size, call, "allowed are 64, 80, 96, 112, 128, 192 and 256");
+    refuses(c.view.num_blocks, INT32_MAX, call, "view.memory has", KV8_BUFFER_TOO_SMALL);
+    refuses(c.view.memory.ptr, 0, call, "view.memory.ptr is null");
+    refuses(c.view.memory.bytes, c.view.memory.bytes - 1, call, "view.memory has", KV8_BUFFER_TOO_SMALL);
+    refuses(c.view.block_stride, 32, call, "view.k.block_stride is 32; it must be at least 64");
+    refuses(c.view.block_stride, c.view.block_stride + 8, call, "must be a multiple of 16");
+    refuses(c.view.block_stride, INT64_MAX / 16 * 16, call, "view.memory has", KV8_BUFFER_TOO_SMALL);
+    refuses(c.view.block_stride, 512, call, "rows would overlap");
+}
+
+TEST_F(Door, OfAViewsSides) {
+    const auto call = [&] { return write(); };
+    for (auto* side : {&c.view.k, &c.view.v}) {
+        const std::string name = side == &c.view.k ? "view.k" : "view.v";
+        refuses(side->dtype, 9, call, (name + ".dtype is 9").c_str());
+        refuses(side->dtype, KV8_BF16, call, ".dtype is 2, which takes no scales");
+        refuses(side->offset, -16, call, (name + ".offset is -16").c_str());
+        refuses(side->offset, side->offset + 8, call, (name + ".offset is").c_str());
+        refuses(side->offset, INT64_MAX / 16 * 16, call, "view.memory has", KV8_BUFFER_TOO_SMALL);
+        refuses(side->head_stride, 48, call, (name + ".head_stride is 48; it must be at least 64").c_str());
+        refuses(side->head_stride, 64, call, "rows would overlap");
+        refuses(side->slot_stride, 72, call, (name + ".slot_stride is 72; it must be a multiple of 16").c_str());
+        refuses(side->slot_stride, 0, call, (name + ".slot_stride is 0").c_str());
+        refuses(side->row_scale_offset, -2, call, (name + ".row_scale_offset is -2").c_str());
+        refuses(side->row_scale_offset, side->row_scale_offset + 2, call, (name + ".row_scale_offset").c_str());
+        refuses(side->row_scale_offset, c.view.block_stride - 32, call, "view.memory has", KV8_BUFFER_TOO_SMALL);
+        refuses(side->row_scale_head_stride, 28, call, (name + ".row_scale_head_stride is 28; it must be at least 32").c_str());
+        refuses(side->row_scale_head_stride, 34, call, "it must be a multiple of 4");
+        refuses(side->chan_head_stride, -1, call, (name + ".chan_head_stride is -1").c_str());
+        refuses(side->chan_dim_stride, -1, call, (name + ".chan_dim_stride is -1").c_str());
+        refuses(side->chan_head_stride, INT64_MAX, call, (name + ".chan has").c_str(), KV8_BUFFER_TOO_SMALL);
+        needs(side->chan, name + ".chan", 4, call);
+        side->row_scale_offset = -1;
+        side->chan = {0, 0};
+        EXPECT_EQ(write(), KV8_OK) << "without scales: " << kv8_last_error();
+    }
+}
+
+TEST_F(Door, OfAViewsChannelScales) {
+    for (float scale : {0.0f, -1.0f, kNaN, kInfinity, 0x1p-127f, 0x1p127f}) {
+        refuses(DoorCalls::at<float>(c.view.k.chan, 70), scale, [&] { return write(); }, "view.k.chan of head 1, channel 6 is");
+        refuses(DoorCalls::at<float>(c.view.v.chan, 1), scale, [&] { return gather(); }, "view.v.chan of head 1, channel 0 is");
+        refuses(DoorCalls::at<float>(c.view.v.chan, 1), scale, [&] { return attend(); }, "view.v.chan of head 1, channel 0 is");
+        refuses(DoorCalls::at<float>(c.other_view.v.chan), scale, [&] { return move(); }, "view.v.chan of head 0, channel 0 is");
+    }
+}
+
+TEST_F(Door, OfWrite) {
+    const auto call = [&] { return write(); };
+    refuses(c.write.tokens, -1, call, "tokens is -1");
+    needs_rows(c.write.k, "k", DoorCalls::kHeadSize * 2, false, call);
+    needs_rows(c.write.v, "v", DoorCalls::kHeadSize * 4, false, call);
+    needs(c.write.slots, "slots", 8, call);
+    for (int64_t slot : {int64_t{-2}, int64_t{24}, INT64_MIN, INT64_MAX, int64_t{1} << 32})
+        refuses(DoorCalls::at<int64_t>(c.write.slots, 3), slot, call, "slots[3] is");
+}
+
+TEST_F(Door, OfWriteChangesNothingWhenItRefuses) {
+    ASSERT_EQ(write(), KV8_OK);
+    const auto* cache = reinterpret_cast<const char*>(c.view.memory.ptr);
+    const std::vector<char> before(cache, cache + c.view.memory.bytes);
+    std::memset(reinterpret_cast<void*>(c.write.k.data.ptr), 0x3c, c.write.k.data.bytes);
+    DoorCalls::at<int64_t>(c.write.slots, 4) = 24;  // the last token's
+    EXPECT_REFUSED(write(), KV8_INVALID_ARGUMENT, "slots[4] is 24; the cache's 3 blocks of 8 tokens have slots 0 to 23");
+    EXPECT_EQ(before, std::vector<char>(cache, cache + c.view.memory.bytes));
+}
+
+TEST_F(Door, OfRopeTables) {
+    const auto check = [&](kv8_rope_table& table, int32_t width, const auto& call) {
+        for (int size : {-2, 3, width + 2, 258}) refuses(table.rotary_size, size, call, "rope.rotary_size is");
+        for (int style : {-1, 2}) refuses(table.style, style, call, "rope.style is");
+        refuses(table.table.ptr, 0, call, "rope.table.ptr is null");
+        refuses(table.table.bytes, 127, call, "rope.table has 127 bytes; its shape needs 128", KV8_BUFFER_TOO_SMALL);
+        refuses(table.table.bytes, 6 * 128, call, "rope.positions[1] is 6; the table of 768 bytes has positions 0 to 5");
+        needs(table.positions, "rope.positions", 4, call);
+        for (int position : {-1, 7, INT32_MAX, INT32_MIN})
+            refuses(DoorCalls::at<int32_t>(table.positions, 2), position, call, "rope.positions[2] is");
+        table = {};
+        EXPECT_EQ(call(), KV8_OK) << "without rotation: " << kv8_last_error();
+    };
+    check(c.write.rope, DoorCalls::kHeadSize, [&] { return write(); });
+    check(c.rope.rope, DoorCalls::kWidth, [&] { return rope(); });
+}
+
+TEST_F(Door, OfGather) {
+    const auto call = [&] { return gather(); };
+    refuses(c.gather.tokens, -1, call, "tokens is -1");
+    needs_rows(c.gather.k, "k", DoorCalls::kHeadSize * 4, true, call);
+    needs_rows(c.gather.v, "v", DoorCalls::kHeadSize * 2, true, call);
+    needs(c.gather.slots, "slots", 8, call);
+    refuses(DoorCalls::at<int64_t>(c.gather.slots), 24, call, "slots[0] is 24");
+}
+
+TEST_F(Door, OfMoveBlocks) {
+    const auto call = [&] { return move(); };
+    refuses(c.move_blocks.count, -1, call, "count is -1");
+    refuses(c.move_blocks.src, static_cast<const kv8_cache_view*>(nullptr), call, "src is null");
+    refuses(c.move_blocks.dst, static_cast<const kv8_cache_view*>(nullptr), call, "dst is null");
+    needs(c.move_blocks.pairs, "pairs", 4, call);
+    refuses(c.other_view.block_size, 4, call, "src has blocks of 8 tokens, 2 heads of 64 elements, dst of 4 tokens");
+    auto* pairs = &DoorCalls::at<int32_t>(c.move_blocks.pairs);
+    for (int block : {-1, 3, INT32_MAX}) {
+        refuses(pairs[0], block, call, "pairs[0] reads block");
+        refuses(pairs[3], block, call, "pairs[1] writes block");
+    }
+    refuses(pairs[3], 2, call, "pairs[1] writes block 2, as another pair does");
+}
+
+TEST_F(Door, OfMoveBlocksWithinOneMemory) {
+    c.move_blocks.dst = &c.view;
+    auto* pairs = &DoorCalls::at<int32_t>(c.move_blocks.pairs);
+    EXPECT_REFUSED(move(), KV8_INVALID_ARGUMENT, "pairs[1] reads block 2, which a pair of the same call writes");
+    pairs[2] = 0;
+    EXPECT_EQ(move(), KV8_OK) << "one source, two copies: " << kv8_last_error();
+    c.move_blocks.dst = &c.other_view;
+    c.other_view.memory = c.view.memory;
+    c.other_view.num_blocks = 2;
+    c.other_view.memory.ptr += static_cast<uint64_t>(c.view.block_stride);
+    c.other_view.memory.bytes -= static_cast<uint64_t>(c.view.block_stride);
+    pairs[1] = pairs[3] = 1;
+    c.move_blocks.count = 1;
+    EXPECT_REFUSED(move(), KV8_INVALID_ARGUMENT, "src and dst overlap but are not one memory");
+}
+
+TEST_F(Door, OfAttentionPlan) {
+    const auto call = [&] { return plan(); };
+    refuses(c.plan.flags, 2, call, "flags is 0x2");
+    refuses(c.plan.num_seqs, -1, call, "num_seqs is -1");
+    refuses(c.plan.kv_heads, 0, call, "kv_heads is 0");
+    refuses(c.plan.q_heads, 0, call, "q_heads is 0");
+    refuses(c.plan.q_heads, 5, call, "q_heads is 5; it must be a multiple of kv_heads, which is 2");
+    refuses(c.plan.q_heads, 65538, call, "q_heads is 65538; at most 65536");
+    refuses(c.plan.head_size, 72, call, "head_size is 72");
+    refuses(c.plan.window, -1, call, "window is -1");
+    needs(c.plan.query_start_loc, "query_start_loc", 4, call);
+    needs(c.plan.seq_lens, "seq_lens", 4, call);
+    refuses(c.plan.workspace.bytes, c.plan.workspace.bytes - 1, call, "workspace", KV8_BUFFER_TOO_SMALL);
+    refuses(c.plan.workspace.ptr, c.plan.workspace.ptr + 8, call, "workspace.ptr is");
+    auto* starts = &DoorCalls::at<int32_t>(c.plan.query_start_loc);
+    EXPECT_EQ(starts[0], 0);
+    refuses(starts[0], 1, call, "query_start_loc");
+    refuses(starts[1], 6, call, "query_start_loc");
+    refuses(starts[1], -1, call, "query_start_loc");
+    refuses(DoorCalls::at<int32_t>(c.plan.seq_lens), -1, call, "-1");
+}
+
+TEST_F(Door, OfAttention) {
+    const auto call = [&] { return attend(); };
+    refuses(c.attention.window, -1, call, "window is -1");
+    for (float value : {kNaN, kInfinity}) {
+        refuses(c.attention.softmax_scale, value, call, "softmax_scale is");
+        refuses(c.attention.softcap, value, call, "softcap is");
+    }
+    refuses(c.attention.softcap, -1, call, "softcap is -1; it must be positive, or 0 for none");
+    refuses(c.attention.view, static_cast<const kv8_cache_view*>(nullptr), call, "view is null");
+    refuses(c.attention.plan.ptr, 0, call, "plan.ptr is null");
+    refuses(c.attention.plan.ptr, c.attention.plan.ptr + 4, call, "plan.ptr is");
+    refuses(c.attention.plan.bytes, c.attention.plan.bytes - 1, call, "plan");
+    refuses(c.attention.plan, c.attention.q.data, call, "plan");  // not a plan
+    refuses(c.attention.block_table_stride, -1, call, "block_table_stride is -1");
+    refuses(c.attention.block_table_stride, 1, call, "block_table_stride is 1; a sequence of 11 keys needs 2 entries");
+    refuses(c.attention.block_table_stride, INT64_MAX, call, "block_table has 16 bytes", KV8_BUFFER_TOO_SMALL);
+    needs(c.attention.block_table, "block_table", 4, call);
+    needs(c.attention.lse, "lse", 4, call);
+    needs(c.attention.sinks, "sinks", 4, call);
+    needs(c.attention.alibi_slopes, "alibi_slopes", 4, call);
+    needs_rows(c.attention.q, "q", DoorCalls::kHeadSize * 4, false, call);
+    needs_rows(c.attention.out, "out", DoorCalls::kHeadSize * 2, true, call);
+    for (int block : {-1, 3, INT32_MAX, INT32_MIN})
+        refuses(DoorCalls::at<int32_t>(c.attention.block_table, 2), block, call, std::to_string(block).c_str());
+    c.attention.lse = c.attention.sinks = c.attention.alibi_slopes = {0, 0};
+    EXPECT_EQ(attend(), KV8_OK) << "without the optional arguments: " << kv8_last_error();
+}
+
+TEST_F(Door, OfAttentionNeedsAPlanOfTheViewsShape) {
+    c.plan.kv_heads = 4;
+    c.plan.workspace = {0, 0};
+    ASSERT_EQ(plan(), KV8_OK) << kv8_last_error();
+    c.plan.workspace = c.attention.plan = c.allocate(c.plan.workspace_bytes);
+    ASSERT_EQ(plan(), KV8_OK) << kv8_last_error();
+    EXPECT_REFUSED(attend(), KV8_INVALID_ARGUMENT, "The plan is for 4 KV heads of 64 elements, view has 2 of 64");
+}
+
+TEST_F(Door, OfMergeStates) {
+    const auto call = [&] { return merge(); };
+    refuses(c.merge_states.tokens, -1, call, "tokens is -1");
+    refuses(c.merge_states.heads, 0, call, "heads is 0");
+    refuses(c.merge_states.width, 0, call, "width is 0");
+    needs_rows(c.merge_states.a, "a", DoorCalls::kHeadSize * 4, false, call);
+    needs_rows(c.merge_states.b, "b", DoorCalls::kHeadSize * 2, false, call);
+    needs_rows(c.merge_states.out, "out", DoorCalls::kHeadSize * 2, true, call);
+    needs(c.merge_states.lse_a, "lse_a", 4, call);
+    needs(c.merge_states.lse_b, "lse_b", 4, call);
+    needs(c.merge_states.lse, "lse", 4, call);
+}
+
+TEST_F(Door, OfRmsNorm) {
+    const auto call = [&] { return norm(); };
+    refuses(c.rms_norm.tokens, -1, call, "tokens is -1");
+    refuses(c.rms_norm.heads, 0, call, "heads is 0");
+    refuses(c.rms_norm.width, -1, call, "width is -1");
+    refuses(c.rms_norm.eps, kNaN, call, "eps is nan");
+    refuses(c.rms_norm.eps, -1, call, "eps is -1");
+    refuses(c.rms_norm.weight_dtype, KV8_E5M2, call, "weight_dtype is 4");
+    needs(c.rms_norm.weight, "weight", 2, call);
+    needs_rows(c.rms_norm.x, "x", DoorCalls::kWidth * 4, false, call);
+    needs_rows(c.rms_norm.residual, "residual", DoorCalls::kWidth * 2, true, call);
+    needs_rows(c.rms_norm.out, "out", DoorCalls::kWidth * 2, true, call);
+}
+
+TEST_F(Door, OfRope) {
+    const auto call = [&] { return rope(); };
+    refuses(c.rope.tokens, -1, call, "tokens is -1");
+    refuses(c.rope.heads, 0, call, "heads is 0");
+    refuses(c.rope.width, 0, call, "width is 0");
+    needs_rows(c.rope.x, "x", DoorCalls::kWidth * 2, true, call);
+}
+
+TEST_F(Door, OfSiluMul) {
+    const auto call = [&] { return silu(); };
+    refuses(c.silu_mul.tokens, -1, call, "tokens is -1");
+    refuses(c.silu_mul.width, 0, call, "width is 0");
+    needs_rows(c.silu_mul.gate, "gate", DoorCalls::kWidth * 4, false, call);
+    needs_rows(c.silu_mul.up, "up", DoorCalls::kWidth * 2, false, call);
+    needs_rows(c.silu_mul.out, "out", DoorCalls::kWidth * 2, true, call);
+}
+
+TEST_F(Door, OfEmbedding) {
+    const auto call = [&] { return embed(); };
+    refuses(c.embedding.tokens, -1, call, "tokens is -1");
+    refuses(c.embedding.width, 0, call, "width is 0");
+    refuses(c.embedding.vocabulary, 0, call, "vocabulary is 0");
+    refuses(c.embedding.vocabulary, INT32_MAX, call, "table has", KV8_BUFFER_TOO_SMALL);
+    refuses(c.embedding.table_dtype, KV8_E4M3FN, call, "table_dtype is 3");
+    needs(c.embedding.table, "table", 2, call);
+    needs(c.embedding.ids, "ids", 4, call);
+    needs_rows(c.embedding.out, "out", DoorCalls::kWidth * 4, true, call);
+    for (int id : {-1, 11, INT32_MAX})
+        refuses(DoorCalls::at<int32_t>(c.embedding.ids, 4), id, call, "; the vocabulary has ids 0 to 10");
+}
+
+TEST_F(Door, OfSample) {
+    const auto call = [&] { return sample(); };
+    refuses(c.sample.tokens, -1, call, "tokens is -1");
+    refuses(c.sample.vocabulary, 0, call, "vocabulary is 0");
+    needs_rows(c.sample.logits, "logits", 53 * 4, false, call);
+    needs(c.sample.sampling, "sampling", 4, call);
+    needs(c.sample.ids, "ids", 4, call);
+    auto& sampling = DoorCalls::at<kv8_sampling>(c.sample.sampling, 1);
+    for (float value : {-1.0f, kNaN, kInfinity}) refuses(sampling.temperature, value, call, "sampling[1].temperature is");
+    for (float value : {0.0f, -1.0f, 1.5f, kNaN}) refuses(sampling.top_p, value, call, "sampling[1].top_p is");
+    refuses(sampling.top_k, -1, call, "sampling[1].top_k is -1");
+    for (float value : {1.0f, -0.5f, kNaN}) refuses(sampling.uniform, value, call, "sampling[1].uniform is");
+    for (float value : {kNaN, kInfinity})
+        refuses(DoorCalls::at<float>(c.sample.logits.data, 2 * 53 + 52), value, call, "logits of token 2 hold NaN or +infinity");
+    DoorCalls::at<float>(c.sample.logits.data, 2 * 53 + 52) = -kInfinity;
+    EXPECT_EQ(sample(), KV8_OK) << "one barred id: " << kv8_last_error();
+    for (int i = 0; i < 53; i++) DoorCalls::at<float>(c.sample.logits.data, 53 + i) = -kInfinity;
+    DoorCalls::at<int32_t>(c.sample.ids) = -9;
+    EXPECT_REFUSED(sample(), KV8_INVALID_ARGUMENT, "logits of token 1 hold NaN or +infinity, or nothing finite");
+    EXPECT_EQ(DoorCalls::at<int32_t>(c.sample.ids), -9) << "nothing is drawn when a row is refused";
+}
+
+}  // namespace
