@@ -1,5 +1,5 @@
-// Makes and checks attention schedules. A tile is cut into several items only when it alone would keep a worker busy while
-// the others wait; how it is cut cannot be seen in the results.
+// Makes and checks attention schedules. A tile is cut into several items only when it alone would keep a worker busy
+// while the others wait; how it is cut cannot be seen in the results.
 #include "cpu/attention_plan.h"
 
 #include <algorithm>
@@ -90,12 +90,13 @@ class Cutting {
 // What the dispatcher cannot check: values in the arrays.
 void check_values(const kv8_attention_plan_args& args) {
     const int32_t start = int32_at(args.query_start_loc.ptr, 0);
-    if (start != 0) refuse(KV8_INVALID_ARGUMENT, "query_start_loc begins with %d; the first sequence's first row is 0.", start);
+    if (start != 0)
+        refuse(KV8_INVALID_ARGUMENT, "query_start_loc begins with %d; the first sequence's first row is 0.", start);
     for (int32_t s = 0; s < args.num_seqs; s++) {
         const int32_t begin = int32_at(args.query_start_loc.ptr, s), end = int32_at(args.query_start_loc.ptr, s + 1);
         if (end < begin)
-            refuse(KV8_INVALID_ARGUMENT, "query_start_loc must not descend, but sequence %d goes from row %d to row %d.", s,
-                   begin, end);
+            refuse(KV8_INVALID_ARGUMENT,
+                   "query_start_loc must not descend, but sequence %d goes from row %d to row %d.", s, begin, end);
         const int32_t keys = int32_at(args.seq_lens.ptr, s);
         if (keys < 0) refuse(KV8_INVALID_ARGUMENT, "seq_lens[%d] is %d; a sequence has at least 0 keys.", s, keys);
     }
@@ -112,7 +113,8 @@ void check_block_table(const kv8_attention_args& args, const AttentionPlan& plan
             const int32_t block = int32_at(args.block_table.ptr, s * args.block_table_stride + i);
             if (block < 0 || block >= view.num_blocks)
                 refuse(KV8_INVALID_ARGUMENT,
-                       "Block table entry %lld of sequence %d is %d, but a visible key is in it and the cache's blocks are "
+                       "Block table entry %lld of sequence %d is %d, but a visible key is in it and the cache's blocks "
+                       "are "
                        "0 to %d.",
                        (long long)i, s, block, view.num_blocks - 1);
         }
@@ -205,10 +207,12 @@ const AttentionPlan& checked_attention_plan(const kv8_attention_args& args) {
     const AttentionPlan& plan = *reinterpret_cast<const AttentionPlan*>(args.plan.ptr);
     if (args.plan.bytes < sizeof(AttentionPlan) || plan.magic != kMagic || args.plan.bytes < plan.bytes)
         refuse(KV8_INVALID_ARGUMENT,
-               "plan is not a workspace that kv8_attention_plan filled on a CPU device, or not the whole of it; it has %llu "
+               "plan is not a workspace that kv8_attention_plan filled on a CPU device, or not the whole of it; it has "
+               "%llu "
                "bytes.",
                (unsigned long long)args.plan.bytes);
-    check_against_plan(args, {plan.num_seqs, plan.q_heads, plan.kv_heads, plan.head_size, plan.total_queries, plan.longest});
+    check_against_plan(args,
+                       {plan.num_seqs, plan.q_heads, plan.kv_heads, plan.head_size, plan.total_queries, plan.longest});
     check_block_table(args, plan);
     return plan;
 }

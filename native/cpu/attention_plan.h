@@ -1,9 +1,9 @@
-// A step's attention schedule, laid out inside the caller's workspace: what each worker item computes, and where results of a
-// row that several items share wait to be combined.
+// A step's attention schedule, laid out inside the caller's workspace: what each worker item computes, and where
+// results of a row that several items share wait to be combined.
 //
-// Keys are cut at multiples of kSplitKeys, counted from the sequence's first key. A row's result is always the fold of its
-// splits in ascending order, whether one item walks them all or several items share them, so its bits depend on its own
-// position and window alone: not on the batch, the number of threads, or how the prompt was chunked.
+// Keys are cut at multiples of kSplitKeys, counted from the sequence's first key. A row's result is always the fold of
+// its splits in ascending order, whether one item walks them all or several items share them, so its bits depend on its
+// own position and window alone: not on the batch, the number of threads, or how the prompt was chunked.
 #pragma once
 
 #include <cstdint>
@@ -37,8 +37,8 @@ struct AttentionPlan {
     int32_t tile_queries;  // the most queries in an item
     int32_t longest;       // keys of the longest sequence that has queries
     int32_t reserved;
-    int64_t items;         // largest first
-    int64_t combines;      // tiles whose splits are shared by several items
+    int64_t items;     // largest first
+    int64_t combines;  // tiles whose splits are shared by several items
     uint64_t query_start_loc_offset;
     uint64_t seq_lens_offset;
     uint64_t items_offset;
@@ -49,7 +49,9 @@ struct AttentionPlan {
     __attribute__((always_inline)) const T* at(uint64_t offset) const {
         return reinterpret_cast<const T*>(reinterpret_cast<const char*>(this) + offset);
     }
-    __attribute__((always_inline)) const int32_t* query_start_loc() const { return at<int32_t>(query_start_loc_offset); }
+    __attribute__((always_inline)) const int32_t* query_start_loc() const {
+        return at<int32_t>(query_start_loc_offset);
+    }
     __attribute__((always_inline)) const int32_t* seq_lens() const { return at<int32_t>(seq_lens_offset); }
     __attribute__((always_inline)) const AttentionItem& item(int64_t i) const {
         return at<AttentionItem>(items_offset)[i];
@@ -62,8 +64,8 @@ struct AttentionPlan {
     // Rows of the largest item.
     __attribute__((always_inline)) int tile_rows() const { return tile_queries * group(); }
 
-    // A partial result: float32 sums[head_size], the maximum of the scores, the sum of the weights. Partials of an item are
-    // [split][row]. They are the workspace's only part that attention writes.
+    // A partial result: float32 sums[head_size], the maximum of the scores, the sum of the weights. Partials of an item
+    // are [split][row]. They are the workspace's only part that attention writes.
     __attribute__((always_inline)) int64_t partial_floats() const { return head_size + 16; }
     __attribute__((always_inline)) float* partial(int64_t index) const {
         return const_cast<float*>(at<float>(partials_offset)) + index * partial_floats();
@@ -74,8 +76,8 @@ struct AttentionPlan {
 // checked the arguments' shapes; the arrays' values are checked here. Throws Refusal.
 void plan_attention(kv8_attention_plan_args& args, int threads);
 
-// The plan in args.plan, after the checks that need it: that it is one, that the call's arrays hold its batch, and that every
-// table entry which a visible key occupies names a block. Throws Refusal.
+// The plan in args.plan, after the checks that need it: that it is one, that the call's arrays hold its batch, and that
+// every table entry which a visible key occupies names a block. Throws Refusal.
 const AttentionPlan& checked_attention_plan(const kv8_attention_args& args);
 
 }  // namespace kv8::cpu

@@ -1,6 +1,6 @@
-// Sixteen consecutive keys of one KV head: where their rows lie in the paged cache, and the rows as float32. Tiles begin at
-// multiples of sixteen from the sequence's first key, whatever the block size. Only keys inside the range that the caller
-// names are looked up, read or prefetched.
+// Sixteen consecutive keys of one KV head: where their rows lie in the paged cache, and the rows as float32. Tiles
+// begin at multiples of sixteen from the sequence's first key, whatever the block size. Only keys inside the range that
+// the caller names are looked up, read or prefetched.
 #pragma once
 
 #include "cpu/row_io.h"

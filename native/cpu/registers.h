@@ -1,5 +1,5 @@
-// One hardware register of float32. simd.h's sixteen lanes suit work from memory to memory, but on narrower instruction sets
-// they live in memory; loops that keep many sums in registers use these.
+// One hardware register of float32. simd.h's sixteen lanes suit work from memory to memory, but on narrower instruction
+// sets they live in memory; loops that keep many sums in registers use these.
 #pragma once
 
 #include "cpu/simd.h"
@@ -45,23 +45,35 @@ KV8_INLINE rf lane_numbers() {
     return r;
 }
 
+// All lanes joined by an operation, halves first.
+template <class Vector, class Join>
+KV8_INLINE float join_lanes(Vector v, const Join& join) {
+    if constexpr (sizeof(Vector) > 16) {
+        typedef float half __attribute__((vector_size(sizeof(Vector) / 2)));
+        half part[2];
+        std::memcpy(part, &v, sizeof(v));
+        return join_lanes(join(part[0], part[1]), join);
+    } else {
+        const Vector pairs = join(v, __builtin_shufflevector(v, v, 2, 3, 0, 1));
+        return join(pairs, __builtin_shufflevector(pairs, pairs, 1, 0, 3, 2))[0];
+    }
+}
+
 KV8_INLINE float sum_of(rf v) {
-    for (int width = kWidth / 2; width > 0; width /= 2)
-        for (int i = 0; i < width; i++) v[i] = v[i] + v[i + width];
-    return v[0];
+    return join_lanes(
+        v, KV8_LAMBDA(auto a, auto b) { return a + b; });
 }
 
 // The largest lane; a NaN in any lane may or may not win.
 KV8_INLINE float largest_of(rf v) {
-    for (int width = kWidth / 2; width > 0; width /= 2)
-        for (int i = 0; i < width; i++) v[i] = v[i] > v[i + width] ? v[i] : v[i + width];
-    return v[0];
+    return join_lanes(
+        v, KV8_LAMBDA(auto a, auto b) { return a > b ? a : b; });
 }
 
 #if defined(__AVX512F__)
 
-// sums[i] = the sum of v[i]'s lanes, for kSums registers at once: each step adds two halves of two registers. Every sum is
-// formed in the same order, whichever i it has.
+// sums[i] = the sum of v[i]'s lanes, for kSums registers at once: each step adds two halves of two registers. Every sum
+// is formed in the same order, whichever i it has.
 KV8_INLINE void sums_of(const rf* v, float* sums) {
     __m512 quarter[4];
     for (int j = 0; j < 4; j++) {
@@ -70,8 +82,10 @@ KV8_INLINE void sums_of(const rf* v, float* sums) {
         const __m512 cd = _mm512_add_ps(_mm512_shuffle_f32x4(c, d, 0x44), _mm512_shuffle_f32x4(c, d, 0xEE));
         quarter[j] = _mm512_add_ps(_mm512_shuffle_f32x4(ab, cd, 0x88), _mm512_shuffle_f32x4(ab, cd, 0xDD));
     }
-    const __m512 x = _mm512_add_ps(_mm512_unpacklo_ps(quarter[0], quarter[1]), _mm512_unpackhi_ps(quarter[0], quarter[1]));
-    const __m512 y = _mm512_add_ps(_mm512_unpacklo_ps(quarter[2], quarter[3]), _mm512_unpackhi_ps(quarter[2], quarter[3]));
+    const __m512 x =
+        _mm512_add_ps(_mm512_unpacklo_ps(quarter[0], quarter[1]), _mm512_unpackhi_ps(quarter[0], quarter[1]));
+    const __m512 y =
+        _mm512_add_ps(_mm512_unpacklo_ps(quarter[2], quarter[3]), _mm512_unpackhi_ps(quarter[2], quarter[3]));
     _mm512_storeu_ps(sums, _mm512_add_ps(_mm512_shuffle_ps(x, y, 0x44), _mm512_shuffle_ps(x, y, 0xEE)));
 }
 
@@ -90,10 +104,11 @@ KV8_INLINE void sums_of(const rf* v, float* sums) {
 
 KV8_INLINE void sums_of(const rf* v, float* sums) {
     for (int j = 0; j < kSums; j += 4) {
-        const rf x = __builtin_shuffle(v[j], v[j + 1], ri{0, 4, 1, 5}) + __builtin_shuffle(v[j], v[j + 1], ri{2, 6, 3, 7});
-        const rf y =
-            __builtin_shuffle(v[j + 2], v[j + 3], ri{0, 4, 1, 5}) + __builtin_shuffle(v[j + 2], v[j + 3], ri{2, 6, 3, 7});
-        store(sums + j, __builtin_shuffle(x, y, ri{0, 1, 4, 5}) + __builtin_shuffle(x, y, ri{2, 3, 6, 7}));
+        const rf x =
+            __builtin_shufflevector(v[j], v[j + 1], 0, 4, 1, 5) + __builtin_shufflevector(v[j], v[j + 1], 2, 6, 3, 7);
+        const rf y = __builtin_shufflevector(v[j + 2], v[j + 3], 0, 4, 1, 5) +
+                     __builtin_shufflevector(v[j + 2], v[j + 3], 2, 6, 3, 7);
+        store(sums + j, __builtin_shufflevector(x, y, 0, 1, 4, 5) + __builtin_shufflevector(x, y, 2, 3, 6, 7));
     }
 }
 

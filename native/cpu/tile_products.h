@@ -1,6 +1,6 @@
-// The two products of attention over one tile of keys, q.k and p.v, on float32 rows in the first-level cache. Rows are taken
-// several at a time so that a loaded key serves them all; each result is formed in the same order however many rows or keys
-// stand beside it.
+// The two products of attention over one tile of keys, q.k and p.v, on float32 rows in the first-level cache. Rows are
+// taken several at a time so that a loaded key serves them all; each result is formed in the same order however many
+// rows or keys stand beside it.
 #pragma once
 
 #include "cpu/kv_tile.h"
@@ -38,10 +38,11 @@ inline void dot_tile(const float* q, int rows, const float* k, int head_size, fl
     if (r < rows) dot_rows<1>(q + r * head_size, k, head_size, scores + r * kTileKeys);
 }
 
-// sums[r] = sums[r] * decay[r] + sum over keys in [first, last) of p[r][key] * v[key], for `Registers` registers of each row.
+// sums[r] = sums[r] * decay[r] + sum over keys in [first, last) of p[r][key] * v[key], for `Registers` registers of
+// each row.
 template <int Rows, int Registers>
-KV8_INLINE void accumulate_columns(const float* p, const float* v, int first, int last, int head_size, const float* decay,
-                                   float* sums) {
+KV8_INLINE void accumulate_columns(const float* p, const float* v, int first, int last, int head_size,
+                                   const float* decay, float* sums) {
     rf total[Rows][Registers];
     for (int r = 0; r < Rows; r++)
         for (int i = 0; i < Registers; i++) total[r][i] = load<rf>(sums + r * head_size + i * kWidth) * decay[r];
@@ -79,7 +80,8 @@ inline void accumulate_tile(const float* p, int rows, const float* v, int first,
         accumulate_rows<2>(p + r * kTileKeys, v, first, last, head_size, head_size, decay + r, sums + r * head_size);
         r += 2;
     }
-    if (r < rows) accumulate_rows<1>(p + r * kTileKeys, v, first, last, head_size, head_size, decay + r, sums + r * head_size);
+    if (r < rows)
+        accumulate_rows<1>(p + r * kTileKeys, v, first, last, head_size, head_size, decay + r, sums + r * head_size);
 }
 
 }  // namespace kv8::cpu::KV8_ISA

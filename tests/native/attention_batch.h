@@ -1,4 +1,5 @@
-// One call of kv8_attention: selected query rows of a case in a paged cache of a chosen layout, and what the call wrote.
+// One call of kv8_attention: selected query rows of a case in a paged cache of a chosen layout, and what the call
+// wrote.
 #pragma once
 
 #include <memory>
@@ -126,8 +127,11 @@ class AttentionBatch {
 
     static uint32_t garbage(kv8_dtype dtype, size_t i) {
         if (dtype == KV8_E5M2) return i % 3 == 0 ? 0x7Cu : i % 3 == 1 ? 0xFCu : 0x7Eu;
-        return dtype == KV8_F32 ? 0x7FC00000u : dtype == KV8_F16 ? 0xFE00u : dtype == KV8_BF16 ? 0x7FC0u
-               : dtype == KV8_E4M3FN ? (i % 2 ? 0x7Fu : 0xFFu) : 0x80u;
+        return dtype == KV8_F32      ? 0x7FC00000u
+               : dtype == KV8_F16    ? 0xFE00u
+               : dtype == KV8_BF16   ? 0x7FC0u
+               : dtype == KV8_E4M3FN ? (i % 2 ? 0x7Fu : 0xFFu)
+                                     : 0x80u;
     }
 
     // Where a side lies in a block that begins with `at` other bytes; returns the bytes that follow.
@@ -158,9 +162,10 @@ class AttentionBatch {
         for (int h = 0; h < case_.kv_heads; h++)
             for (int slot = 0; slot < placement_.block_size; slot++)
                 for (int d = 0; d < case_.head_size; d++)
-                    store_bits(side.dtype,
-                               at + side.offset + h * side.head_stride + slot * side.slot_stride + d * bytes_of(side.dtype),
-                               garbage(side.dtype, size_t(d + slot)));
+                    store_bits(
+                        side.dtype,
+                        at + side.offset + h * side.head_stride + slot * side.slot_stride + d * bytes_of(side.dtype),
+                        garbage(side.dtype, size_t(d + slot)));
     }
 
     void store_key(const kv8_side& side, int block, int slot, int key, const std::vector<uint32_t>& elements,
@@ -173,7 +178,8 @@ class AttentionBatch {
                            at + side.offset + h * side.head_stride + slot * side.slot_stride + d * bytes_of(side.dtype),
                            elements[row * size_t(case_.head_size) + size_t(d)]);
             if (side.row_scale_offset >= 0)
-                std::memcpy(at + side.row_scale_offset + h * side.row_scale_head_stride + slot * 4, &row_scales[row], 4);
+                std::memcpy(at + side.row_scale_offset + h * side.row_scale_head_stride + slot * 4, &row_scales[row],
+                            4);
         }
     }
 

@@ -1,5 +1,5 @@
-// Attention in float64, straight from the definition in kv8.h, over the exact values of what is stored; and the comparison
-// with it. It knows nothing of blocks, tiles or splits.
+// Attention in float64, straight from the definition in kv8.h, over the exact values of what is stored; and the
+// comparison with it. It knows nothing of blocks, tiles or splits.
 #pragma once
 
 #include "attention_batch.h"
@@ -81,8 +81,8 @@ class ExactSequence {
     std::vector<double> k_, v_;
 };
 
-// The largest error of one element that float32 arithmetic, whose range ends near 1e-38, and one rounding to the stored dtype
-// may give.
+// The largest error of one element that float32 arithmetic, whose range ends near 1e-38, and one rounding to the stored
+// dtype may give.
 inline double allowed_error(kv8_dtype out, double exact, double size) {
     const double arithmetic = 1e-5 * size + 1e-36;
     if (out == KV8_F32) return arithmetic;

@@ -1,5 +1,6 @@
-// Paged attention through the public door, on every instruction set of this machine: against float64 over generated cases and
-// the goldens, bit for bit against itself however the batch, the cache and the prompt are cut, and what it refuses.
+// Paged attention through the public door, on every instruction set of this machine: against float64 over generated
+// cases and the goldens, bit for bit against itself however the batch, the cache and the prompt are cut, and what it
+// refuses.
 #include <gtest/gtest.h>
 
 #include <array>
@@ -42,7 +43,8 @@ const std::vector<Isa>& isas() {
         for (const auto& device : cpu_devices()) {
             Isa isa{device->isa(), {}};
             const int threads[] = {1, 2, 4};
-            for (size_t i = 0; i < 3; i++) isa.devices[i] = std::make_unique<CpuDevice>(device->isa().c_str(), threads[i]);
+            for (size_t i = 0; i < 3; i++)
+                isa.devices[i] = std::make_unique<CpuDevice>(device->isa().c_str(), threads[i]);
             list->push_back(std::move(isa));
         }
         return list;
@@ -81,8 +83,8 @@ TEST(Attention, IsNearFloat64OverGeneratedCases) {
                 for (size_t row = 0; row < exact[s].size(); row++) {
                     const int query = int(row) / c.q_heads, head = int(row) % c.q_heads;
                     const std::string wrong = difference(c, batch.result(int(s), query, head), exact[s][row]);
-                    ASSERT_EQ("", wrong) << "sequence " << s << ", query " << query << ", head " << head << ", block size "
-                                         << placement.block_size;
+                    ASSERT_EQ("", wrong) << "sequence " << s << ", query " << query << ", head " << head
+                                         << ", block size " << placement.block_size;
                 }
             ASSERT_TRUE(batch.gaps_untouched());
         }
@@ -341,63 +343,6 @@ TEST(AttentionPlan, RefusesAWorkspaceThatIsTooSmall) {
     p.workspace = workspace.span();
     EXPECT_EQ(KV8_BUFFER_TOO_SMALL, kv8_attention_plan(device, nullptr, &p));
     EXPECT_EQ(needed, p.workspace_bytes);
-}
-
-// The result over all keys, from the results over two halves of them.
-TEST(MergeStates, JoinsTwoDisjointHalves) {
-    Random random(11);
-    for (int width : {1, 15, 64, 100})
-        for (kv8_dtype a_dtype : kPlain)
-            for (kv8_dtype out_dtype : kPlain)
-                for (const Isa& isa : isas()) {
-                    SCOPED_TRACE(isa.name + ", width " + std::to_string(width) + ", a " + name_of(a_dtype) + ", out " +
-                                 name_of(out_dtype));
-                    const int tokens = 9, heads = 3;
-                    const size_t rows = tokens * heads, a_size = size_t(bytes_of(a_dtype)), out_size = size_t(bytes_of(out_dtype));
-                    const size_t count = rows * size_t(width);
-                    Bytes a(count * a_size), b(count * 4), out(count * out_size);
-                    std::vector<float> lse_a(rows), lse_b(rows), lse(rows);
-                    for (size_t r = 0; r < rows; r++) {
-                        lse_a[r] = r % 4 == 1 ? -INFINITY : float(10 * normal(random));
-                        lse_b[r] = r % 4 >= 2 ? -INFINITY : float(10 * normal(random));
-                        if (r % 4 == 2) lse_a[r] = -INFINITY;
-                    }
-                    for (size_t i = 0; i < count; i++) {  // a side without part holds NaN
-                        const size_t r = i / size_t(width);
-                        store_bits(a_dtype, a.data() + i * a_size, element_of(a_dtype, lse_a[r] == -INFINITY ? NAN : normal(random)));
-                        store_bits(KV8_F32, b.data() + i * 4, element_of(KV8_F32, lse_b[r] == -INFINITY ? NAN : normal(random)));
-                    }
-                    kv8_merge_states_args m = {};
-                    m.struct_size = sizeof(m);
-                    m.tokens = tokens;
-                    m.heads = heads;
-                    m.width = width;
-                    const auto packed = [&](const Bytes& bytes, kv8_dtype dtype) {
-                        const int64_t row = int64_t(width) * bytes_of(dtype);
-                        return kv8_rows{bytes.span(), row * heads, row, dtype, 0};
-                    };
-                    m.a = packed(a, a_dtype);
-                    m.b = packed(b, KV8_F32);
-                    m.out = packed(out, out_dtype);
-                    m.lse_a = span_of(lse_a);
-                    m.lse_b = span_of(lse_b);
-                    m.lse = span_of(lse);
-                    ASSERT_EQ(KV8_OK, kv8_merge_states(isa.devices[1]->handle(), nullptr, &m)) << kv8_last_error();
-                    for (size_t i = 0; i < count; i++) {
-                        const size_t r = i / size_t(width);
-                        const double ea = std::exp(double(lse_a[r])), eb = std::exp(double(lse_b[r]));
-                        const double xa = ea == 0 ? 0 : value_of(a_dtype, load_bits(a_dtype, a.data() + i * a_size));
-                        const double xb = eb == 0 ? 0 : value_of(KV8_F32, load_bits(KV8_F32, b.data() + i * 4));
-                        const double both = ea + eb, want = both == 0 ? 0 : (ea * xa + eb * xb) / both;
-                        const double size = both == 0 ? 0 : (ea * std::abs(xa) + eb * std::abs(xb)) / both;
-                        const double got = value_of(out_dtype, load_bits(out_dtype, out.data() + i * out_size));
-                        ASSERT_TRUE(std::abs(got - want) <= allowed_error(out_dtype, want, size))
-                            << "element " << i << " is " << got << ", exactly " << want;
-                        const double want_lse = std::log(both);
-                        ASSERT_TRUE(both == 0 ? lse[r] == -INFINITY : std::abs(lse[r] - want_lse) <= 1e-5)
-                            << "lse[" << r << "] is " << lse[r] << ", exactly " << want_lse;
-                    }
-                }
 }
 
 }  // namespace

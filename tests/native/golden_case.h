@@ -1,4 +1,5 @@
-// An attention case in the form of tests/goldens/README.md, read from its folder and handed to kv8_attention as it lies there.
+// An attention case in the form of tests/goldens/README.md, read from its folder and handed to kv8_attention as it lies
+// there.
 #pragma once
 
 #include <cstdlib>

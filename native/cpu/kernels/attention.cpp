@@ -1,121 +1,24 @@
-// Paged attention in float32. An item walks its keys in tiles of sixteen: K and V rows are converted once for all query heads
-// of the group and all queries of the tile, scores go through an online softmax, and each split's result is folded into the
-// row's total in ascending order. What a row computes is the same whichever rows, items or chunks stand beside it.
-#include "cpu/attention_plan.h"
+// Paged attention in float32. An item walks its keys in tiles of sixteen: K and V rows are converted once for all query
+// heads of the group and all queries of the tile, scores go through an online softmax, and each split's result is
+// folded into the row's total in ascending order. What a row computes is the same whichever rows, items or chunks stand
+// beside it.
+#include "cpu/attention_rows.h"
 #include "cpu/kernels.h"
 #include "cpu/kv_tile.h"
-#include "cpu/softmax.h"
 #include "cpu/tile_products.h"
-
-#include <cmath>
 
 namespace kv8::cpu::KV8_ISA {
 namespace {
 
-constexpr float kInfinity = __builtin_inff();
-constexpr int kMaxHeadSize = 256;
 constexpr int kPrefetchKeys = 2 * kTileKeys;
-
-KV8_INLINE int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
-KV8_INLINE int64_t most(int64_t a, int64_t b) { return a > b ? a : b; }
-
-KV8_INLINE float float_at(const kv8_span& span, int64_t index) {
-    float value;
-    std::memcpy(&value, reinterpret_cast<const char*>(span.ptr) + index * 4, 4);
-    return value;
-}
-
-KV8_INLINE void set_float(const kv8_span& span, int64_t index, float value) {
-    std::memcpy(reinterpret_cast<char*>(span.ptr) + index * 4, &value, 4);
-}
-
-KV8_INLINE float channel_scale(const kv8_side& side, int64_t head, int64_t d) {
-    return side.chan.ptr == 0 ? 1.0f : float_at(side.chan, head * side.chan_head_stride + d * side.chan_dim_stride);
-}
-
-// Softmax over some keys, before division: sum of weight * v and of weights, which are e^(score - maximum).
-struct Softmax {
-    float* sums;  // [head_size]
-    float maximum;
-    float weight;
-};
-
-// What a maximum is subtracted as: where every score is -inf, all weights are 0 and not NaN.
-KV8_INLINE float finite_maximum(float maximum) { return maximum == -kInfinity ? 0.0f : maximum; }
-
-KV8_INLINE float one_exp_of_negative(float x) { return exp_of_negative(all(x))[0]; }
-
-KV8_INLINE void copy(Softmax& to, const Softmax& from, int head_size) {
-    std::memcpy(to.sums, from.sums, size_t(head_size) * 4);
-    to.maximum = from.maximum;
-    to.weight = from.weight;
-}
-
-// total = total joined with the next split's result.
-KV8_INLINE void fold(Softmax& total, const Softmax& next, int head_size) {
-    const float maximum = total.maximum > next.maximum ? total.maximum : next.maximum;
-    const float old_factor = one_exp_of_negative(total.maximum - finite_maximum(maximum));
-    const float new_factor = one_exp_of_negative(next.maximum - finite_maximum(maximum));
-    for (int d = 0; d < head_size; d += kWidth)
-        store(total.sums + d,
-              fused(load<rf>(next.sums + d), all(new_factor), load<rf>(total.sums + d) * old_factor));
-    total.weight = total.weight * old_factor + next.weight * new_factor;
-    total.maximum = maximum;
-}
-
-KV8_INLINE void store_row(const kv8_rows& rows, int64_t token, int64_t head, const float* values, int head_size) {
-    uint8_t* const to = row_at(rows, token, head);
-    with_row_dtype(rows.dtype, [&](auto element) {
-        for (int d = 0; d < head_size; d += kLanes) element.store(to + d * element.bytes, load<f32>(values + d));
-    });
-}
-
-// A sequence's query rows and what each of them sees.
-class Queries {
-  public:
-    KV8_INLINE Queries(const kv8_attention_args& args, const AttentionPlan& plan, const AttentionItem& item)
-        : window_(args.window),
-          first_token_(int64_t(plan.query_start_loc()[item.sequence]) + item.first_query),
-          first_position_(int64_t(plan.seq_lens()[item.sequence]) - plan.query_start_loc()[item.sequence + 1] + first_token_) {}
-
-    KV8_INLINE int64_t token(int query) const { return first_token_ + query; }
-    KV8_INLINE int64_t position(int query) const { return first_position_ + query; }
-    // Keys [first_key, last_key); none where the position is before the first key.
-    KV8_INLINE int64_t last_key(int query) const { return most(position(query) + 1, 0); }
-    KV8_INLINE int64_t first_key(int query) const {
-        return window_ > 0 ? least(most(position(query) - window_ + 1, 0), last_key(query)) : 0;
-    }
-
-  private:
-    int64_t window_, first_token_, first_position_;
-};
-
-// Divides, applies V's channel scales, stores out and lse. Without keys `result` is not looked at.
-void finish_row(const kv8_attention_args& args, const AttentionPlan& plan, int64_t token, int kv_head, int head,
-                const Softmax& result, bool has_keys) {
-    float out[kMaxHeadSize] = {};
-    const float sink = args.sinks.ptr != 0 ? float_at(args.sinks, head) : -kInfinity;
-    double lse = sink;
-    if (has_keys) {
-        const float maximum = finite_maximum(result.maximum > sink ? result.maximum : sink);
-        const double factor = ::exp(double(result.maximum) - maximum);
-        const double all_weights = factor * result.weight + ::exp(double(sink) - maximum);
-        const float scale = float(factor / all_weights);
-        for (int d = 0; d < plan.head_size; d++)
-            out[d] = result.sums[d] * scale * channel_scale(args.view->v, kv_head, d);
-        lse = maximum + ::log(all_weights);
-    }
-    store_row(args.out, token, head, out, plan.head_size);
-    if (args.lse.ptr != 0) set_float(args.lse, token * plan.q_heads + head, float(lse));
-}
 
 // One worker's private memory, cut into arrays.
 struct Scratch {
-    float *q, *sums, *totals;               // [rows][head_size]
-    float *k, *v;                           // [16][head_size]
-    float* scores;                          // [rows][16]: then the weights
-    float *maximum, *weight, *decay;        // [rows]
-    float *total_maximum, *total_weight;    // [rows]
+    float *q, *sums, *totals;             // [rows][head_size]
+    float *k, *v;                         // [16][head_size]
+    float* scores;                        // [rows][16]: then the weights
+    float *maximum, *weight, *decay;      // [rows]
+    float *total_maximum, *total_weight;  // [rows]
     uint64_t bytes;
 
     KV8_INLINE Scratch(const AttentionPlan& plan, void* memory) {
@@ -160,6 +63,8 @@ class Item {
 
     void run() {
         load_queries();
+        // Scores of keys out of range are computed from what an earlier tile left, and then masked.
+        std::memset(scratch_.k, 0, size_t(kTileKeys) * head_size_ * 4);
         const int64_t first_key = most(queries_.first_key(0), int64_t(item_.first_split) * kSplitKeys);
         end_ = least(queries_.last_key(item_.queries - 1), (int64_t(item_.first_split) + item_.splits) * kSplitKeys);
         cache_.prefetch(first_key, least(first_key / kTileKeys * kTileKeys + kPrefetchKeys, end_));
@@ -199,7 +104,8 @@ class Item {
             float* const to = scratch_.q + row * head_size_;
             with_row_dtype(args_.q.dtype, [&](auto element) {
                 for (int d = 0; d < head_size_; d += kLanes)
-                    store(to + d, element.load(from + d * element.bytes) * args_.softmax_scale * load<f32>(channels + d));
+                    store(to + d,
+                          element.load(from + d * element.bytes) * args_.softmax_scale * load<f32>(channels + d));
             });
         }
     }
@@ -217,8 +123,6 @@ class Item {
             cache_.prefetch(least(tile + kPrefetchKeys, end_), least(tile + kPrefetchKeys + kTileKeys, end_));
             cache_.locate(tile, tile + begin, tile + end, rows);
             widen_k_(rows.k, begin, end, head_size_, scratch_.k);
-            if (begin > 0) std::memset(scratch_.k, 0, size_t(begin) * head_size_ * 4);
-            if (end < kTileKeys) std::memset(scratch_.k + end * head_size_, 0, size_t(kTileKeys - end) * head_size_ * 4);
             dot_tile(scratch_.q, rows_, scratch_.k, head_size_, scratch_.scores);
             widen_v_(rows.v, begin, end, head_size_, scratch_.v);
             if (queries_.first_key(item_.queries - 1) <= tile && queries_.last_key(0) >= tile + kTileKeys)
@@ -247,7 +151,8 @@ class Item {
         }
     }
 
-    // scores[row] becomes weights of keys [begin, end), times V's row scales; maximum, weight and decay of the row follow.
+    // scores[row] becomes weights of keys [begin, end), times V's row scales; maximum, weight and decay of the row
+    // follow.
     KV8_INLINE void softmax_row(int row, int64_t tile, int begin, int end, const TileRows& keys) {
         constexpr int kRegisters = kTileKeys / kWidth;
         float* const scores = scratch_.scores + row * kTileKeys;
@@ -364,7 +269,8 @@ void merge_states(const kv8_merge_states_args& args, int64_t begin, int64_t end)
         const double weight_a = lse_a == -kInfinity ? 0 : ::exp(lse_a - maximum);
         const double weight_b = lse_b == -kInfinity ? 0 : ::exp(lse_b - maximum);
         const double both = weight_a + weight_b;
-        const float factor_a = both == 0 ? 0 : float(weight_a / both), factor_b = both == 0 ? 0 : float(weight_b / both);
+        const float factor_a = both == 0 ? 0 : float(weight_a / both),
+                    factor_b = both == 0 ? 0 : float(weight_b / both);
         for (int64_t d = 0; d < args.width; d += kLanes) {
             const int64_t count = least(args.width - d, kLanes);
             const f32 joined =

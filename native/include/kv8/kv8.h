@@ -273,8 +273,8 @@ KV8_API kv8_status kv8_move_blocks(kv8_device* device, kv8_stream* stream, const
 /*
  * A step's schedule, made once and used by every layer. query_start_loc: int32 [num_seqs + 1], ascending from 0;
  * seq_lens: int32 [num_seqs], keys in the cache including the query tokens' own (of fewer keys than queries, the first
- * queries see none); both in host memory. With workspace {0,0} only workspace_bytes is computed. kv8_attention reads both arrays from the
- * workspace, which must stay untouched until the last layer's attention has completed.
+ * queries see none); both in host memory. With workspace {0,0} only workspace_bytes is computed. kv8_attention reads both
+ * arrays from the workspace, which must stay untouched until the last layer's attention has completed.
  */
 typedef struct kv8_attention_plan_args {
     uint32_t struct_size;

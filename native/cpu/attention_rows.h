@@ -1,0 +1,109 @@
+// What attention does per row of queries: which keys a row sees, how results over disjoint keys are folded, and how a
+// result is divided, scaled and stored.
+#pragma once
+
+#include <cmath>
+
+#include "cpu/attention_plan.h"
+#include "cpu/row_io.h"
+#include "cpu/softmax.h"
+
+namespace kv8::cpu::KV8_ISA {
+
+constexpr float kInfinity = __builtin_inff();
+constexpr int kMaxHeadSize = 256;
+
+KV8_INLINE int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
+KV8_INLINE int64_t most(int64_t a, int64_t b) { return a > b ? a : b; }
+
+KV8_INLINE float float_at(const kv8_span& span, int64_t index) {
+    float value;
+    std::memcpy(&value, reinterpret_cast<const char*>(span.ptr) + index * 4, 4);
+    return value;
+}
+
+KV8_INLINE void set_float(const kv8_span& span, int64_t index, float value) {
+    std::memcpy(reinterpret_cast<char*>(span.ptr) + index * 4, &value, 4);
+}
+
+KV8_INLINE float channel_scale(const kv8_side& side, int64_t head, int64_t d) {
+    return side.chan.ptr == 0 ? 1.0f : float_at(side.chan, head * side.chan_head_stride + d * side.chan_dim_stride);
+}
+
+// Softmax over some keys, before division: sum of weight * v and of weights, which are e^(score - maximum).
+struct Softmax {
+    float* sums;  // [head_size]
+    float maximum;
+    float weight;
+};
+
+// What a maximum is subtracted as: where every score is -inf, all weights are 0 and not NaN.
+KV8_INLINE float finite_maximum(float maximum) { return maximum == -kInfinity ? 0.0f : maximum; }
+
+KV8_INLINE float one_exp_of_negative(float x) { return exp_of_negative(all(x))[0]; }
+
+KV8_INLINE void copy(Softmax& to, const Softmax& from, int head_size) {
+    std::memcpy(to.sums, from.sums, size_t(head_size) * 4);
+    to.maximum = from.maximum;
+    to.weight = from.weight;
+}
+
+// total = total joined with the next split's result.
+KV8_INLINE void fold(Softmax& total, const Softmax& next, int head_size) {
+    const float maximum = total.maximum > next.maximum ? total.maximum : next.maximum;
+    const float old_factor = one_exp_of_negative(total.maximum - finite_maximum(maximum));
+    const float new_factor = one_exp_of_negative(next.maximum - finite_maximum(maximum));
+    for (int d = 0; d < head_size; d += kWidth)
+        store(total.sums + d, fused(load<rf>(next.sums + d), all(new_factor), load<rf>(total.sums + d) * old_factor));
+    total.weight = total.weight * old_factor + next.weight * new_factor;
+    total.maximum = maximum;
+}
+
+KV8_INLINE void store_row(const kv8_rows& rows, int64_t token, int64_t head, const float* values, int head_size) {
+    uint8_t* const to = row_at(rows, token, head);
+    with_row_dtype(rows.dtype, [&](auto element) {
+        for (int d = 0; d < head_size; d += kLanes) element.store(to + d * element.bytes, load<f32>(values + d));
+    });
+}
+
+// A sequence's query rows and what each of them sees.
+class Queries {
+  public:
+    KV8_INLINE Queries(const kv8_attention_args& args, const AttentionPlan& plan, const AttentionItem& item)
+        : window_(args.window),
+          first_token_(int64_t(plan.query_start_loc()[item.sequence]) + item.first_query),
+          first_position_(int64_t(plan.seq_lens()[item.sequence]) - plan.query_start_loc()[item.sequence + 1] +
+                          first_token_) {}
+
+    KV8_INLINE int64_t token(int query) const { return first_token_ + query; }
+    KV8_INLINE int64_t position(int query) const { return first_position_ + query; }
+    // Keys [first_key, last_key); none where the position is before the first key.
+    KV8_INLINE int64_t last_key(int query) const { return most(position(query) + 1, 0); }
+    KV8_INLINE int64_t first_key(int query) const {
+        return window_ > 0 ? least(most(position(query) - window_ + 1, 0), last_key(query)) : 0;
+    }
+
+  private:
+    int64_t window_, first_token_, first_position_;
+};
+
+// Divides, applies V's channel scales, stores out and lse. Without keys `result` is not looked at.
+inline void finish_row(const kv8_attention_args& args, const AttentionPlan& plan, int64_t token, int kv_head, int head,
+                       const Softmax& result, bool has_keys) {
+    float out[kMaxHeadSize] = {};
+    const float sink = args.sinks.ptr != 0 ? float_at(args.sinks, head) : -kInfinity;
+    double lse = sink;
+    if (has_keys) {
+        const float maximum = finite_maximum(result.maximum > sink ? result.maximum : sink);
+        const double factor = ::exp(double(result.maximum) - maximum);
+        const double all_weights = factor * result.weight + ::exp(double(sink) - maximum);
+        const float scale = float(factor / all_weights);
+        for (int d = 0; d < plan.head_size; d++)
+            out[d] = result.sums[d] * scale * channel_scale(args.view->v, kv_head, d);
+        lse = maximum + ::log(all_weights);
+    }
+    store_row(args.out, token, head, out, plan.head_size);
+    if (args.lse.ptr != 0) set_float(args.lse, token * plan.q_heads + head, float(lse));
+}
+
+}  // namespace kv8::cpu::KV8_ISA
