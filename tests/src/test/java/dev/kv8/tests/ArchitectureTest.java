@@ -27,12 +27,20 @@ class ArchitectureTest {
             .because("dev.kv8 reaches kernels through KvBackend only and has no run-time dependency");
 
     @ArchTest
-    static final ArchRule natives_know_neither_the_engine_nor_the_command =
-            noClasses().that().resideInAPackage(NATIVES).should().dependOnClassesThat().resideInAnyPackage(ENGINE, CLI);
+    static final ArchRule natives_know_neither_the_engine_nor_the_command = noClasses()
+            .that()
+            .resideInAPackage(NATIVES)
+            .should()
+            .dependOnClassesThat()
+            .resideInAnyPackage(ENGINE, CLI);
 
     @ArchTest
-    static final ArchRule the_engine_reaches_kernels_through_the_public_door =
-            noClasses().that().resideInAPackage(ENGINE).should().dependOnClassesThat().resideInAnyPackage(NATIVES, CLI);
+    static final ArchRule the_engine_reaches_kernels_through_the_public_door = noClasses()
+            .that()
+            .resideInAPackage(ENGINE)
+            .should()
+            .dependOnClassesThat()
+            .resideInAnyPackage(NATIVES, CLI);
 
     @ArchTest
     static final ArchRule the_command_knows_no_bindings = noClasses()
@@ -41,7 +49,11 @@ class ArchitectureTest {
             .should()
             .dependOnClassesThat()
             .resideInAnyPackage(
-                    "dev.kv8.natives.abi..", "dev.kv8.natives.preset..", "org.bytedeco..", "ai.djl..", "java.lang.foreign..");
+                    "dev.kv8.natives.abi..",
+                    "dev.kv8.natives.preset..",
+                    "org.bytedeco..",
+                    "ai.djl..",
+                    "java.lang.foreign..");
 
     @ArchTest
     static final ArchRule packages_form_no_cycle =

@@ -57,7 +57,8 @@ class AttendCommandTest {
         ByteBuffer plain = result(golden, "out.f32");
         ByteBuffer plainLse = result(golden, "lse.f32");
 
-        // A window longer than any sequence, sinks of weight 0, flat ALiBi and one scale said four times change nothing.
+        // A window longer than any sequence, sinks of weight 0, flat ALiBi and one scale said four times change
+        // nothing.
         Path same = copyOf(golden);
         set(same, "sliding_window", "1000");
         set(same, "has_sinks", "1");
@@ -158,7 +159,9 @@ class AttendCommandTest {
     private static void assertClose(FloatBuffer actual, FloatBuffer expected) {
         assertThat(actual.remaining()).isEqualTo(expected.remaining());
         for (int i = 0; i < actual.remaining(); i++) {
-            assertThat(Math.abs(actual.get(i) - expected.get(i))).as("element %d", i).isLessThan(1e-4f);
+            assertThat(Math.abs(actual.get(i) - expected.get(i)))
+                    .as("element %d", i)
+                    .isLessThan(1e-4f);
         }
     }
 

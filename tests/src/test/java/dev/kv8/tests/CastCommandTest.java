@@ -46,7 +46,8 @@ class CastCommandTest {
         for (int i = 0; i < codes.length; i++) {
             codes[i] = (byte) i;
         }
-        ByteBuffer floats = ByteBuffer.wrap(cast(label(format), "f32", scale, codes)).order(ByteOrder.LITTLE_ENDIAN);
+        ByteBuffer floats =
+                ByteBuffer.wrap(cast(label(format), "f32", scale, codes)).order(ByteOrder.LITTLE_ENDIAN);
         for (byte code : codes) {
             float expected = format.decode(code) * scale;
             assertThat(Float.floatToIntBits(floats.getFloat()))
@@ -103,11 +104,13 @@ class CastCommandTest {
         Path odd = Files.write(folder.resolve("odd"), new byte[7]);
         Path out = folder.resolve("out");
         kv8("cast", "--from", "f16", "--to", "e4m3fn", odd, out).fails("7 bytes", "2 bytes of a float16");
-        kv8("cast", "--from", "f32", "--to", "e4m3fn", folder.resolve("none"), out).fails("none");
+        kv8("cast", "--from", "f32", "--to", "e4m3fn", folder.resolve("none"), out)
+                .fails("none");
         kv8("cast", "--from", "f32", "--to", "e4m3fn", folder, out).fails("not a file");
         kv8("cast", "--from", "f64", "--to", "e4m3fn", odd, out).isWrongUsage("f64", "bf16");
         for (String scale : List.of("0", "-1", "NaN", "1e-45", "Infinity")) {
-            kv8("cast", "--from", "f16", "--to", "e4m3fn", "--scale", scale, odd, out).isWrongUsage("--scale");
+            kv8("cast", "--from", "f16", "--to", "e4m3fn", "--scale", scale, odd, out)
+                    .isWrongUsage("--scale");
         }
         kv8("cast", "--from", "f32", "--to", "f16", "--scale", "2", odd, out).isWrongUsage("--scale");
         assertThat(folder.toFile().list()).containsExactly("odd");
@@ -133,7 +136,15 @@ class CastCommandTest {
     /** Any bit pattern, with the special ones first. */
     private static float[] awkwardFloats() {
         float[] special = {
-            0, -0f, Float.NaN, Float.POSITIVE_INFINITY, Float.NEGATIVE_INFINITY, Float.MIN_VALUE, Float.MAX_VALUE, 448, 465
+            0,
+            -0f,
+            Float.NaN,
+            Float.POSITIVE_INFINITY,
+            Float.NEGATIVE_INFINITY,
+            Float.MIN_VALUE,
+            Float.MAX_VALUE,
+            448,
+            465
         };
         float[] values = new float[10_007];
         Random random = new Random(SEED);

@@ -49,7 +49,8 @@ record Command(String line, int exitCode, String out, String err) {
         Path err = Files.createTempFile("kv8-err", ".txt");
         try {
             Process process = new ProcessBuilder(line)
-                    .redirectInput(ProcessBuilder.Redirect.from(Path.of("/dev/null").toFile()))
+                    .redirectInput(
+                            ProcessBuilder.Redirect.from(Path.of("/dev/null").toFile()))
                     .redirectOutput(out.toFile())
                     .redirectError(err.toFile())
                     .start();
@@ -59,7 +60,10 @@ record Command(String line, int exitCode, String out, String err) {
                         "Not done after " + LIMIT_SECONDS + " s: " + line + "\n" + Files.readString(err));
             }
             return new Command(
-                    String.join(" ", line), process.exitValue(), Files.readString(out, UTF_8), Files.readString(err, UTF_8));
+                    String.join(" ", line),
+                    process.exitValue(),
+                    Files.readString(out, UTF_8),
+                    Files.readString(err, UTF_8));
         } finally {
             Files.delete(out);
             Files.delete(err);

@@ -29,9 +29,7 @@ class PackagingIT {
 
     @BeforeAll
     static void resolve() throws IOException, InterruptedException {
-        Files.writeString(
-                project.resolve("pom.xml"),
-                """
+        Files.writeString(project.resolve("pom.xml"), """
                 <project>
                   <modelVersion>4.0.0</modelVersion>
                   <groupId>example</groupId>
@@ -53,8 +51,7 @@ class PackagingIT {
                     <pluginRepository><id>cache</id><url>%3$s</url></pluginRepository>
                   </pluginRepositories>
                 </project>
-                """
-                        .formatted(VERSION, REPOSITORY.toUri(), machineCache()));
+                """.formatted(VERSION, REPOSITORY.toUri(), machineCache()));
         Files.writeString(project.resolve("settings.xml"), "<settings/>");
         Path classPathFile = project.resolve("classpath");
         Command.process(List.of(
@@ -78,8 +75,9 @@ class PackagingIT {
 
     @Test
     void kv8_platform_brings_the_classes_their_native_code_and_javacpp_only() {
-        List<String> names =
-                classPath.stream().map(jar -> Path.of(jar).getFileName().toString()).toList();
+        List<String> names = classPath.stream()
+                .map(jar -> Path.of(jar).getFileName().toString())
+                .toList();
         assertThat(names).filteredOn(name -> name.startsWith("kv8")).hasSize(3);
         assertThat(names).filteredOn(name -> name.startsWith("javacpp")).hasSize(2);
         assertThat(names).hasSize(5);
@@ -91,9 +89,7 @@ class PackagingIT {
     @Test
     void a_stranger_opens_the_cpu_backend_and_casts() throws Exception {
         Path source = project.resolve("Consumer.java");
-        Files.writeString(
-                source,
-                """
+        Files.writeString(source, """
                 import dev.kv8.*;
                 import java.nio.*;
 
@@ -128,8 +124,10 @@ class PackagingIT {
     void the_command_s_jar_names_its_main_class_and_asks_for_native_access() throws IOException {
         Path folder = REPOSITORY.resolve("dev/kv8/kv8-cli/" + VERSION);
         try (Stream<Path> files = Files.list(folder);
-                JarFile jar = new JarFile(
-                        files.filter(file -> file.toString().endsWith(".jar")).findFirst().orElseThrow().toFile())) {
+                JarFile jar = new JarFile(files.filter(file -> file.toString().endsWith(".jar"))
+                        .findFirst()
+                        .orElseThrow()
+                        .toFile())) {
             var manifest = jar.getManifest().getMainAttributes();
             assertThat(manifest.getValue("Main-Class")).isEqualTo("dev.kv8.cli.Kv8");
             assertThat(manifest.getValue("Enable-Native-Access")).isEqualTo("ALL-UNNAMED");

@@ -41,11 +41,13 @@ class PlanCommandTest {
 
     @Test
     void dynamic_scales_take_their_bytes() {
-        String shape = "plan --layers 2 --kv-heads 4 --head-size 128 --memory 1GiB --kv-cache-dtype fp8,bfloat16 --json";
+        String shape =
+                "plan --layers 2 --kv-heads 4 --head-size 128 --memory 1GiB --kv-cache-dtype fp8,bfloat16 --json";
         List<Json> fixed = plans(shape);
         List<Json> dynamic = plans(shape + " --dynamic-scales");
         assertThat(dynamic.get(0).get("cache_bytes_per_token").number())
-                .isGreaterThanOrEqualTo(fixed.get(0).get("cache_bytes_per_token").number() + 2 * 4 * 2 * 4);
+                .isGreaterThanOrEqualTo(
+                        fixed.get(0).get("cache_bytes_per_token").number() + 2 * 4 * 2 * 4);
         assertThat(dynamic.get(1)).isEqualTo(fixed.get(1));
     }
 

@@ -33,7 +33,8 @@ class UsageTest {
         kv8("generate", "--model", ".", "--prompt", "x", "--max-tokens", "many").isWrongUsage("--max-tokens", "many");
         kv8("generate", "--model", ".", "--prompt", "x", "--kv-cache-dtype", "fp9")
                 .isWrongUsage("--kv-cache-dtype", "fp9", "fp8_e4m3, fp8_e5m2, bfloat16");
-        kv8("eval", "--model", ".", "--text", "x", "--kv-cache-dtype", "auto,int4").isWrongUsage("int4", "fp8_e4m3");
+        kv8("eval", "--model", ".", "--text", "x", "--kv-cache-dtype", "auto,int4")
+                .isWrongUsage("int4", "fp8_e4m3");
         kv8("eval", "--model", ".", "--text", "x", "--scales", "row").isWrongUsage("row", "dynamic");
         kv8("plan", "--model", ".", "--memory", "8 gigs").isWrongUsage("8 gigs", "GiB");
     }
@@ -41,14 +42,23 @@ class UsageTest {
     @Test
     void the_process_ends_with_the_exit_code() throws Exception {
         assertThat(kv8InNewJvm(List.of(), "--version").succeeds().err()).isEmpty();
-        kv8InNewJvm(List.of(), "plan", "--model", "no-such-folder", "--memory", "1GiB").fails("no-such-folder");
+        kv8InNewJvm(List.of(), "plan", "--model", "no-such-folder", "--memory", "1GiB")
+                .fails("no-such-folder");
         kv8InNewJvm(List.of(), "plan").isWrongUsage("--memory");
     }
 
     @Test
     void a_backend_that_can_not_work_is_named_with_what_is_missing() throws Exception {
         for (String backend : List.of("cuda", "rocm")) {
-            kv8InNewJvm(List.of("-Dkv.backend=" + backend), "cast", "--from", "f32", "--to", "e5m2", "pom.xml", "/dev/null")
+            kv8InNewJvm(
+                            List.of("-Dkv.backend=" + backend),
+                            "cast",
+                            "--from",
+                            "f32",
+                            "--to",
+                            "e5m2",
+                            "pom.xml",
+                            "/dev/null")
                     .fails(backend);
         }
     }

@@ -24,9 +24,11 @@ import picocli.CommandLine.ScopeType;
         subcommands = {
             DoctorCommand.class,
             GenerateCommand.class,
+            EvalCommand.class,
             PlanCommand.class,
             CastCommand.class,
-            AttendCommand.class
+            AttendCommand.class,
+            DemoCommand.class
         },
         footer = {
             "",
