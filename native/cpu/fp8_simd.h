@@ -15,10 +15,10 @@ template <class Format>
 constexpr float kF16Factor = Format::mantissa_bits == 3 ? float(1 << (15 - Format::bias)) : 1.0f;
 
 template <class Format>
-KV8_INLINE u16 to_f16_bits(u8 codes) {
-    return by_parts<u16>(
+KV8_INLINE u16 to_f16_bits(const u8& codes) {
+    return by_parts<uint16_t>(
         KV8_LAMBDA(auto c) {
-            using Word = Part<u16>::type;
+            using Word = u16::Part;
             const Word w = __builtin_convertvector(c, Word);
             const Word magnitude = w & 0x7F, sign = (w & 0x80) << 8;
             Word h;
@@ -38,39 +38,40 @@ KV8_INLINE u16 to_f16_bits(u8 codes) {
 }
 
 template <class Format>
-KV8_INLINE f32 decode(u8 codes) {
+KV8_INLINE f32 decode(const u8& codes) {
 #if defined(__AVX2__) || defined(__ARM_NEON)
     const f32 x = from_f16(to_f16_bits<Format>(codes));
     return kF16Factor<Format> == 1.0f ? x : x * kF16Factor<Format>;
 #else
     using D = fp8::Derived<Format>;
-    const i32 w = convert<i32>(codes), magnitude = w & 0x7F;
-    const f32 units = convert<f32>(magnitude) * fp8::float_of(D::unit);
+    const i32 w = convert<int32_t>(codes), magnitude = w & 0x7F;
+    const f32 units = convert<float>(magnitude) * fp8::float_of(D::unit);
     const u32 normal = (bits<u32>(magnitude) + D::rebias) << D::shift;
-    u32 x = select(less(magnitude, i32{} + (1 << Format::mantissa_bits)), bits<u32>(units), normal);
-    x = select(less(i32{} + Format::max_code, magnitude), splat(fp8::kFloatInfinity), x) | bits<u32>(w & 0x80) << 24;
-    const i32 nan = Format::fnuz ? equal(w, i32{} + 0x80) : less(i32{} + Format::last_number, magnitude);
+    u32 x = select(less(magnitude, splat(1 << Format::mantissa_bits)), bits<u32>(units), normal);
+    x = select(less(splat(int32_t(Format::max_code)), magnitude), splat(fp8::kFloatInfinity), x) | bits<u32>(w & 0x80)
+                                                                                                       << 24;
+    const i32 nan = Format::fnuz ? equal(w, splat(0x80)) : less(splat(int32_t(Format::last_number)), magnitude);
     return bits<f32>(select(nan, splat(fp8::kFloatNan), x));
 #endif
 }
 
 template <class Format>
-KV8_INLINE u8 encode(f32 x) {
+KV8_INLINE u8 encode(const f32& x) {
     using D = fp8::Derived<Format>;
     const u32 w = bits<u32>(x);
     const i32 a = bits<i32>(w & 0x7FFFFFFFu);
-    const i32 clamped = min(a, i32{} + int32_t(D::max_finite));
+    const i32 clamped = min(a, splat(int32_t(D::max_finite)));
     const u32 m = bits<u32>(clamped);
 
     const u32 normal = ((m + ((1u << (D::shift - 1)) - 1u) + (m >> D::shift & 1u)) >> D::shift) - D::rebias;
     // Added to 2^23 units, a number is rounded to whole units by the addition itself.
     const f32 ruler = splat(fp8::float_of(D::unit + (23u << 23)));
     const u32 subnormal = bits<u32>(bits<f32>(m) + ruler) - bits<u32>(ruler);
-    u32 code = select(less(clamped, i32{} + int32_t(D::min_normal)), subnormal, normal);
+    u32 code = select(less(clamped, splat(int32_t(D::min_normal))), subnormal, normal);
 
     const u32 sign = w >> 24 & 0x80u;
-    code |= Format::fnuz ? select(equal(bits<i32>(code), i32{}), u32{}, sign) : sign;
-    return to_bytes(select(less(i32{} + int32_t(fp8::kFloatInfinity), a), splat(uint32_t(Format::nan_code)), code));
+    code = code | (Format::fnuz ? select(equal(code, splat(0u)), splat(0u), sign) : sign);
+    return to_bytes(select(less(splat(int32_t(fp8::kFloatInfinity)), a), splat(uint32_t(Format::nan_code)), code));
 }
 
 }  // namespace kv8::cpu::KV8_ISA

@@ -1,6 +1,8 @@
-// Sixteen lanes of float32 on every instruction set. The compiler lowers one 64-byte vector to one zmm register, two ymm,
-// four NEON registers or plain code; only what vector types cannot say (16-bit floats, fused multiply-add) is written per
-// instruction set. A kernel file is compiled once per set, inside namespace kv8::cpu::KV8_ISA.
+// Sixteen lanes on every instruction set: one zmm register of float32, two ymm, or four of NEON and SSE. A kernel file is
+// compiled once per set, inside namespace kv8::cpu::KV8_ISA.
+//
+// The lanes are kept as an array of hardware registers. A single 64-byte vector type would be shorter, but GCC keeps one that
+// is wider than the hardware in memory, and computes comparisons, selects and conversions of it element by element.
 //
 // All head sizes are multiples of 16, so that kernels over a head have no tails.
 #pragma once
@@ -25,43 +27,12 @@
 #endif
 
 #define KV8_INLINE inline __attribute__((always_inline))
+#define KV8_LAMBDA(...) [&](__VA_ARGS__) __attribute__((always_inline))
 
 namespace kv8::cpu::KV8_ISA {
 
 constexpr int kLanes = 16;
 
-typedef float f32 __attribute__((vector_size(64)));
-typedef int32_t i32 __attribute__((vector_size(64)));
-typedef uint32_t u32 __attribute__((vector_size(64)));
-typedef uint16_t u16 __attribute__((vector_size(32)));
-typedef uint8_t u8 __attribute__((vector_size(16)));
-
-template <class Vector>
-KV8_INLINE Vector load(const void* from) {
-    Vector v;
-    std::memcpy(&v, from, sizeof(v));
-    return v;
-}
-
-template <class Vector>
-KV8_INLINE void store(void* to, Vector v) {
-    std::memcpy(to, &v, sizeof(v));
-}
-
-template <class To, class From>
-KV8_INLINE To bits(const From& v) {
-    static_assert(sizeof(To) == sizeof(From));
-    To r;
-    std::memcpy(&r, &v, sizeof(r));
-    return r;
-}
-
-KV8_INLINE f32 splat(float x) { return f32{} + x; }
-KV8_INLINE u32 splat(uint32_t x) { return u32{} + x; }
-
-// GCC computes arithmetic and bit operations on a vector wider than the hardware's register by register, but compares,
-// selects and conversions element by element. These are therefore done here on parts of a register's size: kernels call
-// less(a, b) and convert<u32>(v), and never write a < b, m ? a : b or __builtin_convertvector on sixteen lanes.
 #if defined(__AVX512F__)
 constexpr int kParts = 1;
 #elif defined(__AVX2__)
@@ -70,199 +41,288 @@ constexpr int kParts = 2;
 constexpr int kParts = 4;
 #endif
 
-template <class Vector>
-struct Part {
-    typedef std::decay_t<decltype(Vector{}[0])> type __attribute__((vector_size(sizeof(Vector) / kParts)));
+template <class T>
+struct Lanes {
+    typedef T Part __attribute__((vector_size(sizeof(T) * kLanes / kParts)));
+    Part part[kParts];
+
+    T operator[](int lane) const { return part[lane / (kLanes / kParts)][lane % (kLanes / kParts)]; }
 };
 
-template <class Out, class Operation, class... In>
-KV8_INLINE Out by_parts(Operation operation, const In&... in) {
-    Out out;
-    for (int p = 0; p < kParts; p++) {
-        auto r =
-            operation(load<typename Part<In>::type>(reinterpret_cast<const char*>(&in) + p * sizeof(In) / kParts)...);
-        static_assert(sizeof(r) == sizeof(Out) / kParts);
-        std::memcpy(reinterpret_cast<char*>(&out) + p * sizeof(r), &r, sizeof(r));
-    }
-    return out;
+using f32 = Lanes<float>;
+using i32 = Lanes<int32_t>;
+using u32 = Lanes<uint32_t>;
+using u16 = Lanes<uint16_t>;
+using u8 = Lanes<uint8_t>;
+
+// Lanes from part(0), part(1), ... Written out, because GCC replaces arrays by registers before it unrolls loops.
+template <class T, class MakePart>
+KV8_INLINE Lanes<T> each_part(const MakePart& part) {
+    if constexpr (kParts == 1)
+        return {{part(0)}};
+    else if constexpr (kParts == 2)
+        return {{part(0), part(1)}};
+    else
+        return {{part(0), part(1), part(2), part(3)}};
 }
 
-#define KV8_LAMBDA(...) [](__VA_ARGS__) __attribute__((always_inline))
+// Applies an operation on parts to all parts.
+template <class Out, class Operation, class... In>
+KV8_INLINE Lanes<Out> by_parts(const Operation& operation, const Lanes<In>&... in) {
+    return each_part<Out>(KV8_LAMBDA(int p) { return operation(in.part[p]...); });
+}
 
-// Masks: all ones where the comparison holds, else zero. Comparisons with NaN do not hold, not_equal excepted.
-KV8_INLINE i32 less(f32 a, f32 b) {
-    return by_parts<i32>(
+#define KV8_LANE_OPERATOR(op)                                               \
+    template <class T>                                                      \
+    KV8_INLINE Lanes<T> operator op(const Lanes<T>& a, const Lanes<T>& b) { \
+        return by_parts<T>(                                                 \
+            KV8_LAMBDA(auto x, auto y) { return x op y; }, a, b);           \
+    }                                                                       \
+    template <class T, class Scalar>                                        \
+    KV8_INLINE Lanes<T> operator op(const Lanes<T>& a, Scalar b) {          \
+        return by_parts<T>(                                                 \
+            KV8_LAMBDA(auto x) { return x op T(b); }, a);                   \
+    }                                                                       \
+    template <class T>                                                      \
+    KV8_INLINE Lanes<T>& operator op##=(Lanes<T>& a, const Lanes<T>& b) {   \
+        return a = a op b;                                                  \
+    }
+KV8_LANE_OPERATOR(+)
+KV8_LANE_OPERATOR(-)
+KV8_LANE_OPERATOR(*)
+KV8_LANE_OPERATOR(/)
+KV8_LANE_OPERATOR(&)
+KV8_LANE_OPERATOR(|)
+KV8_LANE_OPERATOR(<<)
+KV8_LANE_OPERATOR(>>)
+#undef KV8_LANE_OPERATOR
+
+template <class V>
+struct LaneType {
+    using type = void;
+};
+template <class T>
+struct LaneType<Lanes<T>> {
+    using type = T;
+};
+
+// Any type by its bytes, at any address.
+template <class V>
+KV8_INLINE V load(const void* from) {
+    using T = typename LaneType<V>::type;
+    if constexpr (std::is_void_v<T>) {
+        V v;
+        std::memcpy(&v, from, sizeof(v));
+        return v;
+    } else {
+        using Part = typename V::Part;
+        return each_part<T>(
+            KV8_LAMBDA(int p) { return load<Part>(static_cast<const char*>(from) + p * sizeof(Part)); });
+    }
+}
+
+template <class V>
+KV8_INLINE void store(void* to, const V& v) {
+    std::memcpy(to, &v, sizeof(v));
+}
+template <class T>
+KV8_INLINE void store(void* to, const Lanes<T>& v) {
+    auto* at = static_cast<char*>(to);
+    constexpr int kBytes = sizeof(v.part[0]);
+    store(at, v.part[0]);
+    if constexpr (kParts >= 2) store(at + kBytes, v.part[1]);
+    if constexpr (kParts == 4) {
+        store(at + 2 * kBytes, v.part[2]);
+        store(at + 3 * kBytes, v.part[3]);
+    }
+}
+
+template <class To, class From>
+KV8_INLINE To bits(const From& v) {
+    static_assert(sizeof(To) == sizeof(From));
+    using T = typename LaneType<To>::type;
+    if constexpr (std::is_void_v<T>) {
+        To r;
+        std::memcpy(&r, &v, sizeof(r));
+        return r;
+    } else {
+        return each_part<T>(KV8_LAMBDA(int p) { return (typename To::Part)v.part[p]; });
+    }
+}
+
+template <class T>
+KV8_INLINE Lanes<T> splat_lanes(T x) {
+    return each_part<T>(KV8_LAMBDA(int) { return typename Lanes<T>::Part{} + x; });
+}
+KV8_INLINE f32 splat(float x) { return splat_lanes(x); }
+KV8_INLINE i32 splat(int32_t x) { return splat_lanes(x); }
+KV8_INLINE u32 splat(uint32_t x) { return splat_lanes(x); }
+
+// Masks: all ones where the comparison holds, else zero. Comparisons with NaN do not hold.
+template <class T>
+KV8_INLINE i32 less(const Lanes<T>& a, const Lanes<T>& b) {
+    return by_parts<int32_t>(
         KV8_LAMBDA(auto x, auto y) { return x < y; }, a, b);
 }
-KV8_INLINE i32 less_equal(f32 a, f32 b) {
-    return by_parts<i32>(
+template <class T>
+KV8_INLINE i32 less_equal(const Lanes<T>& a, const Lanes<T>& b) {
+    return by_parts<int32_t>(
         KV8_LAMBDA(auto x, auto y) { return x <= y; }, a, b);
 }
-KV8_INLINE i32 equal(f32 a, f32 b) {
-    return by_parts<i32>(
+template <class T>
+KV8_INLINE i32 equal(const Lanes<T>& a, const Lanes<T>& b) {
+    return by_parts<int32_t>(
         KV8_LAMBDA(auto x, auto y) { return x == y; }, a, b);
 }
-KV8_INLINE i32 not_equal(f32 a, f32 b) {
-    return by_parts<i32>(
-        KV8_LAMBDA(auto x, auto y) { return x != y; }, a, b);
-}
-KV8_INLINE i32 is_nan(f32 a) { return not_equal(a, a); }
-KV8_INLINE i32 less(i32 a, i32 b) {
-    return by_parts<i32>(
-        KV8_LAMBDA(auto x, auto y) { return x < y; }, a, b);
-}
-KV8_INLINE i32 equal(i32 a, i32 b) {
-    return by_parts<i32>(
-        KV8_LAMBDA(auto x, auto y) { return x == y; }, a, b);
+KV8_INLINE i32 is_nan(const f32& a) {
+    return by_parts<int32_t>(
+        KV8_LAMBDA(auto x) { return x != x; }, a);
 }
 
 // Lanes of a where the mask is set, else of b.
-KV8_INLINE f32 select(i32 mask, f32 a, f32 b) {
-    return by_parts<f32>(
-        KV8_LAMBDA(auto m, auto x, auto y) { return m ? x : y; }, mask, a, b);
-}
-KV8_INLINE u32 select(i32 mask, u32 a, u32 b) {
-    return by_parts<u32>(
-        KV8_LAMBDA(auto m, auto x, auto y) { return m ? x : y; }, mask, a, b);
-}
-KV8_INLINE i32 select(i32 mask, i32 a, i32 b) {
-    return by_parts<i32>(
+template <class T>
+KV8_INLINE Lanes<T> select(const i32& mask, const Lanes<T>& a, const Lanes<T>& b) {
+    return by_parts<T>(
         KV8_LAMBDA(auto m, auto x, auto y) { return m ? x : y; }, mask, a, b);
 }
 
-// b where the lanes are equal or one is NaN.
-KV8_INLINE f32 max(f32 a, f32 b) {
-    return by_parts<f32>(
+// The second where the lanes are equal or one is NaN.
+template <class T>
+KV8_INLINE Lanes<T> max(const Lanes<T>& a, const Lanes<T>& b) {
+    return by_parts<T>(
         KV8_LAMBDA(auto x, auto y) { return x > y ? x : y; }, a, b);
 }
-KV8_INLINE i32 min(i32 a, i32 b) {
-    return by_parts<i32>(
+template <class T>
+KV8_INLINE Lanes<T> min(const Lanes<T>& a, const Lanes<T>& b) {
+    return by_parts<T>(
         KV8_LAMBDA(auto x, auto y) { return x < y ? x : y; }, a, b);
 }
 
+KV8_INLINE f32 abs(const f32& a) { return bits<f32>(bits<u32>(a) & 0x7fffffffu); }
+
 // Lane by lane to another element type; integers are extended by their own sign and cut to the low bits.
 template <class To, class From>
-KV8_INLINE To convert(const From& v) {
+KV8_INLINE Lanes<To> convert(const Lanes<From>& v) {
     return by_parts<To>(
-        KV8_LAMBDA(auto x) { return __builtin_convertvector(x, typename Part<To>::type); }, v);
-}
-
-KV8_INLINE f32 abs(f32 a) { return bits<f32>(bits<u32>(a) & 0x7fffffffu); }
-
-// a * b + c, rounded once where the hardware can. Never used where bits are promised across instruction sets.
-KV8_INLINE f32 fma(f32 a, f32 b, f32 c) {
-#if defined(__AVX512F__)
-    return (f32)_mm512_fmadd_ps((__m512)a, (__m512)b, (__m512)c);
-#elif defined(__AVX2__)
-    __m256 lo[3], hi[3];
-    const f32* in[3] = {&a, &b, &c};
-    for (int i = 0; i < 3; i++) {
-        std::memcpy(&lo[i], in[i], 32);
-        std::memcpy(&hi[i], reinterpret_cast<const char*>(in[i]) + 32, 32);
-    }
-    __m256 r[2] = {_mm256_fmadd_ps(lo[0], lo[1], lo[2]), _mm256_fmadd_ps(hi[0], hi[1], hi[2])};
-    return bits<f32>(r);
-#elif defined(__ARM_NEON)
-    float32x4_t x[4], y[4], z[4];
-    std::memcpy(x, &a, 64);
-    std::memcpy(y, &b, 64);
-    std::memcpy(z, &c, 64);
-    for (int i = 0; i < 4; i++) z[i] = vfmaq_f32(z[i], x[i], y[i]);
-    return bits<f32>(z);
-#else
-    return a * b + c;
-#endif
-}
-
-// Sum and maximum of the lanes, in a fixed tree order.
-KV8_INLINE float reduce_add(f32 v) {
-    for (int width = 8; width > 0; width /= 2)
-        for (int i = 0; i < width; i++) v[i] = v[i] + v[i + width];
-    return v[0];
-}
-
-KV8_INLINE float reduce_max(f32 v) {
-    for (int width = 8; width > 0; width /= 2)
-        for (int i = 0; i < width; i++) v[i] = v[i] > v[i + width] ? v[i] : v[i + width];
-    return v[0];
+        KV8_LAMBDA(auto x) { return __builtin_convertvector(x, typename Lanes<To>::Part); }, v);
 }
 
 // The low byte of each lane, whose other bits are zero.
-KV8_INLINE u8 to_bytes(u32 v) {
+KV8_INLINE u8 to_bytes(const u32& v) {
 #if defined(__AVX2__) && !defined(__AVX512F__)
-    __m256i part[2];
-    std::memcpy(part, &v, 64);
-    const __m256i words = _mm256_permute4x64_epi64(_mm256_packus_epi32(part[0], part[1]), 0b11011000);
-    return bits<u8>(_mm_packus_epi16(_mm256_castsi256_si128(words), _mm256_extracti128_si256(words, 1)));
+    return by_parts<uint8_t>(
+        KV8_LAMBDA(auto x) {
+            const __m128i low = _mm256_castsi256_si128((__m256i)x), high = _mm256_extracti128_si256((__m256i)x, 1);
+            const __m128i words = _mm_packus_epi32(low, high);
+            return (u8::Part)_mm_cvtsi128_si64(_mm_packus_epi16(words, words));
+        },
+        v);
 #else
-    return convert<u8>(v);
+    return convert<uint8_t>(v);
 #endif
 }
 
-// float16 to float32, exact; NaN stays NaN.
-KV8_INLINE f32 from_f16(u16 h) {
+// a * b + c, rounded once where the hardware can. Never used where bits are promised across instruction sets.
+KV8_INLINE f32 fma(const f32& a, const f32& b, const f32& c) {
+    return by_parts<float>(
+        KV8_LAMBDA(auto x, auto y, auto z) {
 #if defined(__AVX512F__)
-    return (f32)_mm512_cvtph_ps(bits<__m256i>(h));
+            return (f32::Part)_mm512_fmadd_ps((__m512)x, (__m512)y, (__m512)z);
 #elif defined(__AVX2__)
-    __m128i half[2];
-    std::memcpy(half, &h, 32);
-    __m256 r[2] = {_mm256_cvtph_ps(half[0]), _mm256_cvtph_ps(half[1])};
-    return bits<f32>(r);
+            return (f32::Part)_mm256_fmadd_ps((__m256)x, (__m256)y, (__m256)z);
 #elif defined(__ARM_NEON)
-    float16x4_t half[4];
-    std::memcpy(half, &h, 32);
-    float32x4_t r[4];
-    for (int i = 0; i < 4; i++) r[i] = vcvt_f32_f16(half[i]);
-    return bits<f32>(r);
+            return (f32::Part)vfmaq_f32((float32x4_t)z, (float32x4_t)x, (float32x4_t)y);
 #else
-    u32 w = convert<u32>(h);
-    u32 magnitude = (w & 0x7fffu) << 13;
+            return x * y + z;
+#endif
+        },
+        a, b, c);
+}
+
+// Joins lane i with lane i + 8, then i + 4, i + 2, i + 1: one order on every instruction set.
+template <class Operation>
+KV8_INLINE float reduce(const f32& v, const Operation& join) {
+    f32::Part x = v.part[0];
+    if constexpr (kParts == 2) x = join(x, v.part[1]);
+    if constexpr (kParts == 4) x = join(join(x, v.part[2]), join(v.part[1], v.part[3]));
+    constexpr int kWidth = kLanes / kParts;
+    for (int half = kWidth / 2; half > 0; half /= 2) {
+        i32::Part upper;
+        for (int i = 0; i < kWidth; i++) upper[i] = (i + half) % kWidth;
+        x = join(x, __builtin_shuffle(x, upper));
+    }
+    return x[0];
+}
+KV8_INLINE float reduce_add(const f32& v) {
+    return reduce(
+        v, KV8_LAMBDA(auto x, auto y) { return x + y; });
+}
+KV8_INLINE float reduce_max(const f32& v) {
+    return reduce(
+        v, KV8_LAMBDA(auto x, auto y) { return x > y ? x : y; });
+}
+
+// float16 to float32, exact; NaN stays NaN.
+KV8_INLINE f32 from_f16(const u16& h) {
+#if defined(__AVX512F__) || defined(__AVX2__) || defined(__ARM_NEON)
+    return by_parts<float>(
+        KV8_LAMBDA(auto x) {
+#if defined(__AVX512F__)
+            return (f32::Part)_mm512_cvtph_ps((__m256i)x);
+#elif defined(__AVX2__)
+            return (f32::Part)_mm256_cvtph_ps((__m128i)x);
+#else
+            return (f32::Part)vcvt_f32_f16((float16x4_t)x);
+#endif
+        },
+        h);
+#else
+    const u32 w = convert<uint32_t>(h);
+    const u32 magnitude = (w & 0x7fffu) << 13;
     // The exponent's bias grows by 112; a product does so for subnormals as well.
-    u32 finite = bits<u32>(bits<f32>(magnitude) * 0x1p112f);
-    u32 special = magnitude | 0x7f800000u;
-    return bits<f32>(select(less(bits<i32>(splat(0x0f7fffffu)), bits<i32>(magnitude)), special, finite) | (w & 0x8000u)
-                                                                                                              << 16);
+    const u32 finite = bits<u32>(bits<f32>(magnitude) * 0x1p112f);
+    const i32 is_special = less(splat(0x0f7fffff), bits<i32>(magnitude));
+    return bits<f32>(select(is_special, magnitude | 0x7f800000u, finite) | (w & 0x8000u) << 16);
 #endif
 }
 
 // bfloat16 to float32, exact.
-KV8_INLINE f32 from_bf16(u16 h) { return bits<f32>(convert<u32>(h) << 16); }
+KV8_INLINE f32 from_bf16(const u16& h) { return bits<f32>(convert<uint32_t>(h) << 16); }
 
 // float32 to float16: one rounding to nearest even, overflow to infinity, NaN to 0x7E00.
-KV8_INLINE u16 to_f16(f32 x) {
+KV8_INLINE u16 to_f16(const f32& x) {
+#if defined(__AVX512F__) || defined(__AVX2__) || defined(__ARM_NEON)
+    const u16 r = by_parts<uint16_t>(
+        KV8_LAMBDA(auto part) {
 #if defined(__AVX512F__)
-    u16 r = bits<u16>(_mm512_cvtps_ph((__m512)x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
+            return (u16::Part)_mm512_cvtps_ph((__m512)part, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
 #elif defined(__AVX2__)
-    __m256 part[2];
-    std::memcpy(part, &x, 64);
-    __m128i half[2] = {_mm256_cvtps_ph(part[0], _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC),
-                       _mm256_cvtps_ph(part[1], _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC)};
-    u16 r = bits<u16>(half);
-#elif defined(__ARM_NEON)
-    float32x4_t part[4];
-    std::memcpy(part, &x, 64);
-    float16x4_t half[4];
-    for (int i = 0; i < 4; i++) half[i] = vcvt_f16_f32(part[i]);
-    u16 r = bits<u16>(half);
+            return (u16::Part)_mm256_cvtps_ph((__m256)part, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
 #else
-    u32 w = bits<u32>(x);
-    // From 65536 on everything is infinity; below, rounding carries into the exponent, up to infinity's.
-    i32 a = min(bits<i32>(w & 0x7fffffffu), i32{} + (143 << 23));
-    u32 m = bits<u32>(a);
-    u32 normal = (m + 0xfffu + ((m >> 13) & 1u) - (112u << 23)) >> 13;
-    // Below 2^-14 a float16 is a multiple of 2^-24; adding 0.5 rounds to that unit.
-    u32 subnormal = bits<u32>(bits<f32>(m) + 0.5f) - bits<u32>(splat(0.5f));
-    u16 r = convert<u16>(select(less(a, i32{} + (113 << 23)), subnormal, normal) | (w >> 16 & 0x8000u));
+            return (u16::Part)vcvt_f16_f32((float32x4_t)part);
 #endif
-    u16 nan = convert<u16>(is_nan(x));
-    return (r & ~nan) | (nan & 0x7e00);
+        },
+        x);
+#else
+    const u32 w = bits<u32>(x);
+    // From 65536 on everything is infinity; below, rounding carries into the exponent, up to infinity's.
+    const i32 a = min(bits<i32>(w & 0x7fffffffu), splat(143 << 23));
+    const u32 m = bits<u32>(a);
+    const u32 normal = (m + 0xfffu + ((m >> 13) & 1u) - (112u << 23)) >> 13;
+    // Below 2^-14 a float16 is a multiple of 2^-24; adding 0.5 rounds to that unit.
+    const u32 subnormal = bits<u32>(bits<f32>(m) + 0.5f) - bits<u32>(splat(0.5f));
+    const u16 r = convert<uint16_t>(select(less(a, splat(113 << 23)), subnormal, normal) | (w >> 16 & 0x8000u));
+#endif
+    const u16 nan = convert<uint16_t>(is_nan(x));
+    return by_parts<uint16_t>(
+        KV8_LAMBDA(auto h, auto mask) { return (h & ~mask) | (mask & 0x7e00); }, r, nan);
 }
 
 // float32 to bfloat16: one rounding to nearest even, overflow to infinity, NaN to 0x7FC0.
-KV8_INLINE u16 to_bf16(f32 x) {
-    u32 w = bits<u32>(x);
-    u32 rounded = (w + 0x7fffu + ((w >> 16) & 1u)) >> 16;
-    return convert<u16>(select(is_nan(x), splat(0x7fc0u), rounded));
+KV8_INLINE u16 to_bf16(const f32& x) {
+    const u32 w = bits<u32>(x);
+    const u32 rounded = (w + 0x7fffu + ((w >> 16) & 1u)) >> 16;
+    return convert<uint16_t>(select(is_nan(x), splat(0x7fc0u), rounded));
 }
 
 }  // namespace kv8::cpu::KV8_ISA

@@ -39,9 +39,9 @@ KV8_INLINE f32 chan_lanes(const kv8_side& side, int64_t head, int d) {
         reinterpret_cast<const float*>(side.chan.ptr) + head * side.chan_head_stride + d * side.chan_dim_stride;
     if (side.chan_dim_stride == 0) return splat(load<float>(chan));
     if (side.chan_dim_stride == 1) return load<f32>(chan);
-    f32 lanes;
+    float lanes[kLanes];
     for (int i = 0; i < kLanes; i++) lanes[i] = load<float>(chan + i * side.chan_dim_stride);
-    return lanes;
+    return load<f32>(lanes);
 }
 
 // row * chan, kept normal and finite: then a zero divided by it stays zero, and a zero code times it too.
