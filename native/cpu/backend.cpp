@@ -179,7 +179,7 @@ int64_t row_pair_bytes(const kv8_cache_view& view, const kv8_rows& rows) {
 }
 
 void write(Device& device, const kv8_write_args& args) {
-    check_channel_scales(*args.view);
+    check_channel_scales("view", *args.view);
     check_slots(args.slots, args.tokens, *args.view);
     check_positions(args.rope, args.tokens);
     split(device, static_cast<int64_t>(args.tokens) * args.view->kv_heads, row_pair_bytes(*args.view, args.k),
@@ -187,15 +187,15 @@ void write(Device& device, const kv8_write_args& args) {
 }
 
 void gather(Device& device, const kv8_gather_args& args) {
-    check_channel_scales(*args.view);
+    check_channel_scales("view", *args.view);
     check_slots(args.slots, args.tokens, *args.view);
     split(device, static_cast<int64_t>(args.tokens) * args.view->kv_heads, row_pair_bytes(*args.view, args.k),
           [&](int64_t begin, int64_t end, int) { device.kernels.cache_rows->gather(args, begin, end); });
 }
 
 void move_blocks(Device& device, const kv8_move_blocks_args& args) {
-    check_channel_scales(*args.src);
-    check_channel_scales(*args.dst);
+    check_channel_scales("src", *args.src);
+    check_channel_scales("dst", *args.dst);
     check_pairs(args, device.block_marks);
     const int64_t block_bytes = 4ll * args.src->block_size * args.src->kv_heads * args.src->head_size;
     split(device, args.count, block_bytes,
@@ -209,7 +209,7 @@ void attention_plan(Device& device, kv8_attention_plan_args& args) { plan_attent
 void attention(Device& device, const kv8_attention_args& args) {
     const AttentionKernels& kernels = *device.kernels.attention;
     const AttentionPlan& plan = checked_attention_plan(args);
-    check_channel_scales(*args.view);
+    check_channel_scales("view", *args.view);
     device.scratch.reserve(device.pool.threads(), kernels.scratch_bytes(plan));
     device.pool.run(plan.items, [&](int64_t item, int worker) { kernels.item(args, plan, item, device.scratch.of(worker)); });
     device.pool.run(plan.combines, [&](int64_t tile, int) { kernels.combine(args, plan, tile, tile + 1); });

@@ -13,7 +13,7 @@ const T* at(const kv8_span& span) {
     return reinterpret_cast<const T*>(span.ptr);
 }
 
-void check_channel_scales(const char* name, const kv8_side& side, const kv8_cache_view& view) {
+void check_scales_of_side(const char* name, char letter, const kv8_side& side, const kv8_cache_view& view) {
     if (side.chan.ptr == 0) return;
     const float* scales = at<float>(side.chan);
     const int32_t heads = side.chan_head_stride == 0 ? 1 : view.kv_heads;
@@ -30,9 +30,9 @@ void check_channel_scales(const char* name, const kv8_side& side, const kv8_cach
             const float scale = of_head[d * side.chan_dim_stride];
             if (!(scale >= 0x1p-126f && scale <= 0x1p126f))
                 refuse(KV8_INVALID_ARGUMENT,
-                       "%s.chan of head %d, channel %d is %g; a scale is finite, positive and normal, and so is its reciprocal: "
+                       "%s.%c.chan of head %d, channel %d is %g; a scale is finite, positive and normal, and so is its reciprocal: "
                        "2^-126 to 2^126.",
-                       name, h, d, static_cast<double>(scale));
+                       name, letter, h, d, static_cast<double>(scale));
         }
     }
 }
@@ -44,9 +44,9 @@ bool share_memory(const kv8_cache_view& a, const kv8_cache_view& b) {
 
 }  // namespace
 
-void check_channel_scales(const kv8_cache_view& view) {
-    check_channel_scales("view.k", view.k, view);
-    check_channel_scales("view.v", view.v, view);
+void check_channel_scales(const char* name, const kv8_cache_view& view) {
+    check_scales_of_side(name, 'k', view.k, view);
+    check_scales_of_side(name, 'v', view.v, view);
 }
 
 void check_slots(const kv8_span& slots, int64_t tokens, const kv8_cache_view& view) {

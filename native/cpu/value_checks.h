@@ -9,7 +9,7 @@
 
 namespace kv8::cpu {
 
-void check_channel_scales(const kv8_cache_view&);
+void check_channel_scales(const char* name, const kv8_cache_view&);  // of the view that the message calls `name`
 void check_slots(const kv8_span& slots, int64_t tokens, const kv8_cache_view&);
 void check_positions(const kv8_rope_table&, int64_t tokens);
 void check_ids(const kv8_embedding_args&);

@@ -8,14 +8,21 @@ namespace {
 
 constexpr int32_t kMostHeads = 65536;  // a plan's work grows with the heads, unlike that of other checks
 
+// A view's names in messages.
+struct ViewNames {
+    const char *view, *k, *v, *memory;
+};
+constexpr ViewNames kView{"view", "view.k", "view.v", "view.memory"}, kSource{"src", "src.k", "src.v", "src.memory"},
+    kDestination{"dst", "dst.k", "dst.v", "dst.memory"};
+
 // One side's items of `item` bytes, at an offset and by the strides of loops, lie aligned and apart in the view's memory.
 template <size_t N>
 void check_items(const char* name, const char* offset_name, int64_t offset, const Loop (&loops)[N], Extent item,
-                 int alignment, const kv8_cache_view& view) {
+                 int alignment, const char* memory_name, const kv8_span& memory) {
     check_at_least({name, offset_name}, offset, 0);
-    if ((view.memory.ptr + static_cast<uint64_t>(offset)) % static_cast<uint64_t>(alignment) != 0)
-        refuse(KV8_INVALID_ARGUMENT, "%s.%s is %lld; added to view.memory.ptr 0x%llx it must be a multiple of %d.", name,
-               offset_name, static_cast<long long>(offset), static_cast<unsigned long long>(view.memory.ptr), alignment);
+    if ((memory.ptr + static_cast<uint64_t>(offset)) % static_cast<uint64_t>(alignment) != 0)
+        refuse(KV8_INVALID_ARGUMENT, "%s.%s is %lld; added to %s.ptr 0x%llx it must be a multiple of %d.", name,
+               offset_name, static_cast<long long>(offset), memory_name, static_cast<unsigned long long>(memory.ptr), alignment);
     Extent extent = offset + item;
     for (const Loop& loop : loops) {
         if (loop.count <= 1) continue;
@@ -26,11 +33,11 @@ void check_items(const char* name, const char* offset_name, int64_t offset, cons
         extent += (loop.count - 1) * loop.stride;
     }
     check_disjoint(name, loops, N, item);
-    check_span("view.memory", view.memory, extent, 1);
+    check_span(memory_name, memory, extent, 1);
 }
 
-// K or V of a view; `name` is "view.k" or "view.v".
-void check_side(const char* name, const kv8_side& side, const kv8_cache_view& view) {
+// K or V of a view.
+void check_side(const char* name, const kv8_side& side, const ViewNames& names, const kv8_cache_view& view) {
     check_dtype({name, "dtype"}, side.dtype);
     const bool has_row_scales = side.row_scale_offset != -1, has_channel_scales = !is_absent(side.chan);
     if ((has_row_scales || has_channel_scales) && !is_fp8(side.dtype))
@@ -39,11 +46,12 @@ void check_side(const char* name, const kv8_side& side, const kv8_cache_view& vi
     const Loop rows[] = {{"block_stride", view.num_blocks, view.block_stride},
                          {"head_stride", view.kv_heads, side.head_stride},
                          {"slot_stride", view.block_size, side.slot_stride}};
-    check_items(name, "offset", side.offset, rows, times(view.head_size, element_bytes(side.dtype)), 16, view);
+    check_items(name, "offset", side.offset, rows, times(view.head_size, element_bytes(side.dtype)), 16, names.memory,
+                view.memory);
     if (has_row_scales) {
         const Loop scales[] = {{"block_stride", view.num_blocks, view.block_stride},
                                {"row_scale_head_stride", view.kv_heads, side.row_scale_head_stride}};
-        check_items(name, "row_scale_offset", side.row_scale_offset, scales, times(view.block_size, 4), 4, view);
+        check_items(name, "row_scale_offset", side.row_scale_offset, scales, times(view.block_size, 4), 4, names.memory, view.memory);
     }
     if (has_channel_scales) {
         check_at_least({name, "chan_head_stride"}, side.chan_head_stride, 0);
@@ -53,15 +61,15 @@ void check_side(const char* name, const kv8_side& side, const kv8_cache_view& vi
     }
 }
 
-void check_view(const char* name, const kv8_cache_view* view) {
-    if (view == nullptr) refuse(KV8_INVALID_ARGUMENT, "%s is null.", name);
-    check_struct_size(name, view->struct_size, sizeof(*view));
-    check_at_least("view.num_blocks", view->num_blocks, 1);
-    check_at_least("view.block_size", view->block_size, 1);
-    check_at_least("view.kv_heads", view->kv_heads, 1);
-    check_head_size("view.head_size", view->head_size);
-    check_side("view.k", view->k, *view);
-    check_side("view.v", view->v, *view);
+void check_view(const ViewNames& names, const kv8_cache_view* view) {
+    if (view == nullptr) refuse(KV8_INVALID_ARGUMENT, "%s is null.", names.view);
+    check_struct_size(names.view, view->struct_size, sizeof(*view));
+    check_at_least({names.view, "num_blocks"}, view->num_blocks, 1);
+    check_at_least({names.view, "block_size"}, view->block_size, 1);
+    check_at_least({names.view, "kv_heads"}, view->kv_heads, 1);
+    check_head_size({names.view, "head_size"}, view->head_size);
+    check_side(names.k, view->k, names, *view);
+    check_side(names.v, view->v, names, *view);
 }
 
 }  // namespace
@@ -69,7 +77,7 @@ void check_view(const char* name, const kv8_cache_view* view) {
 bool check(const kv8_write_args& a) {
     check_struct_size("args", a.struct_size, sizeof(a));
     check_at_least("tokens", a.tokens, 0);
-    check_view("view", a.view);
+    check_view(kView, a.view);
     check_rows("k", a.k, a.tokens, a.view->kv_heads, a.view->head_size, Access::kRead);
     check_rows("v", a.v, a.tokens, a.view->kv_heads, a.view->head_size, Access::kRead);
     check_span("slots", a.slots, times(a.tokens, 8), 8);
@@ -80,7 +88,7 @@ bool check(const kv8_write_args& a) {
 bool check(const kv8_gather_args& a) {
     check_struct_size("args", a.struct_size, sizeof(a));
     check_at_least("tokens", a.tokens, 0);
-    check_view("view", a.view);
+    check_view(kView, a.view);
     check_rows("k", a.k, a.tokens, a.view->kv_heads, a.view->head_size, Access::kWrite);
     check_rows("v", a.v, a.tokens, a.view->kv_heads, a.view->head_size, Access::kWrite);
     check_span("slots", a.slots, times(a.tokens, 8), 8);
@@ -90,8 +98,8 @@ bool check(const kv8_gather_args& a) {
 bool check(const kv8_move_blocks_args& a) {
     check_struct_size("args", a.struct_size, sizeof(a));
     check_at_least("count", a.count, 0);
-    check_view("src", a.src);
-    check_view("dst", a.dst);
+    check_view(kSource, a.src);
+    check_view(kDestination, a.dst);
     if (a.src->block_size != a.dst->block_size || a.src->kv_heads != a.dst->kv_heads || a.src->head_size != a.dst->head_size)
         refuse(KV8_INVALID_ARGUMENT,
                "src has blocks of %d tokens, %d heads of %d elements, dst of %d tokens, %d heads of %d elements; they must agree.",
@@ -126,7 +134,7 @@ bool check(const kv8_attention_args& a) {
     check_finite("softcap", a.softcap);
     if (a.softcap < 0)
         refuse(KV8_INVALID_ARGUMENT, "softcap is %g; it must be positive, or 0 for none.", static_cast<double>(a.softcap));
-    check_view("view", a.view);
+    check_view(kView, a.view);
     check_at_least("block_table_stride", a.block_table_stride, 0);
     check_plain_dtype("q.dtype", a.q.dtype);
     check_plain_dtype("out.dtype", a.out.dtype);

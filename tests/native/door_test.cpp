@@ -256,7 +256,7 @@ TEST_F(Door, OfAViewsChannelScales) {
         refuses(DoorCalls::at<float>(c.view.k.chan, 70), scale, [&] { return write(); }, "view.k.chan of head 1, channel 6 is");
         refuses(DoorCalls::at<float>(c.view.v.chan, 1), scale, [&] { return gather(); }, "view.v.chan of head 1, channel 0 is");
         refuses(DoorCalls::at<float>(c.view.v.chan, 1), scale, [&] { return attend(); }, "view.v.chan of head 1, channel 0 is");
-        refuses(DoorCalls::at<float>(c.other_view.v.chan), scale, [&] { return move(); }, "view.v.chan of head 0, channel 0 is");
+        refuses(DoorCalls::at<float>(c.other_view.v.chan), scale, [&] { return move(); }, "dst.v.chan of head 0, channel 0 is");
     }
 }
 
