@@ -40,8 +40,8 @@ final class BackendOpener {
         kv8_backend backend = Plugin.load(name, plugins);
         int[] count = new int[1];
         if (kv8.kv8_device_count(backend, count) != KV8_OK) {
-            throw new BackendUnavailableException("The " + name + " backend cannot look for devices: " + Status.lastError()
-                    + " " + Plugin.needs(name));
+            throw new BackendUnavailableException("The " + name + " backend cannot look for devices: "
+                    + Status.lastError() + " " + Plugin.needs(name));
         }
         if (count[0] < 1) {
             throw new BackendUnavailableException("The " + name + " backend finds no device. " + Plugin.needs(name));

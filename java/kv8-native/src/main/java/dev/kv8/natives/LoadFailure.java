@@ -61,18 +61,27 @@ final class LoadFailure {
         }
         String linkerText = messages(failure);
         return linkerCause(linkerText, facts.libc(), facts.cacheProblem())
-                .orElseGet(() -> "kv8's native library cannot be loaded: " + linkerText
-                        + ". If the file is damaged, delete JavaCPP's cache directory; `kv8 doctor` shows where it is.");
+                .orElseGet(
+                        () -> "kv8's native library cannot be loaded: " + linkerText
+                                + ". If the file is damaged, delete JavaCPP's cache directory; `kv8 doctor` shows where it is.");
     }
 
     /** What stands behind the dynamic linker's text: an old glibc, or a cache directory that cannot be used. */
     static Optional<String> linkerCause(String linkerText, String libc, Optional<String> cacheProblem) {
         Matcher glibc = OLD_GLIBC.matcher(linkerText);
         if (glibc.find()) {
-            return Optional.of("kv8's native library needs glibc " + glibc.group(1) + " or newer; this system has " + libc
-                    + ". Run on a newer system (RHEL 9, Ubuntu 22.04, Debian 12 or later).");
+            return Optional.of("kv8's native library needs glibc " + glibc.group(1) + " or newer; this system has "
+                    + libc + ". Run on a newer system (RHEL 9, Ubuntu 22.04, Debian 12 or later).");
         }
         return cacheProblem;
+    }
+
+    /** JavaCPP is a module that no automatic module can require, so the module path needs a flag of its own. */
+    static String noJavaCpp() {
+        return LoadFailure.class.getModule().isNamed()
+                ? "kv8 finds no JavaCPP on the module path. Start the JVM with --add-modules org.bytedeco.javacpp, and with"
+                        + " javacpp's jar on the module path."
+                : "kv8 finds no JavaCPP on the class path. Add org.bytedeco:javacpp, which dev.kv8:kv8-native depends on.";
     }
 
     static String musl() {

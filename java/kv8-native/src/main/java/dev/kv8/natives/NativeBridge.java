@@ -43,6 +43,9 @@ final class NativeBridge {
     }
 
     private static NativeBridge load() {
+        if (!isJavaCppThere()) {
+            return new NativeBridge(null, new BackendUnavailableException(LoadFailure.noJavaCpp()));
+        }
         if (Host.isMusl()) {
             // The library would be refused with a list of missing symbols, or crash.
             return new NativeBridge(null, new BackendUnavailableException(LoadFailure.musl()));
@@ -57,6 +60,15 @@ final class NativeBridge {
             return new NativeBridge(library, null);
         } catch (LinkageError | RuntimeException e) {
             return new NativeBridge(null, LoadFailure.explain(e, LoadFailure.Facts.gather(resource != null)));
+        }
+    }
+
+    private static boolean isJavaCppThere() {
+        try {
+            Class.forName("org.bytedeco.javacpp.Loader", false, NativeBridge.class.getClassLoader());
+            return true;
+        } catch (ClassNotFoundException e) {
+            return false;
         }
     }
 

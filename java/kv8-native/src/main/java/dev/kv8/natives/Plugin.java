@@ -57,10 +57,12 @@ final class Plugin {
     /** What a backend needs beside its jar, and how to see whether it is there. */
     static String needs(String name) {
         return switch (name) {
-            case "cuda" -> "It needs an NVIDIA GPU and its driver, which nvidia-smi shows; a container needs --gpus all."
-                    + " -Dkv.backend=cpu works now.";
-            case "rocm" -> "It needs an AMD GPU, its kernel driver and ROCm's libamdhip64, which rocminfo shows; a"
-                    + " container needs --device=/dev/kfd --device=/dev/dri. -Dkv.backend=cpu works now.";
+            case "cuda" ->
+                "It needs an NVIDIA GPU and its driver, which nvidia-smi shows; a container needs --gpus all."
+                        + " -Dkv.backend=cpu works now.";
+            case "rocm" ->
+                "It needs an AMD GPU, its kernel driver and ROCm's libamdhip64, which rocminfo shows; a"
+                        + " container needs --device=/dev/kfd --device=/dev/dri. -Dkv.backend=cpu works now.";
             default -> throw new IllegalArgumentException(name + " is no plug-in.");
         };
     }

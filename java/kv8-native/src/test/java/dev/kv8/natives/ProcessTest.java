@@ -9,6 +9,7 @@ import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.Arrays;
 import java.util.Map;
+import java.util.function.Predicate;
 import java.util.stream.Collectors;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.condition.EnabledForJreRange;
@@ -43,13 +44,24 @@ class ProcessTest {
 
     @Test
     void namesTheMissingClassifierJar() throws Exception {
-        String trimmed = Arrays.stream(System.getProperty("java.class.path").split(File.pathSeparator))
-                .filter(entry -> !entry.startsWith(System.getProperty("kv8.jni.directory")))
-                .collect(Collectors.joining(File.pathSeparator));
+        String trimmed = classPathWithout(entry -> entry.startsWith(System.getProperty("kv8.jni.directory")));
         assertThat(java().openWith(trimmed, "auto"))
                 .contains("BackendUnavailableException: kv8's native library for linux-x86_64 is not on the class path")
                 .contains("<classifier>linux-x86_64</classifier>")
                 .contains("kv8-platform");
+    }
+
+    @Test
+    void namesJavaCppWhenItIsMissing() throws Exception {
+        assertThat(java().openWith(classPathWithout(entry -> entry.contains("javacpp-1")), "cpu"))
+                .contains("BackendUnavailableException: kv8 finds no JavaCPP on the class path")
+                .contains("org.bytedeco:javacpp");
+    }
+
+    private static String classPathWithout(Predicate<String> entries) {
+        return Arrays.stream(System.getProperty("java.class.path").split(File.pathSeparator))
+                .filter(entries.negate())
+                .collect(Collectors.joining(File.pathSeparator));
     }
 
     @Test
