@@ -39,7 +39,7 @@ KV8_INLINE u16 to_f16_bits(const u8& codes) {
 
 template <class Format>
 KV8_INLINE f32 decode(const u8& codes) {
-#if defined(__AVX2__) || defined(__ARM_NEON)
+#if defined(__AVX2__) || defined(KV8_NEON)
     const f32 x = from_f16(to_f16_bits<Format>(codes));
     return kF16Factor<Format> == 1.0f ? x : x * kF16Factor<Format>;
 #else

@@ -15,7 +15,7 @@ constexpr int kWidth = 4;
 #endif
 
 // How many sums a loop may keep in registers, beside its operands.
-#if defined(__AVX512F__) || defined(__ARM_NEON)
+#if defined(__AVX512F__) || defined(KV8_NEON)
 constexpr int kSums = 16;
 #else
 constexpr int kSums = 8;
@@ -31,7 +31,7 @@ KV8_INLINE rf fused(rf a, rf b, rf c) {
     return (rf)_mm512_fmadd_ps((__m512)a, (__m512)b, (__m512)c);
 #elif defined(__AVX2__)
     return (rf)_mm256_fmadd_ps((__m256)a, (__m256)b, (__m256)c);
-#elif defined(__ARM_NEON)
+#elif defined(KV8_NEON)
     return (rf)vfmaq_f32((float32x4_t)c, (float32x4_t)a, (float32x4_t)b);
 #else
     return a * b + c;

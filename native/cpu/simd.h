@@ -18,7 +18,8 @@
 #pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
 #include <immintrin.h>
 #pragma GCC diagnostic pop
-#elif defined(__ARM_NEON)
+#elif defined(__ARM_NEON) && !defined(KV8_SCALAR)  // every AArch64 has NEON; the plain kernels do without
+#define KV8_NEON 1
 #include <arm_neon.h>
 #endif
 
@@ -230,7 +231,7 @@ KV8_INLINE f32 fma(const f32& a, const f32& b, const f32& c) {
             return (f32::Part)_mm512_fmadd_ps((__m512)x, (__m512)y, (__m512)z);
 #elif defined(__AVX2__)
             return (f32::Part)_mm256_fmadd_ps((__m256)x, (__m256)y, (__m256)z);
-#elif defined(__ARM_NEON)
+#elif defined(KV8_NEON)
             return (f32::Part)vfmaq_f32((float32x4_t)z, (float32x4_t)x, (float32x4_t)y);
 #else
             return x * y + z;
@@ -264,7 +265,7 @@ KV8_INLINE float reduce_max(const f32& v) {
 
 // float16 to float32, exact; NaN stays NaN.
 KV8_INLINE f32 from_f16(const u16& h) {
-#if defined(__AVX512F__) || defined(__AVX2__) || defined(__ARM_NEON)
+#if defined(__AVX512F__) || defined(__AVX2__) || defined(KV8_NEON)
     return by_parts<float>(
         KV8_LAMBDA(auto x) {
 #if defined(__AVX512F__)
@@ -291,7 +292,7 @@ KV8_INLINE f32 from_bf16(const u16& h) { return bits<f32>(convert<uint32_t>(h) <
 
 // float32 to float16: one rounding to nearest even, overflow to infinity, NaN to 0x7E00.
 KV8_INLINE u16 to_f16(const f32& x) {
-#if defined(__AVX512F__) || defined(__AVX2__) || defined(__ARM_NEON)
+#if defined(__AVX512F__) || defined(__AVX2__) || defined(KV8_NEON)
     const u16 r = by_parts<uint16_t>(
         KV8_LAMBDA(auto part) {
 #if defined(__AVX512F__)
