@@ -103,7 +103,8 @@ class GenerateCommandTest {
     void what_can_not_be_generated_is_refused() {
         Object[] command = {"generate", "--model", MODEL, "--prompt", "And it came to pass in those days"};
         kv8(with(command, "--kv-cache-memory", "1KiB")).fails("1 KiB");
-        kv8(with(command, "--kv-cache-memory", "49152", "--max-tokens", "100")).fails("blocks");
+        String longPrompt = "And it came to pass. ".repeat(10);
+        kv8(with(command, "--kv-cache-memory", "48KiB", "--prompt", longPrompt)).fails("tokens", "holds 16");
         kv8(with(command, "--temperature", "-1")).isWrongUsage("temperature", "-1");
         kv8(with(command, "--top-p", "0")).isWrongUsage("topP", "0");
         kv8(with(command, "--max-tokens", "0")).isWrongUsage("maxTokens", "0");

@@ -66,7 +66,9 @@ class PackagingIT {
                         "org.apache.maven.plugins:maven-dependency-plugin:3.9.0:build-classpath",
                         "-Dmdep.outputFile=" + classPathFile))
                 .succeeds();
-        classPath = List.of(Files.readString(classPathFile).strip().split(File.pathSeparator));
+        classPath = Stream.of(Files.readString(classPathFile).strip().split(File.pathSeparator))
+                .filter(file -> !file.endsWith(".pom"))
+                .toList();
     }
 
     private static String machineCache() {

@@ -68,7 +68,9 @@ class PlanCommandTest {
         kv8("plan", "--model", MODEL, "--memory", "100").isWrongUsage("100 B", "block");
         kv8("plan", "--model", MODEL, "--memory", "1MiB", "--block-size", "17").isWrongUsage("17");
         kv8("plan", "--model", MODEL, "--memory", "1MiB", "--length", "0").isWrongUsage("--length");
-        kv8("plan", "--model", MODEL, "--layers", "3", "--memory", "1MiB").isWrongUsage("--layers");
+        kv8("plan", "--memory", "1MiB", "--layers", 3).isWrongUsage("--kv-heads", "--head-size");
+        kv8("plan", "--memory", "1MiB", "--layers", 3, "--kv-heads", 1, "--head-size", 64, "--model", MODEL)
+                .isWrongUsage("--model", "--layers");
     }
 
     private static List<Json> plans(String line) {

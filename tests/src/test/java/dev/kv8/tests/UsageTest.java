@@ -54,9 +54,9 @@ class UsageTest {
                             List.of("-Dkv.backend=" + backend),
                             "cast",
                             "--from",
-                            "f32",
-                            "--to",
                             "e5m2",
+                            "--to",
+                            "f32",
                             "pom.xml",
                             "/dev/null")
                     .fails(backend);
