@@ -26,7 +26,14 @@ final class BackendOpener {
 
     NativeBackend open(String name) {
         NativeBridge.require();
-        return new NativeBackend(name, openDevice(name, name.equals("cpu") ? cpu() : plugin(name)));
+        kv8_device device = openDevice(name, name.equals("cpu") ? cpu() : plugin(name));
+        try {
+            return new NativeBackend(name, device);
+        } catch (RuntimeException e) {
+            kv8.kv8_device_close(device);
+            throw new BackendUnavailableException(
+                    "The " + name + " backend's device opens but does not answer: " + e.getMessage(), e);
+        }
     }
 
     private static kv8_backend cpu() {

@@ -1,6 +1,5 @@
 package dev.kv8.natives;
 
-import dev.kv8.BackendUnavailableException;
 import dev.kv8.DeviceInfo;
 import java.nio.file.Path;
 import java.util.List;
@@ -85,7 +84,7 @@ public record NativeDiagnostics(
     private static BackendAttempt attempt(BackendOpener opener, String name) {
         try (NativeBackend backend = BackendChoice.tested(opener, name)) {
             return new BackendAttempt(name, "works", Optional.of(backend.info()));
-        } catch (BackendUnavailableException | IllegalArgumentException e) {
+        } catch (RuntimeException e) {
             return new BackendAttempt(name, String.valueOf(e.getMessage()), Optional.empty());
         }
     }
