@@ -36,7 +36,8 @@ namespace {
 using Device = kv8_impl_device;
 
 constexpr int kMostThreads = 1024;
-constexpr int64_t kPartBytes = 32 << 10;  // touched by one part: some microseconds, well above the cost of handing it out
+constexpr int64_t kPartBytes =
+    32 << 10;  // touched by one part: some microseconds, well above the cost of handing it out
 
 kv8_fail fail;
 kv8_impl_stream only_stream;
@@ -47,9 +48,8 @@ int row_element_bytes(const kv8_rows& rows) { return rows.dtype == KV8_F32 ? 4 :
 template <class Part>
 void split(Device& device, int64_t units, int64_t bytes_per_unit, const Part& part) {
     const int64_t grain = std::max<int64_t>(kPartBytes / std::max<int64_t>(bytes_per_unit, 1), 1);
-    device.pool.run((units + grain - 1) / grain, [&](int64_t item, int worker) {
-        part(item * grain, std::min(units, (item + 1) * grain), worker);
-    });
+    device.pool.run((units + grain - 1) / grain,
+                    [&](int64_t item, int worker) { part(item * grain, std::min(units, (item + 1) * grain), worker); });
 }
 
 // ---- devices, streams, memory
@@ -62,7 +62,8 @@ kv8_status device_count(int32_t* count) {
 kv8_status device_open(const kv8_device_options* options, kv8_impl_device** out) {
     return guarded(fail, [&] {
         if (options->threads < 0 || options->threads > kMostThreads)
-            refuse(KV8_INVALID_ARGUMENT, "options.threads is %d; it must be 1 to %d, or 0 for one per available core (%d here).",
+            refuse(KV8_INVALID_ARGUMENT,
+                   "options.threads is %d; it must be 1 to %d, or 0 for one per available core (%d here).",
                    options->threads, kMostThreads, available_cores());
         const int threads = options->threads > 0 ? options->threads : std::min(available_cores(), kMostThreads);
         *out = new Device(choose_kernels(options->isa), threads);
@@ -101,7 +102,8 @@ kv8_status stream_create(kv8_impl_device*, kv8_impl_stream** out) {
 kv8_status stream_wrap(kv8_impl_device* device, uint64_t native, kv8_impl_stream** out) {
     return guarded(fail, [&] {
         if (native != 0)
-            refuse(KV8_INVALID_ARGUMENT, "native is 0x%llx; the CPU has no streams of its own, so only 0 can be wrapped.",
+            refuse(KV8_INVALID_ARGUMENT,
+                   "native is 0x%llx; the CPU has no streams of its own, so only 0 can be wrapped.",
                    static_cast<unsigned long long>(native));
         return stream_create(device, out);
     });
@@ -211,7 +213,8 @@ void attention(Device& device, const kv8_attention_args& args) {
     const AttentionPlan& plan = checked_attention_plan(args);
     check_channel_scales("view", *args.view);
     device.scratch.reserve(device.pool.threads(), kernels.scratch_bytes(plan));
-    device.pool.run(plan.items, [&](int64_t item, int worker) { kernels.item(args, plan, item, device.scratch.of(worker)); });
+    device.pool.run(plan.items,
+                    [&](int64_t item, int worker) { kernels.item(args, plan, item, device.scratch.of(worker)); });
     device.pool.run(plan.combines, [&](int64_t tile, int) { kernels.combine(args, plan, tile, tile + 1); });
 }
 
@@ -257,7 +260,8 @@ void sample(Device& device, const kv8_sample_args& args) {
     });
     if (illegal != INT64_MAX)
         refuse(KV8_INVALID_ARGUMENT,
-               "logits of token %lld hold NaN or +infinity, or nothing finite; -infinity bars an id, all others must be finite.",
+               "logits of token %lld hold NaN or +infinity, or nothing finite; -infinity bars an id, all others must "
+               "be finite.",
                static_cast<long long>(illegal.load()));
     device.scratch.reserve(device.pool.threads(), kernels.sample_scratch_bytes(args));
     split(device, args.tokens, 64ll * args.vocabulary,

@@ -33,7 +33,8 @@ HostMemory host_memory() {
     HostMemory memory{kibibytes_in_meminfo("MemTotal"), kibibytes_in_meminfo("MemAvailable")};
     if (memory.total == 0) {  // no /proc
         const uint64_t page = static_cast<uint64_t>(sysconf(_SC_PAGESIZE));
-        memory = {page * static_cast<uint64_t>(sysconf(_SC_PHYS_PAGES)), page * static_cast<uint64_t>(sysconf(_SC_AVPHYS_PAGES))};
+        memory = {page * static_cast<uint64_t>(sysconf(_SC_PHYS_PAGES)),
+                  page * static_cast<uint64_t>(sysconf(_SC_AVPHYS_PAGES))};
     }
     return memory;
 }

@@ -20,7 +20,8 @@ bool has_avx2() {
 
 bool has_avx512() {
     return has_avx2() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-           __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512cd");
+           __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
+           __builtin_cpu_supports("avx512cd");
 }
 #endif
 
@@ -29,8 +30,8 @@ struct Variant {
     bool (*supported)();
 };
 
-#define KV8_VARIANT(isa, supported)                                                                                        \
-    {{#isa, &isa::cast_kernels, &isa::cache_row_kernels, &isa::attention_kernels, &isa::engine_kernels}, supported}
+#define KV8_VARIANT(isa, supported) \
+    { {#isa, &isa::cast_kernels, &isa::cache_row_kernels, &isa::attention_kernels, &isa::engine_kernels}, supported }
 
 // The best first.
 const Variant kVariants[] = {
@@ -70,11 +71,11 @@ const Kernels& choose_kernels(const char* requested) {
         if (!any && std::strcmp(requested, variant.kernels.isa) != 0) continue;
         if (variant.supported()) return variant.kernels;
         if (!any)
-            refuse(KV8_UNSUPPORTED, "%s is %s, whose instructions this processor lacks; usable here: %s.", source, requested,
-                   usable_names().c_str());
+            refuse(KV8_UNSUPPORTED, "%s is %s, whose instructions this processor lacks; usable here: %s.", source,
+                   requested, usable_names().c_str());
     }
-    refuse(KV8_INVALID_ARGUMENT, "%s is \"%s\", which this library has no kernels for; usable here: %s.", source, requested,
-           usable_names().c_str());
+    refuse(KV8_INVALID_ARGUMENT, "%s is \"%s\", which this library has no kernels for; usable here: %s.", source,
+           requested, usable_names().c_str());
 }
 
 }  // namespace kv8::cpu

@@ -22,7 +22,8 @@ uint64_t Memory::allocate(uint64_t bytes) {
     // Linux would promise more than there is and end the process when it is touched.
     const uint64_t installed = host_memory().total;
     if (bytes > installed || total_ > installed - bytes)
-        refuse(KV8_OUT_OF_MEMORY, "%llu bytes were asked for; this machine has %llu, and this device holds %llu of them.",
+        refuse(KV8_OUT_OF_MEMORY,
+               "%llu bytes were asked for; this machine has %llu, and this device holds %llu of them.",
                static_cast<unsigned long long>(bytes), static_cast<unsigned long long>(installed),
                static_cast<unsigned long long>(total_));
     const bool huge = bytes >= kHugePage;
@@ -47,7 +48,8 @@ void Memory::release(uint64_t ptr) {
     std::lock_guard<std::mutex> lock(turn_);
     auto found = sizes_.find(ptr);
     if (found == sizes_.end())
-        refuse(KV8_INVALID_ARGUMENT, "ptr 0x%llx is not an allocation of this device: it was freed, or never came from kv8_alloc.",
+        refuse(KV8_INVALID_ARGUMENT,
+               "ptr 0x%llx is not an allocation of this device: it was freed, or never came from kv8_alloc.",
                static_cast<unsigned long long>(ptr));
     total_ -= found->second;
     sizes_.erase(found);

@@ -29,7 +29,8 @@ class Ranking {
 
     const Candidate& at(int64_t rank) {
         // A popped candidate stays behind the heap's end, so the array fills from its end in rank order.
-        for (; count_ - unranked_ <= rank; unranked_--) std::pop_heap(candidates_, candidates_ + unranked_, RanksLower{});
+        for (; count_ - unranked_ <= rank; unranked_--)
+            std::pop_heap(candidates_, candidates_ + unranked_, RanksLower{});
         return candidates_[count_ - 1 - rank];
     }
 

@@ -85,7 +85,8 @@ struct ThreadPool::State {
     bool enter() {
         uint32_t seen = gate.load(std::memory_order_relaxed);
         while (seen & kOpen)
-            if (gate.compare_exchange_weak(seen, seen + 1, std::memory_order_acquire, std::memory_order_relaxed)) return true;
+            if (gate.compare_exchange_weak(seen, seen + 1, std::memory_order_acquire, std::memory_order_relaxed))
+                return true;
         return false;
     }
 

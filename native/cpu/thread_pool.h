@@ -20,7 +20,9 @@ class ThreadPool {
     // `work` must not throw and must not call run.
     template <class Work>
     void run(int64_t items, const Work& work) {
-        run_erased(items, [](const void* w, int64_t item, int worker) { (*static_cast<const Work*>(w))(item, worker); }, &work);
+        run_erased(
+            items, [](const void* w, int64_t item, int worker) { (*static_cast<const Work*>(w))(item, worker); },
+            &work);
     }
 
   private:

@@ -30,7 +30,8 @@ void check_scales_of_side(const char* name, char letter, const kv8_side& side, c
             const float scale = of_head[d * side.chan_dim_stride];
             if (!(scale >= 0x1p-126f && scale <= 0x1p126f))
                 refuse(KV8_INVALID_ARGUMENT,
-                       "%s.%c.chan of head %d, channel %d is %g; a scale is finite, positive and normal, and so is its reciprocal: "
+                       "%s.%c.chan of head %d, channel %d is %g; a scale is finite, positive and normal, and so is its "
+                       "reciprocal: "
                        "2^-126 to 2^126.",
                        name, letter, h, d, static_cast<double>(scale));
         }
@@ -54,10 +55,11 @@ void check_slots(const kv8_span& slots, int64_t tokens, const kv8_cache_view& vi
     const int64_t end = static_cast<int64_t>(view.num_blocks) * view.block_size;
     for (int64_t t = 0; t < tokens; t++)
         if (slot[t] < -1 || slot[t] >= end)
-            refuse(KV8_INVALID_ARGUMENT,
-                   "slots[%lld] is %lld; the cache's %d blocks of %d tokens have slots 0 to %lld, and -1 skips a token.",
-                   static_cast<long long>(t), static_cast<long long>(slot[t]), view.num_blocks, view.block_size,
-                   static_cast<long long>(end - 1));
+            refuse(
+                KV8_INVALID_ARGUMENT,
+                "slots[%lld] is %lld; the cache's %d blocks of %d tokens have slots 0 to %lld, and -1 skips a token.",
+                static_cast<long long>(t), static_cast<long long>(slot[t]), view.num_blocks, view.block_size,
+                static_cast<long long>(end - 1));
 }
 
 void check_positions(const kv8_rope_table& rope, int64_t tokens) {
@@ -75,8 +77,8 @@ void check_ids(const kv8_embedding_args& args) {
     const int32_t* id = at<int32_t>(args.ids);
     for (int64_t t = 0; t < args.tokens; t++)
         if (id[t] < 0 || id[t] >= args.vocabulary)
-            refuse(KV8_INVALID_ARGUMENT, "ids[%lld] is %d; the vocabulary has ids 0 to %d.", static_cast<long long>(t), id[t],
-                   args.vocabulary - 1);
+            refuse(KV8_INVALID_ARGUMENT, "ids[%lld] is %d; the vocabulary has ids 0 to %d.", static_cast<long long>(t),
+                   id[t], args.vocabulary - 1);
 }
 
 void check_sampling(const kv8_sample_args& args) {
@@ -103,15 +105,16 @@ void check_pairs(const kv8_move_blocks_args& args, std::vector<uint8_t>& marks) 
     for (int64_t i = 0; i < args.count; i++) {
         const int32_t from = pair[2 * i], to = pair[2 * i + 1];
         if (from < 0 || from >= args.src->num_blocks)
-            refuse(KV8_INVALID_ARGUMENT, "pairs[%lld] reads block %d; src has blocks 0 to %d.", static_cast<long long>(i), from,
-                   args.src->num_blocks - 1);
+            refuse(KV8_INVALID_ARGUMENT, "pairs[%lld] reads block %d; src has blocks 0 to %d.",
+                   static_cast<long long>(i), from, args.src->num_blocks - 1);
         if (to < 0 || to >= args.dst->num_blocks)
-            refuse(KV8_INVALID_ARGUMENT, "pairs[%lld] writes block %d; dst has blocks 0 to %d.", static_cast<long long>(i), to,
-                   args.dst->num_blocks - 1);
+            refuse(KV8_INVALID_ARGUMENT, "pairs[%lld] writes block %d; dst has blocks 0 to %d.",
+                   static_cast<long long>(i), to, args.dst->num_blocks - 1);
     }
     const bool shared = share_memory(*args.src, *args.dst);
     if (shared && (args.src->memory.ptr != args.dst->memory.ptr || args.src->block_stride != args.dst->block_stride))
-        refuse(KV8_INVALID_ARGUMENT, "src and dst overlap but are not one memory with one block_stride; give both the whole cache.");
+        refuse(KV8_INVALID_ARGUMENT,
+               "src and dst overlap but are not one memory with one block_stride; give both the whole cache.");
 
     const size_t blocks = static_cast<size_t>(std::max(args.src->num_blocks, args.dst->num_blocks));
     if (marks.size() < blocks) marks.resize(blocks);
@@ -128,7 +131,8 @@ void check_pairs(const kv8_move_blocks_args& args, std::vector<uint8_t>& marks) 
         refuse(KV8_INVALID_ARGUMENT, "pairs[%lld] writes block %d, as another pair does; destinations must differ.",
                static_cast<long long>(twice), pair[2 * twice + 1]);
     if (chained >= 0)
-        refuse(KV8_INVALID_ARGUMENT, "pairs[%lld] reads block %d, which a pair of the same call writes; make two calls.",
+        refuse(KV8_INVALID_ARGUMENT,
+               "pairs[%lld] reads block %d, which a pair of the same call writes; make two calls.",
                static_cast<long long>(chained), pair[2 * chained]);
 }
 

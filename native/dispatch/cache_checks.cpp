@@ -22,7 +22,8 @@ void check_items(const char* name, const char* offset_name, int64_t offset, cons
     check_at_least({name, offset_name}, offset, 0);
     if ((memory.ptr + static_cast<uint64_t>(offset)) % static_cast<uint64_t>(alignment) != 0)
         refuse(KV8_INVALID_ARGUMENT, "%s.%s is %lld; added to %s.ptr 0x%llx it must be a multiple of %d.", name,
-               offset_name, static_cast<long long>(offset), memory_name, static_cast<unsigned long long>(memory.ptr), alignment);
+               offset_name, static_cast<long long>(offset), memory_name, static_cast<unsigned long long>(memory.ptr),
+               alignment);
     Extent extent = offset + item;
     for (const Loop& loop : loops) {
         if (loop.count <= 1) continue;
@@ -41,8 +42,9 @@ void check_side(const char* name, const kv8_side& side, const ViewNames& names, 
     check_dtype({name, "dtype"}, side.dtype);
     const bool has_row_scales = side.row_scale_offset != -1, has_channel_scales = !is_absent(side.chan);
     if ((has_row_scales || has_channel_scales) && !is_fp8(side.dtype))
-        refuse(KV8_INVALID_ARGUMENT, "%s.dtype is %d, which takes no scales; row and channel scales need an FP8 dtype (3 to 6).",
-               name, side.dtype);
+        refuse(KV8_INVALID_ARGUMENT,
+               "%s.dtype is %d, which takes no scales; row and channel scales need an FP8 dtype (3 to 6).", name,
+               side.dtype);
     const Loop rows[] = {{"block_stride", view.num_blocks, view.block_stride},
                          {"head_stride", view.kv_heads, side.head_stride},
                          {"slot_stride", view.block_size, side.slot_stride}};
@@ -51,12 +53,14 @@ void check_side(const char* name, const kv8_side& side, const ViewNames& names, 
     if (has_row_scales) {
         const Loop scales[] = {{"block_stride", view.num_blocks, view.block_stride},
                                {"row_scale_head_stride", view.kv_heads, side.row_scale_head_stride}};
-        check_items(name, "row_scale_offset", side.row_scale_offset, scales, times(view.block_size, 4), 4, names.memory, view.memory);
+        check_items(name, "row_scale_offset", side.row_scale_offset, scales, times(view.block_size, 4), 4, names.memory,
+                    view.memory);
     }
     if (has_channel_scales) {
         check_at_least({name, "chan_head_stride"}, side.chan_head_stride, 0);
         check_at_least({name, "chan_dim_stride"}, side.chan_dim_stride, 0);
-        const Extent last = times(view.kv_heads - 1, side.chan_head_stride) + times(view.head_size - 1, side.chan_dim_stride);
+        const Extent last =
+            times(view.kv_heads - 1, side.chan_head_stride) + times(view.head_size - 1, side.chan_dim_stride);
         check_span({name, "chan"}, side.chan, 4 * (last + 1), 4);
     }
 }
@@ -100,10 +104,13 @@ bool check(const kv8_move_blocks_args& a) {
     check_at_least("count", a.count, 0);
     check_view(kSource, a.src);
     check_view(kDestination, a.dst);
-    if (a.src->block_size != a.dst->block_size || a.src->kv_heads != a.dst->kv_heads || a.src->head_size != a.dst->head_size)
+    if (a.src->block_size != a.dst->block_size || a.src->kv_heads != a.dst->kv_heads ||
+        a.src->head_size != a.dst->head_size)
         refuse(KV8_INVALID_ARGUMENT,
-               "src has blocks of %d tokens, %d heads of %d elements, dst of %d tokens, %d heads of %d elements; they must agree.",
-               a.src->block_size, a.src->kv_heads, a.src->head_size, a.dst->block_size, a.dst->kv_heads, a.dst->head_size);
+               "src has blocks of %d tokens, %d heads of %d elements, dst of %d tokens, %d heads of %d elements; they "
+               "must agree.",
+               a.src->block_size, a.src->kv_heads, a.src->head_size, a.dst->block_size, a.dst->kv_heads,
+               a.dst->head_size);
     check_span("pairs", a.pairs, times(a.count, 8), 4);
     return a.count > 0;
 }
@@ -118,7 +125,8 @@ bool check(const kv8_attention_plan_args& a) {
     if (a.q_heads > kMostHeads)
         refuse(KV8_INVALID_ARGUMENT, "q_heads is %d; at most %d are possible.", a.q_heads, kMostHeads);
     if (a.q_heads % a.kv_heads != 0)
-        refuse(KV8_INVALID_ARGUMENT, "q_heads is %d; it must be a multiple of kv_heads, which is %d.", a.q_heads, a.kv_heads);
+        refuse(KV8_INVALID_ARGUMENT, "q_heads is %d; it must be a multiple of kv_heads, which is %d.", a.q_heads,
+               a.kv_heads);
     check_head_size("head_size", a.head_size);
     check_at_least("window", a.window, 0);
     check_span("query_start_loc", a.query_start_loc, times(static_cast<int64_t>(a.num_seqs) + 1, 4), 4);
@@ -133,7 +141,8 @@ bool check(const kv8_attention_args& a) {
     check_finite("softmax_scale", a.softmax_scale);
     check_finite("softcap", a.softcap);
     if (a.softcap < 0)
-        refuse(KV8_INVALID_ARGUMENT, "softcap is %g; it must be positive, or 0 for none.", static_cast<double>(a.softcap));
+        refuse(KV8_INVALID_ARGUMENT, "softcap is %g; it must be positive, or 0 for none.",
+               static_cast<double>(a.softcap));
     check_view(kView, a.view);
     check_at_least("block_table_stride", a.block_table_stride, 0);
     check_plain_dtype("q.dtype", a.q.dtype);
@@ -144,13 +153,16 @@ bool check(const kv8_attention_args& a) {
 
 void check_against_plan(const kv8_attention_args& a, const AttentionShape& plan) {
     if (plan.kv_heads != a.view->kv_heads || plan.head_size != a.view->head_size)
-        refuse(KV8_INVALID_ARGUMENT, "The plan is for %d KV heads of %d elements, view has %d of %d; make a plan for each shape.",
+        refuse(KV8_INVALID_ARGUMENT,
+               "The plan is for %d KV heads of %d elements, view has %d of %d; make a plan for each shape.",
                plan.kv_heads, plan.head_size, a.view->kv_heads, a.view->head_size);
     const Extent places = times(a.block_table_stride, a.view->block_size);
     if (plan.longest > places)
-        refuse(KV8_INVALID_ARGUMENT, "block_table_stride is %lld; a sequence of %lld keys needs %lld entries of %d-token blocks.",
+        refuse(KV8_INVALID_ARGUMENT,
+               "block_table_stride is %lld; a sequence of %lld keys needs %lld entries of %d-token blocks.",
                static_cast<long long>(a.block_table_stride), static_cast<long long>(plan.longest),
-               static_cast<long long>((plan.longest + a.view->block_size - 1) / a.view->block_size), a.view->block_size);
+               static_cast<long long>((plan.longest + a.view->block_size - 1) / a.view->block_size),
+               a.view->block_size);
     check_span("block_table", a.block_table, 4 * times(plan.num_seqs, a.block_table_stride), 4);
     check_rows("q", a.q, plan.total_q, plan.q_heads, plan.head_size, Access::kRead);
     check_rows("out", a.out, plan.total_q, plan.q_heads, plan.head_size, Access::kWrite);

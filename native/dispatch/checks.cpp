@@ -9,7 +9,8 @@ namespace kv8 {
 namespace {
 
 bool overlap(uint64_t a, Extent a_bytes, uint64_t b, Extent b_bytes) {
-    return static_cast<Extent>(a) < static_cast<Extent>(b) + b_bytes && static_cast<Extent>(b) < static_cast<Extent>(a) + a_bytes;
+    return static_cast<Extent>(a) < static_cast<Extent>(b) + b_bytes &&
+           static_cast<Extent>(b) < static_cast<Extent>(a) + a_bytes;
 }
 
 }  // namespace
@@ -57,7 +58,8 @@ bool check(const kv8_cast_args& a) {
     const bool in_place = a.src.ptr == a.dst.ptr && src_size == dst_size;
     if (a.count > 0 && !in_place && overlap(a.src.ptr, times(a.count, src_size), a.dst.ptr, times(a.count, dst_size)))
         refuse(KV8_INVALID_ARGUMENT,
-               "src and dst overlap; a cast works in place only where both begin at one address and elements have one size.");
+               "src and dst overlap; a cast works in place only where both begin at one address and elements have one "
+               "size.");
     return a.count > 0;
 }
 
@@ -80,8 +82,8 @@ bool check(const kv8_amax_args& a) {
             results = times(a.tokens, a.heads);
             break;
         default:
-            refuse(KV8_INVALID_ARGUMENT, "granularity is %d; allowed are tensor (0), head (1), channel (2) and row (3).",
-                   a.granularity);
+            refuse(KV8_INVALID_ARGUMENT,
+                   "granularity is %d; allowed are tensor (0), head (1), channel (2) and row (3).", a.granularity);
     }
     check_rows("x", a.x, a.tokens, a.heads, a.width, Access::kRead);
     check_span("out", a.out, 4 * results, 4);

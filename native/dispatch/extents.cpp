@@ -36,49 +36,55 @@ bool is_fp8(kv8_dtype dtype) { return dtype >= KV8_E4M3FN && dtype <= KV8_E5M2FN
 
 void check_dtype(const Name& name, kv8_dtype dtype) {
     if (dtype < KV8_F32 || dtype > KV8_E5M2FNUZ)
-        refuse(KV8_INVALID_ARGUMENT, "%s is %d; a kv8_dtype is KV8_F32 (0) to KV8_E5M2FNUZ (6).", Spelled(name).text, dtype);
+        refuse(KV8_INVALID_ARGUMENT, "%s is %d; a kv8_dtype is KV8_F32 (0) to KV8_E5M2FNUZ (6).", Spelled(name).text,
+               dtype);
 }
 
 void check_plain_dtype(const Name& name, kv8_dtype dtype) {
     if (dtype != KV8_F32 && dtype != KV8_F16 && dtype != KV8_BF16)
-        refuse(KV8_INVALID_ARGUMENT, "%s is %d; allowed are KV8_F32 (0), KV8_F16 (1) and KV8_BF16 (2).", Spelled(name).text, dtype);
+        refuse(KV8_INVALID_ARGUMENT, "%s is %d; allowed are KV8_F32 (0), KV8_F16 (1) and KV8_BF16 (2).",
+               Spelled(name).text, dtype);
 }
 
 void check_at_least(const Name& name, int64_t given, int64_t least) {
     if (given < least)
-        refuse(KV8_INVALID_ARGUMENT, "%s is %lld; it must be at least %lld.", Spelled(name).text, static_cast<long long>(given),
-               static_cast<long long>(least));
+        refuse(KV8_INVALID_ARGUMENT, "%s is %lld; it must be at least %lld.", Spelled(name).text,
+               static_cast<long long>(given), static_cast<long long>(least));
 }
 
 void check_head_size(const Name& name, int32_t head_size) {
     static constexpr int32_t kAllowed[] = {64, 80, 96, 112, 128, 192, 256};
     if (std::find(std::begin(kAllowed), std::end(kAllowed), head_size) == std::end(kAllowed))
-        refuse(KV8_INVALID_ARGUMENT, "%s is %d; allowed are 64, 80, 96, 112, 128, 192 and 256.", Spelled(name).text, head_size);
+        refuse(KV8_INVALID_ARGUMENT, "%s is %d; allowed are 64, 80, 96, 112, 128, 192 and 256.", Spelled(name).text,
+               head_size);
 }
 
 void check_finite(const Name& name, float value) {
-    if (!std::isfinite(value)) refuse(KV8_INVALID_ARGUMENT, "%s is %g; it must be finite.", Spelled(name).text, static_cast<double>(value));
+    if (!std::isfinite(value))
+        refuse(KV8_INVALID_ARGUMENT, "%s is %g; it must be finite.", Spelled(name).text, static_cast<double>(value));
 }
 
 void check_scale(const Name& name, float scale) {
     // 2^-126 and 2^126: the scale and its reciprocal are normal between them.
     if (!(scale >= 0x1p-126f && scale <= 0x1p126f))
         refuse(KV8_INVALID_ARGUMENT,
-               "%s is %g; a scale is finite, positive and normal, and so is its reciprocal: 2^-126 to 2^126.", Spelled(name).text,
-               static_cast<double>(scale));
+               "%s is %g; a scale is finite, positive and normal, and so is its reciprocal: 2^-126 to 2^126.",
+               Spelled(name).text, static_cast<double>(scale));
 }
 
 bool is_absent(const kv8_span& span) { return span.ptr == 0 && span.bytes == 0; }
 
 void check_span(const Name& name, const kv8_span& span, Extent needed, int alignment) {
     if (needed == 0) return;
-    if (span.ptr == 0) refuse(KV8_INVALID_ARGUMENT, "%s.ptr is null; %llu bytes are needed.", Spelled(name).text, printable(needed));
+    if (span.ptr == 0)
+        refuse(KV8_INVALID_ARGUMENT, "%s.ptr is null; %llu bytes are needed.", Spelled(name).text, printable(needed));
     if (span.ptr % static_cast<uint64_t>(alignment) != 0)
         refuse(KV8_INVALID_ARGUMENT, "%s.ptr is 0x%llx; it must be a multiple of %d.", Spelled(name).text,
                static_cast<unsigned long long>(span.ptr), alignment);
     if (span.bytes > UINT64_MAX - span.ptr)
-        refuse(KV8_INVALID_ARGUMENT, "%s has %llu bytes at 0x%llx, which is beyond the address space.", Spelled(name).text,
-               static_cast<unsigned long long>(span.bytes), static_cast<unsigned long long>(span.ptr));
+        refuse(KV8_INVALID_ARGUMENT, "%s has %llu bytes at 0x%llx, which is beyond the address space.",
+               Spelled(name).text, static_cast<unsigned long long>(span.bytes),
+               static_cast<unsigned long long>(span.ptr));
     if (needed > static_cast<Extent>(span.bytes))
         refuse(KV8_BUFFER_TOO_SMALL, "%s has %llu bytes; its shape needs %llu.", Spelled(name).text,
                static_cast<unsigned long long>(span.bytes), printable(needed));
@@ -120,8 +126,8 @@ void check_rows(const char* name, const kv8_rows& rows, int64_t tokens, int32_t 
             refuse(KV8_INVALID_ARGUMENT, "%s.%s is %lld bytes; a row has %llu.", name, loop.name,
                    static_cast<long long>(loop.stride), printable(row));
         if (loop.stride % size != 0)
-            refuse(KV8_INVALID_ARGUMENT, "%s.%s is %lld bytes; it must be a multiple of the element's %d.", name, loop.name,
-                   static_cast<long long>(loop.stride), size);
+            refuse(KV8_INVALID_ARGUMENT, "%s.%s is %lld bytes; it must be a multiple of the element's %d.", name,
+                   loop.name, static_cast<long long>(loop.stride), size);
         extent += (loop.count - 1) * loop.stride;
     }
     if (access == Access::kWrite) check_disjoint(name, loops, 2, row);
@@ -135,8 +141,8 @@ void check_rope_table(const char* name, const kv8_rope_table& rope, int64_t toke
         refuse(KV8_INVALID_ARGUMENT, "%s is %d; for rows of %d elements it must be even and from 0 to %d.",
                Spelled(named("rotary_size")).text, rope.rotary_size, width, most);
     if (rope.style != KV8_ROPE_HALF && rope.style != KV8_ROPE_INTERLEAVED)
-        refuse(KV8_INVALID_ARGUMENT, "%s is %d; allowed are KV8_ROPE_HALF (0) and KV8_ROPE_INTERLEAVED (1).", Spelled(named("style")).text,
-               rope.style);
+        refuse(KV8_INVALID_ARGUMENT, "%s is %d; allowed are KV8_ROPE_HALF (0) and KV8_ROPE_INTERLEAVED (1).",
+               Spelled(named("style")).text, rope.style);
     if (rope.rotary_size == 0 || tokens == 0) return;
     check_span(named("table"), rope.table, times(rope.rotary_size, 4), 4);  // one position at least
     check_span(named("positions"), rope.positions, times(tokens, 4), 4);

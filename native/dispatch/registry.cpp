@@ -53,19 +53,22 @@ bool is_complete(const kv8_backend_table& t) {
 const kv8_backend_table* table_of(void* library, const char* path) {
     auto entry = reinterpret_cast<kv8_plugin_entry>(dlsym(library, KV8_PLUGIN_ENTRY));
     if (entry == nullptr)
-        refuse(KV8_ABI_MISMATCH,
-               "%s can be opened but exports no %s: it is not a kv8 plug-in, or one for another version of kv8. Use the "
-               "plug-in of ABI version %d.",
-               path, KV8_PLUGIN_ENTRY, KV8_ABI_VERSION);
+        refuse(
+            KV8_ABI_MISMATCH,
+            "%s can be opened but exports no %s: it is not a kv8 plug-in, or one for another version of kv8. Use the "
+            "plug-in of ABI version %d.",
+            path, KV8_PLUGIN_ENTRY, KV8_ABI_VERSION);
     remember_failure(KV8_OK, "it gave no reason");
     const kv8_backend_table* table = entry(remember_failure);
     if (table == nullptr) refuse(KV8_LIBRARY_MISSING, "The plug-in %s cannot work here: %s", path, last_failure());
     if (table->abi_version != KV8_ABI_VERSION)
-        refuse(KV8_ABI_MISMATCH, "The plug-in %s has ABI version %u; this library needs version %d. Use the two of one release.",
-               path, table->abi_version, KV8_ABI_VERSION);
+        refuse(KV8_ABI_MISMATCH,
+               "The plug-in %s has ABI version %u; this library needs version %d. Use the two of one release.", path,
+               table->abi_version, KV8_ABI_VERSION);
     if (table->struct_size != sizeof(kv8_backend_table) || !is_complete(*table))
         refuse(KV8_ABI_MISMATCH,
-               "The plug-in %s says ABI version %d, but its table of functions (%u bytes, %zu expected) is not that version's.",
+               "The plug-in %s says ABI version %d, but its table of functions (%u bytes, %zu expected) is not that "
+               "version's.",
                path, KV8_ABI_VERSION, table->struct_size, sizeof(kv8_backend_table));
     return table;
 }
@@ -85,7 +88,8 @@ std::shared_ptr<Device> find_device(const kv8_device* handle) {
 }
 
 [[noreturn]] void refuse_stream(const kv8_stream* handle) {
-    refuse(KV8_INVALID_ARGUMENT, "stream %p is not a stream of this device: it was destroyed, or belongs to another one.",
+    refuse(KV8_INVALID_ARGUMENT,
+           "stream %p is not a stream of this device: it was destroyed, or belongs to another one.",
            static_cast<const void*>(handle));
 }
 
@@ -97,7 +101,8 @@ kv8_backend& cpu_backend() {
 }
 
 kv8_backend& load_backend(const char* path) {
-    if (path == nullptr || *path == 0) refuse(KV8_INVALID_ARGUMENT, "path is null or empty; pass the plug-in's file name.");
+    if (path == nullptr || *path == 0)
+        refuse(KV8_INVALID_ARGUMENT, "path is null or empty; pass the plug-in's file name.");
     std::string key = canonical(path);
     Registry& all = registry();
     std::lock_guard<std::mutex> lock(all.turn);

@@ -110,7 +110,8 @@ TEST(Plugin, ServesCallsAndKeepsItsMessages) {
     ASSERT_EQ(kv8_rms_norm(device, nullptr, &norm), KV8_OK) << kv8_last_error();
     EXPECT_EQ(reinterpret_cast<float*>(ptr)[3], 2.0f);
     norm.width = 17;
-    EXPECT_REFUSED(kv8_rms_norm(device, nullptr, &norm), KV8_BUFFER_TOO_SMALL, "x.data has 64 bytes; its shape needs 68");
+    EXPECT_REFUSED(kv8_rms_norm(device, nullptr, &norm), KV8_BUFFER_TOO_SMALL,
+                   "x.data has 64 bytes; its shape needs 68");
 
     kv8_silu_mul_args silu{};
     silu.struct_size = sizeof(silu);
@@ -126,7 +127,8 @@ TEST(Plugin, ServesCallsAndKeepsItsMessages) {
 
     kv8_device_options second = options();
     second.ordinal = 1;
-    EXPECT_REFUSED(kv8_device_open(backend, &second, &device), KV8_DEVICE_ERROR, "second device of the test plug-in is broken");
+    EXPECT_REFUSED(kv8_device_open(backend, &second, &device), KV8_DEVICE_ERROR,
+                   "second device of the test plug-in is broken");
 }
 
 TEST(Plugin, LivesBesideTheCpu) {
@@ -168,7 +170,8 @@ TEST(Plugin, WithoutTheEntryIsRefused) {
 
 TEST(Plugin, WithAnIncompleteTableIsRefused) {
     kv8_backend* backend = nullptr;
-    EXPECT_REFUSED(kv8_backend_load(plugin("kv8_incomplete_plugin").c_str(), &backend), KV8_ABI_MISMATCH, "table of functions");
+    EXPECT_REFUSED(kv8_backend_load(plugin("kv8_incomplete_plugin").c_str(), &backend), KV8_ABI_MISMATCH,
+                   "table of functions");
 }
 
 TEST(Plugin, ThatCannotWorkHereSaysWhy) {
@@ -247,7 +250,8 @@ TEST(Device, RefusesBadOptions) {
     EXPECT_REFUSED(kv8_device_open(cpu(), &o, &device), KV8_INVALID_ARGUMENT, "options.struct_size is 4");
     o = options();
     o.ordinal = 1;
-    EXPECT_REFUSED(kv8_device_open(cpu(), &o, &device), KV8_INVALID_ARGUMENT, "options.ordinal is 1; the cpu backend has 1 device");
+    EXPECT_REFUSED(kv8_device_open(cpu(), &o, &device), KV8_INVALID_ARGUMENT,
+                   "options.ordinal is 1; the cpu backend has 1 device");
     o.ordinal = -1;
     EXPECT_REFUSED(kv8_device_open(cpu(), &o, &device), KV8_INVALID_ARGUMENT, "options.ordinal is -1");
     for (int32_t threads : {-1, 1025}) {
@@ -264,7 +268,8 @@ TEST(Device, IsRefusedAfterCloseAndWhenInvented) {
     kv8_device_info info{};
     info.struct_size = sizeof(info);
     int invented = 0;
-    for (kv8_device* handle : {device, reinterpret_cast<kv8_device*>(&invented), reinterpret_cast<kv8_device*>(~uintptr_t{0})}) {
+    for (kv8_device* handle :
+         {device, reinterpret_cast<kv8_device*>(&invented), reinterpret_cast<kv8_device*>(~uintptr_t{0})}) {
         EXPECT_REFUSED(kv8_device_get_info(handle, &info), KV8_INVALID_ARGUMENT, "is not open");
         EXPECT_REFUSED(kv8_device_close(handle), KV8_INVALID_ARGUMENT, "is not open");
         EXPECT_REFUSED(kv8_fill(handle, nullptr, {0, 0}, 0), KV8_INVALID_ARGUMENT, "is not open");
@@ -349,7 +354,8 @@ TEST(Memory, IsAlignedCountedAndFreed) {
     kv8_device* device = open(cpu());
     std::vector<uint64_t> pointers;
     uint64_t expected = 0;
-    for (uint64_t bytes : {uint64_t{1}, uint64_t{63}, uint64_t{4096}, (uint64_t{2} << 20) - 1, uint64_t{2} << 20, (uint64_t{5} << 20) + 3}) {
+    for (uint64_t bytes : {uint64_t{1}, uint64_t{63}, uint64_t{4096}, (uint64_t{2} << 20) - 1, uint64_t{2} << 20,
+                           (uint64_t{5} << 20) + 3}) {
         for (int32_t kind : {KV8_MEMORY_DEVICE, KV8_MEMORY_HOST}) {
             uint64_t ptr = 0;
             ASSERT_EQ(kv8_alloc(device, bytes, kind, &ptr), KV8_OK) << kv8_last_error();
@@ -372,7 +378,8 @@ TEST(Memory, OfAbsurdSizeIsRefused) {
     kv8_device* device = open(cpu());
     uint64_t ptr = 77;
     for (uint64_t bytes : {UINT64_MAX, uint64_t{1} << 62, info_of(device).memory_bytes + 1})
-        EXPECT_REFUSED(kv8_alloc(device, bytes, KV8_MEMORY_DEVICE, &ptr), KV8_OUT_OF_MEMORY, "bytes were asked for; this machine has");
+        EXPECT_REFUSED(kv8_alloc(device, bytes, KV8_MEMORY_DEVICE, &ptr), KV8_OUT_OF_MEMORY,
+                       "bytes were asked for; this machine has");
     EXPECT_REFUSED(kv8_alloc(device, 0, KV8_MEMORY_DEVICE, &ptr), KV8_INVALID_ARGUMENT, "bytes is 0");
     EXPECT_REFUSED(kv8_alloc(device, 1, 2, &ptr), KV8_INVALID_ARGUMENT, "kind is 2");
     EXPECT_REFUSED(kv8_alloc(device, 1, -1, &ptr), KV8_INVALID_ARGUMENT, "kind is -1");
@@ -386,7 +393,8 @@ TEST(Memory, IsCopiedAndFilledWhole) {
     for (size_t size : {1u, 100u, 32768u, 1000003u}) {
         std::vector<uint8_t> from(size), to(size + 2, 7);
         for (size_t i = 0; i < size; i++) from[i] = static_cast<uint8_t>(i * 31);
-        const kv8_span src{reinterpret_cast<uint64_t>(from.data()), size}, dst{reinterpret_cast<uint64_t>(to.data()) + 1, size};
+        const kv8_span src{reinterpret_cast<uint64_t>(from.data()), size},
+            dst{reinterpret_cast<uint64_t>(to.data()) + 1, size};
         ASSERT_EQ(kv8_copy(device, nullptr, dst, src), KV8_OK) << kv8_last_error();
         EXPECT_EQ(std::memcmp(to.data() + 1, from.data(), size), 0);
         ASSERT_EQ(kv8_fill(device, nullptr, dst, 9), KV8_OK) << kv8_last_error();
@@ -401,11 +409,13 @@ TEST(Memory, RefusesBadSpans) {
     kv8_device* device = open(cpu());
     std::vector<uint8_t> bytes(64);
     const uint64_t ptr = reinterpret_cast<uint64_t>(bytes.data());
-    EXPECT_REFUSED(kv8_copy(device, nullptr, {ptr, 16}, {ptr + 32, 17}), KV8_BUFFER_TOO_SMALL, "dst has 16 bytes; its shape needs 17");
+    EXPECT_REFUSED(kv8_copy(device, nullptr, {ptr, 16}, {ptr + 32, 17}), KV8_BUFFER_TOO_SMALL,
+                   "dst has 16 bytes; its shape needs 17");
     EXPECT_REFUSED(kv8_copy(device, nullptr, {ptr, 32}, {ptr + 31, 32}), KV8_INVALID_ARGUMENT, "overlap");
     EXPECT_REFUSED(kv8_copy(device, nullptr, {0, 32}, {ptr, 32}), KV8_INVALID_ARGUMENT, "dst.ptr is null");
     EXPECT_REFUSED(kv8_copy(device, nullptr, {ptr, 32}, {0, 32}), KV8_INVALID_ARGUMENT, "src.ptr is null");
-    EXPECT_REFUSED(kv8_copy(device, nullptr, {ptr, 32}, {ptr + 32, UINT64_MAX}), KV8_INVALID_ARGUMENT, "beyond the address space");
+    EXPECT_REFUSED(kv8_copy(device, nullptr, {ptr, 32}, {ptr + 32, UINT64_MAX}), KV8_INVALID_ARGUMENT,
+                   "beyond the address space");
     EXPECT_REFUSED(kv8_fill(device, nullptr, {0, 1}, 0), KV8_INVALID_ARGUMENT, "dst.ptr is null");
     EXPECT_EQ(kv8_copy(device, nullptr, {0, 0}, {0, 0}), KV8_OK);
     EXPECT_EQ(kv8_fill(device, nullptr, {0, 0}, 0), KV8_OK);

@@ -14,7 +14,8 @@
 namespace kv8_test {
 
 struct DoorCalls {
-    static constexpr int32_t kTokens = 5, kHeads = 2, kQueryHeads = 4, kHeadSize = 64, kBlocks = 3, kBlockSize = 8, kWidth = 37;
+    static constexpr int32_t kTokens = 5, kHeads = 2, kQueryHeads = 4, kHeadSize = 64, kBlocks = 3, kBlockSize = 8,
+                             kWidth = 37;
 
     kv8_device* device = nullptr;
     kv8_cache_view view{}, other_view{};

@@ -60,7 +60,8 @@ class Mutator {
   private:
     bool is_address(uint64_t word) const { return calls_.memory_of(word).ptr != 0; }
     bool is_view(uint64_t word) const {
-        return word == reinterpret_cast<uint64_t>(&calls_.view) || word == reinterpret_cast<uint64_t>(&calls_.other_view);
+        return word == reinterpret_cast<uint64_t>(&calls_.view) ||
+               word == reinterpret_cast<uint64_t>(&calls_.other_view);
     }
 
     void move_address(uint64_t& ptr, uint64_t& bytes) {
@@ -75,11 +76,50 @@ class Mutator {
     }
 
     uint64_t interesting() {
-        static constexpr uint64_t kValues[] = {
-            0, 1, 2, 3, 4, 5, 6, 7, 8, 15, 16, 17, 31, 32, 63, 64, 65, 80, 127, 128, 255, 256, 257, 1024, 4096, 65536,
-            0x7fffffff, 0x80000000, 0xffffffff, 0x100000000, 0x7fc00000, 0x7f800000, 0xff800000, 0x3f800000,
-            0x7fffffffffffffff, 0x8000000000000000, 0xffffffffffffffff, 0xfffffffffffffffe, 0xfffffffffffffff0,
-            0x4000000000000000, 0x2000000000000000, 0x1000000000000000, 0x0fffffffffffffff, 0x3ffffffffffffffc};
+        static constexpr uint64_t kValues[] = {0,
+                                               1,
+                                               2,
+                                               3,
+                                               4,
+                                               5,
+                                               6,
+                                               7,
+                                               8,
+                                               15,
+                                               16,
+                                               17,
+                                               31,
+                                               32,
+                                               63,
+                                               64,
+                                               65,
+                                               80,
+                                               127,
+                                               128,
+                                               255,
+                                               256,
+                                               257,
+                                               1024,
+                                               4096,
+                                               65536,
+                                               0x7fffffff,
+                                               0x80000000,
+                                               0xffffffff,
+                                               0x100000000,
+                                               0x7fc00000,
+                                               0x7f800000,
+                                               0xff800000,
+                                               0x3f800000,
+                                               0x7fffffffffffffff,
+                                               0x8000000000000000,
+                                               0xffffffffffffffff,
+                                               0xfffffffffffffffe,
+                                               0xfffffffffffffff0,
+                                               0x4000000000000000,
+                                               0x2000000000000000,
+                                               0x1000000000000000,
+                                               0x0fffffffffffffff,
+                                               0x3ffffffffffffffc};
         return below(4) ? kValues[below(std::size(kValues))] : random_() >> below(64);
     }
 
@@ -104,8 +144,8 @@ class Restored {
 class Kernel {
   public:
     template <class Args, class... Views>
-    Kernel(const char* name, kv8_status (*function)(kv8_device*, kv8_stream*, Args*), const std::remove_const_t<Args>& legal,
-           std::vector<kv8_span> values, Views... views)
+    Kernel(const char* name, kv8_status (*function)(kv8_device*, kv8_stream*, Args*),
+           const std::remove_const_t<Args>& legal, std::vector<kv8_span> values, Views... views)
         : name_(name), call_([=, &legal](const DoorCalls& calls, Mutator& mutator, int mutations) {
               std::remove_const_t<Args> args = legal;
               kv8_cache_view view = calls.view, other = calls.other_view;
@@ -144,10 +184,17 @@ std::vector<Kernel> kernels(const DoorCalls& c) {
         {"amax", kv8_amax, c.amax, {}},
         {"write", kv8_write, c.write, {c.write.slots, c.write.rope.positions, c.view.k.chan}, &kv8_write_args::view},
         {"gather", kv8_gather, c.gather, {c.gather.slots, c.view.v.chan}, &kv8_gather_args::view},
-        {"move_blocks", kv8_move_blocks, c.move_blocks, {c.move_blocks.pairs}, &kv8_move_blocks_args::src,
+        {"move_blocks",
+         kv8_move_blocks,
+         c.move_blocks,
+         {c.move_blocks.pairs},
+         &kv8_move_blocks_args::src,
          &kv8_move_blocks_args::dst},
         {"attention_plan", kv8_attention_plan, c.plan, {c.plan.query_start_loc, c.plan.seq_lens}},
-        {"attention", kv8_attention, c.attention, {c.attention.block_table, c.attention.sinks, c.attention.alibi_slopes},
+        {"attention",
+         kv8_attention,
+         c.attention,
+         {c.attention.block_table, c.attention.sinks, c.attention.alibi_slopes},
          &kv8_attention_args::view},
         {"merge_states", kv8_merge_states, c.merge_states, {c.merge_states.lse_a, c.merge_states.lse_b}},
         {"rms_norm", kv8_rms_norm, c.rms_norm, {c.rms_norm.x.data}},

@@ -33,7 +33,8 @@ class Door : public testing::Test {
 
     // Sets a field for one refused call.
     template <class Field, class Value, class Call>
-    void refuses(Field& field, Value value, const Call& call, const char* text, kv8_status status = KV8_INVALID_ARGUMENT) {
+    void refuses(Field& field, Value value, const Call& call, const char* text,
+                 kv8_status status = KV8_INVALID_ARGUMENT) {
         SCOPED_TRACE(text);
         const Field before = field;
         field = static_cast<Field>(value);
@@ -46,9 +47,13 @@ class Door : public testing::Test {
     template <class Call>
     void needs(kv8_span& span, const std::string& name, int alignment, const Call& call) {
         refuses(span.ptr, 0, call, (name + ".ptr is null").c_str());
-        refuses(span.bytes, span.bytes - 1, call, (name + " has " + std::to_string(span.bytes - 1) + " bytes; its shape needs " +
-                                                   std::to_string(span.bytes)).c_str(), KV8_BUFFER_TOO_SMALL);
-        if (alignment > 1) refuses(span.ptr, span.ptr + 1, call, ("must be a multiple of " + std::to_string(alignment)).c_str());
+        refuses(
+            span.bytes, span.bytes - 1, call,
+            (name + " has " + std::to_string(span.bytes - 1) + " bytes; its shape needs " + std::to_string(span.bytes))
+                .c_str(),
+            KV8_BUFFER_TOO_SMALL);
+        if (alignment > 1)
+            refuses(span.ptr, span.ptr + 1, call, ("must be a multiple of " + std::to_string(alignment)).c_str());
         refuses(span.bytes, ~span.ptr + 1, call, "beyond the address space");
     }
 
@@ -57,8 +62,10 @@ class Door : public testing::Test {
         const int size = rows.dtype == KV8_F32 ? 4 : 2;
         needs(rows.data, name + ".data", size, call);
         for (int dtype : {-1, int(KV8_E4M3FN), 7})
-            refuses(rows.dtype, dtype, call, (name + ".dtype is " + std::to_string(dtype) + "; allowed are KV8_F32 (0)").c_str());
-        refuses(rows.token_stride, row_bytes - size, call, (name + ".token_stride is " + std::to_string(row_bytes - size)).c_str());
+            refuses(rows.dtype, dtype, call,
+                    (name + ".dtype is " + std::to_string(dtype) + "; allowed are KV8_F32 (0)").c_str());
+        refuses(rows.token_stride, row_bytes - size, call,
+                (name + ".token_stride is " + std::to_string(row_bytes - size)).c_str());
         refuses(rows.token_stride, INT64_MIN, call, (name + ".token_stride is -9223372036854775808").c_str());
         refuses(rows.token_stride, INT64_MAX / size * size, call, (name + ".data has").c_str(), KV8_BUFFER_TOO_SMALL);
         refuses(rows.token_stride, rows.token_stride + 1, call, (name + ".token_stride").c_str());
@@ -125,7 +132,8 @@ TEST_F(Door, NeedsStructsOfItsVersion) {
     needs_struct_size(c.silu_mul, [&] { return silu(); });
     needs_struct_size(c.embedding, [&] { return embed(); });
     needs_struct_size(c.sample, [&] { return sample(); });
-    refuses(c.view.struct_size, 8, [&] { return write(); }, "view.struct_size is 8");
+    refuses(
+        c.view.struct_size, 8, [&] { return write(); }, "view.struct_size is 8");
 }
 
 TEST_F(Door, DoesNothingForNoTokens) {
@@ -140,8 +148,10 @@ TEST_F(Door, DoesNothingForNoTokens) {
     EXPECT_EQ(gather(), KV8_OK) << kv8_last_error();
     c.move_blocks.pairs = {0, 0};
     EXPECT_EQ(move(), KV8_OK) << kv8_last_error();
-    c.merge_states.tokens = c.rms_norm.tokens = c.rope.tokens = c.silu_mul.tokens = c.embedding.tokens = c.sample.tokens = 0;
-    c.merge_states.a.data = c.merge_states.b.data = c.merge_states.out.data = c.merge_states.lse_a = c.merge_states.lse_b = {0, 0};
+    c.merge_states.tokens = c.rms_norm.tokens = c.rope.tokens = c.silu_mul.tokens = c.embedding.tokens =
+        c.sample.tokens = 0;
+    c.merge_states.a.data = c.merge_states.b.data = c.merge_states.out.data = c.merge_states.lse_a =
+        c.merge_states.lse_b = {0, 0};
     EXPECT_EQ(merge(), KV8_OK) << kv8_last_error();
     c.rms_norm.x.data = c.rms_norm.out.data = c.rms_norm.weight = {0, 0};
     EXPECT_EQ(norm(), KV8_OK) << kv8_last_error();
@@ -213,7 +223,8 @@ TEST_F(Door, OfAViewsShape) {
     refuses(c.view.num_blocks, 0, call, "view.num_blocks is 0");
     refuses(c.view.block_size, 0, call, "view.block_size is 0");
     refuses(c.view.kv_heads, -3, call, "view.kv_heads is -3");
-    for (int size : {0, 32, 63, 65, 100, 257, 512}) refuses(c.view.head_size, size, call, "allowed are 64, 80, 96, 112, 128, 192 and 256");
+    for (int size : {0, 32, 63, 65, 100, 257, 512})
+        refuses(c.view.head_size, size, call, "allowed are 64, 80, 96, 112, 128, 192 and 256");
     refuses(c.view.num_blocks, INT32_MAX, call, "view.memory has", KV8_BUFFER_TOO_SMALL);
     refuses(c.view.memory.ptr, 0, call, "view.memory.ptr is null");
     refuses(c.view.memory.bytes, c.view.memory.bytes - 1, call, "view.memory has", KV8_BUFFER_TOO_SMALL);
@@ -239,7 +250,8 @@ TEST_F(Door, OfAViewsSides) {
         refuses(side->row_scale_offset, -2, call, (name + ".row_scale_offset is -2").c_str());
         refuses(side->row_scale_offset, side->row_scale_offset + 2, call, (name + ".row_scale_offset").c_str());
         refuses(side->row_scale_offset, c.view.block_stride - 32, call, "view.memory has", KV8_BUFFER_TOO_SMALL);
-        refuses(side->row_scale_head_stride, 28, call, (name + ".row_scale_head_stride is 28; it must be at least 32").c_str());
+        refuses(side->row_scale_head_stride, 28, call,
+                (name + ".row_scale_head_stride is 28; it must be at least 32").c_str());
         refuses(side->row_scale_head_stride, 34, call, "it must be a multiple of 4");
         refuses(side->chan_head_stride, -1, call, (name + ".chan_head_stride is -1").c_str());
         refuses(side->chan_dim_stride, -1, call, (name + ".chan_dim_stride is -1").c_str());
@@ -253,10 +265,18 @@ TEST_F(Door, OfAViewsSides) {
 
 TEST_F(Door, OfAViewsChannelScales) {
     for (float scale : {0.0f, -1.0f, kNaN, kInfinity, 0x1p-127f, 0x1p127f}) {
-        refuses(DoorCalls::at<float>(c.view.k.chan, 70), scale, [&] { return write(); }, "view.k.chan of head 1, channel 6 is");
-        refuses(DoorCalls::at<float>(c.view.v.chan, 1), scale, [&] { return gather(); }, "view.v.chan of head 1, channel 0 is");
-        refuses(DoorCalls::at<float>(c.view.v.chan, 1), scale, [&] { return attend(); }, "view.v.chan of head 1, channel 0 is");
-        refuses(DoorCalls::at<float>(c.other_view.v.chan), scale, [&] { return move(); }, "dst.v.chan of head 0, channel 0 is");
+        refuses(
+            DoorCalls::at<float>(c.view.k.chan, 70), scale, [&] { return write(); },
+            "view.k.chan of head 1, channel 6 is");
+        refuses(
+            DoorCalls::at<float>(c.view.v.chan, 1), scale, [&] { return gather(); },
+            "view.v.chan of head 1, channel 0 is");
+        refuses(
+            DoorCalls::at<float>(c.view.v.chan, 1), scale, [&] { return attend(); },
+            "view.v.chan of head 1, channel 0 is");
+        refuses(
+            DoorCalls::at<float>(c.other_view.v.chan), scale, [&] { return move(); },
+            "dst.v.chan of head 0, channel 0 is");
     }
 }
 
@@ -276,7 +296,8 @@ TEST_F(Door, OfWriteChangesNothingWhenItRefuses) {
     const std::vector<char> before(cache, cache + c.view.memory.bytes);
     std::memset(reinterpret_cast<void*>(c.write.k.data.ptr), 0x3c, c.write.k.data.bytes);
     DoorCalls::at<int64_t>(c.write.slots, 4) = 24;  // the last token's
-    EXPECT_REFUSED(write(), KV8_INVALID_ARGUMENT, "slots[4] is 24; the cache's 3 blocks of 8 tokens have slots 0 to 23");
+    EXPECT_REFUSED(write(), KV8_INVALID_ARGUMENT,
+                   "slots[4] is 24; the cache's 3 blocks of 8 tokens have slots 0 to 23");
     EXPECT_EQ(before, std::vector<char>(cache, cache + c.view.memory.bytes));
 }
 
@@ -286,7 +307,8 @@ TEST_F(Door, OfRopeTables) {
         for (int style : {-1, 2}) refuses(table.style, style, call, "rope.style is");
         refuses(table.table.ptr, 0, call, "rope.table.ptr is null");
         refuses(table.table.bytes, 127, call, "rope.table has 127 bytes; its shape needs 128", KV8_BUFFER_TOO_SMALL);
-        refuses(table.table.bytes, 6 * 128, call, "rope.positions[1] is 6; the table of 768 bytes has positions 0 to 5");
+        refuses(table.table.bytes, 6 * 128, call,
+                "rope.positions[1] is 6; the table of 768 bytes has positions 0 to 5");
         needs(table.positions, "rope.positions", 4, call);
         for (int position : {-1, 7, INT32_MAX, INT32_MIN})
             refuses(DoorCalls::at<int32_t>(table.positions, 2), position, call, "rope.positions[2] is");
@@ -462,12 +484,14 @@ TEST_F(Door, OfSample) {
     needs(c.sample.sampling, "sampling", 4, call);
     needs(c.sample.ids, "ids", 4, call);
     auto& sampling = DoorCalls::at<kv8_sampling>(c.sample.sampling, 1);
-    for (float value : {-1.0f, kNaN, kInfinity}) refuses(sampling.temperature, value, call, "sampling[1].temperature is");
+    for (float value : {-1.0f, kNaN, kInfinity})
+        refuses(sampling.temperature, value, call, "sampling[1].temperature is");
     for (float value : {0.0f, -1.0f, 1.5f, kNaN}) refuses(sampling.top_p, value, call, "sampling[1].top_p is");
     refuses(sampling.top_k, -1, call, "sampling[1].top_k is -1");
     for (float value : {1.0f, -0.5f, kNaN}) refuses(sampling.uniform, value, call, "sampling[1].uniform is");
     for (float value : {kNaN, kInfinity})
-        refuses(DoorCalls::at<float>(c.sample.logits.data, 2 * 53 + 52), value, call, "logits of token 2 hold NaN or +infinity");
+        refuses(DoorCalls::at<float>(c.sample.logits.data, 2 * 53 + 52), value, call,
+                "logits of token 2 hold NaN or +infinity");
     DoorCalls::at<float>(c.sample.logits.data, 2 * 53 + 52) = -kInfinity;
     EXPECT_EQ(sample(), KV8_OK) << "one barred id: " << kv8_last_error();
     for (int i = 0; i < 53; i++) DoorCalls::at<float>(c.sample.logits.data, 53 + i) = -kInfinity;

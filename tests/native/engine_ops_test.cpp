@@ -38,7 +38,9 @@ class Rows {
     kv8_dtype dtype() const { return elements_.dtype(); }
     uint32_t bits(int t, int h, int i) const { return elements_.at(index(t, h, i)); }
     float get(int t, int h, int i) const { return float_of(exact::convert(dtype(), KV8_F32, bits(t, h, i))); }
-    void set(int t, int h, int i, float x) { elements_.set(index(t, h, i), exact::convert(KV8_F32, dtype(), bits_of(x))); }
+    void set(int t, int h, int i, float x) {
+        elements_.set(index(t, h, i), exact::convert(KV8_F32, dtype(), bits_of(x)));
+    }
 
     Rows& randomize(std::mt19937& random, float spread) {
         std::normal_distribution<float> normal(0, spread);
@@ -99,8 +101,9 @@ struct NormCase {
 };
 
 void test_rms_norm(kv8_device* device, const NormCase& c, std::mt19937& random) {
-    SCOPED_TRACE(testing::Message() << "x " << name_of(c.x) << ", weight " << name_of(c.weight) << ", out " << name_of(c.out)
-                                    << ", residual " << c.residual << ", [" << c.tokens << "][" << c.heads << "][" << c.width << "]");
+    SCOPED_TRACE(testing::Message() << "x " << name_of(c.x) << ", weight " << name_of(c.weight) << ", out "
+                                    << name_of(c.out) << ", residual " << c.residual << ", [" << c.tokens << "]["
+                                    << c.heads << "][" << c.width << "]");
     const bool has_residual = c.residual >= 0;
     Rows x(c.x, c.tokens, c.heads, c.width), out(c.out, c.tokens, c.heads, c.width);
     Rows residual(has_residual ? c.residual : KV8_F32, c.tokens, c.heads, c.width);
@@ -109,7 +112,8 @@ void test_rms_norm(kv8_device* device, const NormCase& c, std::mt19937& random) 
     const Rows x_before = x, residual_before = residual;
     Elements weight(c.weight, static_cast<size_t>(c.width));
     std::normal_distribution<float> normal(1, 0.3f);
-    for (size_t i = 0; i < weight.size(); i++) weight.set(i, exact::convert(KV8_F32, c.weight, bits_of(normal(random))));
+    for (size_t i = 0; i < weight.size(); i++)
+        weight.set(i, exact::convert(KV8_F32, c.weight, bits_of(normal(random))));
 
     kv8_rms_norm_args args{};
     args.struct_size = sizeof(args);
@@ -130,7 +134,8 @@ void test_rms_norm(kv8_device* device, const NormCase& c, std::mt19937& random) 
             for (int i = 0; i < c.width; i++) {
                 if (has_residual) {
                     const float sum = x_before.get(t, h, i) + residual_before.get(t, h, i);
-                    ASSERT_EQ(residual.bits(t, h, i), exact::convert(KV8_F32, residual.dtype(), bits_of(sum))) << t << " " << h << " " << i;
+                    ASSERT_EQ(residual.bits(t, h, i), exact::convert(KV8_F32, residual.dtype(), bits_of(sum)))
+                        << t << " " << h << " " << i;
                 }
                 const double v = has_residual ? residual.get(t, h, i) : x_before.get(t, h, i);
                 squares += v * v;
@@ -139,7 +144,8 @@ void test_rms_norm(kv8_device* device, const NormCase& c, std::mt19937& random) 
             for (int i = 0; i < c.width; i++) {
                 const double v = has_residual ? residual.get(t, h, i) : x_before.get(t, h, i);
                 const double w = float_of(exact::convert(c.weight, KV8_F32, weight.at(static_cast<size_t>(i))));
-                ASSERT_NEAR(out.get(t, h, i), v * scale * w, tolerance(c.out, v * scale * w, 4e-6)) << t << " " << h << " " << i;
+                ASSERT_NEAR(out.get(t, h, i), v * scale * w, tolerance(c.out, v * scale * w, 4e-6))
+                    << t << " " << h << " " << i;
             }
         }
     }
@@ -160,8 +166,11 @@ TEST_F(EngineOps, RmsNormOfAllDtypes) {
 TEST_F(EngineOps, RmsNormOfAllWidths) {
     on_every_device([&](kv8_device* device) {
         for (int width : {1, 15, 16, 17, 255, 511, 512, 513, 528, 1100, 4096})
-            for (int heads : {1, 3}) test_rms_norm(device, {KV8_F32, KV8_BF16, KV8_F32, width % 2 ? -1 : int(KV8_F32), 2, heads, width}, random);
-        test_rms_norm(device, {KV8_BF16, KV8_BF16, KV8_BF16, KV8_BF16, 70, 1, 512}, random);  // parts on several threads
+            for (int heads : {1, 3})
+                test_rms_norm(device, {KV8_F32, KV8_BF16, KV8_F32, width % 2 ? -1 : int(KV8_F32), 2, heads, width},
+                              random);
+        test_rms_norm(device, {KV8_BF16, KV8_BF16, KV8_BF16, KV8_BF16, 70, 1, 512},
+                      random);  // parts on several threads
     });
 }
 
@@ -184,7 +193,8 @@ TEST_F(EngineOps, RmsNormInPlaceEqualsRmsNormBeside) {
             ASSERT_EQ(kv8_rms_norm(device, nullptr, &args), KV8_OK) << kv8_last_error();
             for (int t = 0; t < 4; t++)
                 for (int h = 0; h < 2; h++)
-                    for (int i = 0; i < 528; i++) ASSERT_EQ(x.bits(t, h, i), beside.bits(t, h, i)) << t << " " << h << " " << i;
+                    for (int i = 0; i < 528; i++)
+                        ASSERT_EQ(x.bits(t, h, i), beside.bits(t, h, i)) << t << " " << h << " " << i;
         }
     });
 }
@@ -212,9 +222,10 @@ TEST_F(EngineOps, RopeRoundsEachStepBitForBit) {
     on_every_device([&](kv8_device* device) {
         for (kv8_dtype dtype : kPlain)
             for (int style : {KV8_ROPE_HALF, KV8_ROPE_INTERLEAVED})
-                for (Shape shape : {Shape{64, 64}, {80, 32}, {96, 20}, {128, 128}, {256, 256}, {37, 2}, {300, 256}, {64, 46}}) {
-                    SCOPED_TRACE(testing::Message() << name_of(dtype) << ", style " << style << ", width " << shape.width
-                                                    << ", rotary size " << shape.rotary);
+                for (Shape shape :
+                     {Shape{64, 64}, {80, 32}, {96, 20}, {128, 128}, {256, 256}, {37, 2}, {300, 256}, {64, 46}}) {
+                    SCOPED_TRACE(testing::Message() << name_of(dtype) << ", style " << style << ", width "
+                                                    << shape.width << ", rotary size " << shape.rotary);
                     constexpr int kPositions = 11;
                     const int pairs = shape.rotary / 2;
                     std::vector<float> table;
@@ -237,15 +248,21 @@ TEST_F(EngineOps, RopeRoundsEachStepBitForBit) {
                     ASSERT_EQ(kv8_rope(device, nullptr, &args), KV8_OK) << kv8_last_error();
                     for (int t = 0; t < 5; t++)
                         for (int h = 0; h < 3; h++) {
-                            const float* angles = &table[static_cast<size_t>(positions[static_cast<size_t>(t)] * shape.rotary)];
+                            const float* angles =
+                                &table[static_cast<size_t>(positions[static_cast<size_t>(t)] * shape.rotary)];
                             for (int p = 0; p < pairs; p++) {
-                                const int i = style == KV8_ROPE_HALF ? p : 2 * p, j = style == KV8_ROPE_HALF ? p + pairs : 2 * p + 1;
-                                const float a = before.get(t, h, i), b = before.get(t, h, j), cosine = angles[p], sine = angles[pairs + p];
+                                const int i = style == KV8_ROPE_HALF ? p : 2 * p,
+                                          j = style == KV8_ROPE_HALF ? p + pairs : 2 * p + 1;
+                                const float a = before.get(t, h, i), b = before.get(t, h, j), cosine = angles[p],
+                                            sine = angles[pairs + p];
                                 const volatile float ac = a * cosine, bs = b * sine, bc = b * cosine, as = a * sine;
-                                ASSERT_EQ(x.bits(t, h, i), exact::convert(KV8_F32, dtype, bits_of(ac - bs))) << t << " " << h << " " << i;
-                                ASSERT_EQ(x.bits(t, h, j), exact::convert(KV8_F32, dtype, bits_of(bc + as))) << t << " " << h << " " << j;
+                                ASSERT_EQ(x.bits(t, h, i), exact::convert(KV8_F32, dtype, bits_of(ac - bs)))
+                                    << t << " " << h << " " << i;
+                                ASSERT_EQ(x.bits(t, h, j), exact::convert(KV8_F32, dtype, bits_of(bc + as)))
+                                    << t << " " << h << " " << j;
                             }
-                            for (int i = shape.rotary; i < shape.width; i++) ASSERT_EQ(x.bits(t, h, i), before.bits(t, h, i));
+                            for (int i = shape.rotary; i < shape.width; i++)
+                                ASSERT_EQ(x.bits(t, h, i), before.bits(t, h, i));
                         }
                     EXPECT_TRUE(x.gaps_are_untouched());
                 }
@@ -276,15 +293,18 @@ TEST_F(EngineOps, SiluMul) {
                         ASSERT_EQ(kv8_silu_mul(device, nullptr, &args), KV8_OK) << kv8_last_error();
                         for (int t = 0; t < 3; t++)
                             for (int i = 0; i < width; i++) {
-                                const double x = gate.get(t, 0, i), expected = x / (1 + std::exp(-x)) * double(up.get(t, 0, i));
-                                ASSERT_NEAR(out.get(t, 0, i), expected, tolerance(out_dtype, expected, 1e-6)) << t << " " << i << " of " << x;
+                                const double x = gate.get(t, 0, i),
+                                             expected = x / (1 + std::exp(-x)) * double(up.get(t, 0, i));
+                                ASSERT_NEAR(out.get(t, 0, i), expected, tolerance(out_dtype, expected, 1e-6))
+                                    << t << " " << i << " of " << x;
                             }
                         EXPECT_TRUE(out.gaps_are_untouched());
                         args.out = args.up;
                         if (up_dtype != out_dtype) continue;
                         ASSERT_EQ(kv8_silu_mul(device, nullptr, &args), KV8_OK) << kv8_last_error();
                         for (int t = 0; t < 3; t++)
-                            for (int i = 0; i < width; i++) ASSERT_EQ(up.bits(t, 0, i), out.bits(t, 0, i)) << "in place";
+                            for (int i = 0; i < width; i++)
+                                ASSERT_EQ(up.bits(t, 0, i), out.bits(t, 0, i)) << "in place";
                     }
     });
 }
@@ -294,11 +314,13 @@ TEST_F(EngineOps, EmbeddingIsExact) {
         for (kv8_dtype table_dtype : kPlain)
             for (kv8_dtype out_dtype : kPlain)
                 for (int width : {1, 64, 37, 1100}) {
-                    SCOPED_TRACE(testing::Message() << name_of(table_dtype) << " to " << name_of(out_dtype) << ", width " << width);
+                    SCOPED_TRACE(testing::Message()
+                                 << name_of(table_dtype) << " to " << name_of(out_dtype) << ", width " << width);
                     constexpr int kVocabulary = 13;
                     Elements table(table_dtype, static_cast<size_t>(kVocabulary * width));
                     std::normal_distribution<float> normal(0, 1);
-                    for (size_t i = 0; i < table.size(); i++) table.set(i, exact::convert(KV8_F32, table_dtype, bits_of(normal(random))));
+                    for (size_t i = 0; i < table.size(); i++)
+                        table.set(i, exact::convert(KV8_F32, table_dtype, bits_of(normal(random))));
                     std::vector<int32_t> ids{12, 0, 0, 5, 7, 12};
                     Rows out(out_dtype, 6, 1, width);
                     kv8_embedding_args args{};

@@ -20,7 +20,8 @@ using namespace kv8_test;
 constexpr float kBarred = -std::numeric_limits<float>::infinity();
 
 // Draws once per sampling, all from rows of one table of logits: row t of `logits` belongs to samplings[t].
-std::vector<int32_t> draw(kv8_device* device, const Elements& logits, std::vector<kv8_sampling> samplings, int64_t row_elements) {
+std::vector<int32_t> draw(kv8_device* device, const Elements& logits, std::vector<kv8_sampling> samplings,
+                          int64_t row_elements) {
     std::vector<int32_t> ids(samplings.size(), -1);
     kv8_sample_args args{};
     args.struct_size = sizeof(args);
@@ -93,8 +94,10 @@ TEST_F(Sampling, DrawsAsTheHeaderSays) {
             Elements logits(dtype, vocabulary * tokens);
             for (size_t i = 0; i < logits.size(); i++)
                 // Coarse values, so that equal logits are common, and some barred ids.
-                logits.set(i, exact::convert(KV8_F32, dtype, bits_of(random() % 16 ? std::round(normal(random) * 8) / 8 : kBarred)));
-            for (size_t t = 0; t < tokens; t++) logits.set(t * vocabulary, exact::convert(KV8_F32, dtype, bits_of(0.5f)));
+                logits.set(i, exact::convert(KV8_F32, dtype,
+                                             bits_of(random() % 16 ? std::round(normal(random) * 8) / 8 : kBarred)));
+            for (size_t t = 0; t < tokens; t++)
+                logits.set(t * vocabulary, exact::convert(KV8_F32, dtype, bits_of(0.5f)));
             std::vector<kv8_sampling> samplings;
             for (size_t t = 0; t < tokens; t++) {
                 kv8_sampling s{};
@@ -104,7 +107,8 @@ TEST_F(Sampling, DrawsAsTheHeaderSays) {
                 s.uniform = random() % 8 ? uniform() : random() % 2 ? 0 : 0x1.fffffep-1f;
                 samplings.push_back(s);
             }
-            const std::vector<int32_t> ids = draw(device->handle(), logits, samplings, static_cast<int64_t>(vocabulary));
+            const std::vector<int32_t> ids =
+                draw(device->handle(), logits, samplings, static_cast<int64_t>(vocabulary));
             for (size_t t = 0; t < tokens; t++) {
                 std::vector<float> row;
                 for (size_t i = 0; i < vocabulary; i++)
@@ -115,8 +119,9 @@ TEST_F(Sampling, DrawsAsTheHeaderSays) {
                 drawn++;
                 const kv8_sampling& s = samplings[t];
                 if (is_doubtful) continue;
-                ASSERT_EQ(ids[t], expected) << name_of(dtype) << ", vocabulary " << vocabulary << ", temperature " << s.temperature
-                                            << ", top_p " << s.top_p << ", top_k " << s.top_k << ", uniform " << s.uniform;
+                ASSERT_EQ(ids[t], expected)
+                    << name_of(dtype) << ", vocabulary " << vocabulary << ", temperature " << s.temperature
+                    << ", top_p " << s.top_p << ", top_k " << s.top_k << ", uniform " << s.uniform;
             }
         }
         EXPECT_LT(doubtful, drawn / 20);
@@ -135,10 +140,12 @@ TEST_F(Sampling, DrawsEachTokenAsOftenAsItsProbability) {
         Elements rows(KV8_F32, logits.size() * kDraws);
         std::vector<kv8_sampling> samplings;
         for (int i = 0; i < kDraws; i++) {
-            for (size_t id = 0; id < logits.size(); id++) rows.set(static_cast<size_t>(i) * logits.size() + id, bits_of(logits[id]));
+            for (size_t id = 0; id < logits.size(); id++)
+                rows.set(static_cast<size_t>(i) * logits.size() + id, bits_of(logits[id]));
             samplings.push_back({1.5f, 1, 0, (static_cast<float>(i) + 0.5f) / kDraws});
         }
-        for (int32_t id : draw(device->handle(), rows, samplings, static_cast<int64_t>(logits.size()))) drawn[static_cast<size_t>(id)]++;
+        for (int32_t id : draw(device->handle(), rows, samplings, static_cast<int64_t>(logits.size())))
+            drawn[static_cast<size_t>(id)]++;
         // A grid point can fall on the wrong side of a token's interval at its two ends only.
         for (size_t id = 0; id < logits.size(); id++) EXPECT_NEAR(drawn[id], kDraws * p[id] / mass, 2) << "id " << id;
     }

@@ -25,14 +25,16 @@ TEST(ThreadPool, RunsEveryItemOnce) {
                 ASSERT_LT(worker, threads);
                 done[static_cast<size_t>(item)]++;
             });
-            for (size_t i = 0; i < done.size(); i++) ASSERT_EQ(done[i], 1) << "item " << i << " on " << threads << " threads";
+            for (size_t i = 0; i < done.size(); i++)
+                ASSERT_EQ(done[i], 1) << "item " << i << " on " << threads << " threads";
         }
     }
 }
 
 TEST(ThreadPool, HasFinishedWhenRunReturns) {
     ThreadPool pool(4);
-    std::vector<int64_t> plain(64);  // plain memory: a worker that lags behind would be seen, and by ThreadSanitizer too
+    std::vector<int64_t> plain(
+        64);  // plain memory: a worker that lags behind would be seen, and by ThreadSanitizer too
     for (int round = 0; round < 20'000; round++) {
         const int64_t items = 1 + round % 64;
         pool.run(items, [&](int64_t item, int) { plain[static_cast<size_t>(item)] += item + 1; });
@@ -83,7 +85,8 @@ TEST(ThreadPool, NumbersItsThreads) {
     ThreadPool pool(4);
     std::vector<std::set<std::thread::id>> seen(4);
     for (int round = 0; round < 200; round++)
-        pool.run(64, [&](int64_t, int worker) { seen[static_cast<size_t>(worker)].insert(std::this_thread::get_id()); });
+        pool.run(64,
+                 [&](int64_t, int worker) { seen[static_cast<size_t>(worker)].insert(std::this_thread::get_id()); });
     EXPECT_EQ(seen[0], std::set<std::thread::id>{std::this_thread::get_id()});
     for (const auto& threads : seen) EXPECT_LE(threads.size(), 1u);
 }

@@ -42,7 +42,8 @@ void write(kv8_dtype dtype, uint8_t* row, int64_t first, int count, const Chunk&
 
 template <class Body>
 KV8_INLINE void for_chunks(int64_t width, const Body& body) {
-    for (int64_t first = 0; first < width; first += kChunk) body(first, int(width - first < kChunk ? width - first : kChunk));
+    for (int64_t first = 0; first < width; first += kChunk)
+        body(first, int(width - first < kChunk ? width - first : kChunk));
 }
 
 template <class Body>
@@ -99,7 +100,8 @@ void rope(const kv8_rope_args& args, int64_t begin, int64_t end) {
     for (int64_t row = begin; row < end; row++) {
         const int64_t token = row / args.heads, head = row % args.heads;
         uint8_t* x = row_at(args.x, token, head);
-        const uint8_t* angles = reinterpret_cast<const uint8_t*>(args.rope.table.ptr) + int64_t(positions[token]) * rotary * 4;
+        const uint8_t* angles =
+            reinterpret_cast<const uint8_t*>(args.rope.table.ptr) + int64_t(positions[token]) * rotary * 4;
         Chunk values;
         read(args.x.dtype, x, 0, rotary, values);
         rotate(values.values, angles, rotary, args.rope.style);

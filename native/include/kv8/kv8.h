@@ -6,6 +6,8 @@
  *    plug-ins excepted). kv8_last_error() holds the calling thread's message: what was given, what is allowed.
  *  - Memory is named by kv8_span: an address valid on the device (on the CPU: any host address) and the bytes that may
  *    be touched there. Shapes are checked against the bytes before anything is read or written.
+ *  - Spans, offsets and strides are multiples of their element's size, those of a cache's rows of 16 bytes. Rows that a
+ *    call writes do not share bytes.
  *  - Offsets and strides are 64-bit and in bytes. Shapes are written [outer]...[inner], the last index contiguous.
  *  - Argument structs begin with struct_size (sizeof, set by the caller), so that later versions can grow them.
  *  - Calls on one device are ordered by their stream; a null stream is the device's default one. On the CPU a call has
@@ -343,7 +345,10 @@ KV8_API kv8_status kv8_merge_states(kv8_device* device, kv8_stream* stream, cons
 
 /* ---- what an engine needs beside a GEMM --------------------------------------------------------------------------- */
 
-/* x += residual if given (the sum is stored in residual), out = x / sqrt(mean(x^2) + eps) * weight; in float32. */
+/*
+ * x += residual if given (the sum is stored in residual, and taken as rounded there), then
+ * out = x / sqrt(mean(x^2) + eps) * weight; in float32.
+ */
 typedef struct kv8_rms_norm_args {
     uint32_t struct_size;
     float eps;
@@ -408,9 +413,10 @@ typedef struct kv8_sampling {
 } kv8_sampling;
 
 /*
- * ids[t] drawn from softmax(logits[t] / temperature): tokens sorted by probability (the lower id first among equals), the
- * first top_k kept, of those the shortest prefix whose probability reaches top_p of theirs, of that the first whose cumulative
- * probability exceeds uniform. A row without a finite logit is refused.
+ * ids[t] drawn from softmax(logits[t] / temperature): tokens sorted by probability (the lower id first among equals),
+ * the first top_k kept, of those the shortest prefix whose probability reaches top_p of theirs, of that the first whose
+ * cumulative probability exceeds uniform; probabilities and sums in float64. A logit of -infinity bars its id; NaN,
+ * +infinity and a row without a finite logit are refused.
  */
 typedef struct kv8_sample_args {
     uint32_t struct_size;
