@@ -34,7 +34,7 @@ template <class Format>
 struct Float8 {
     static constexpr bool fp8 = true;
     static constexpr int bytes = 1;
-    static constexpr float max_value = fp8::max_value<Format>;
+    static constexpr float max_value = Format::max_value;
     static KV8_INLINE f32 load(const uint8_t* from) { return decode<Format>(KV8_ISA::load<u8>(from)); }
     static KV8_INLINE void store(uint8_t* to, f32 x) { KV8_ISA::store(to, encode<Format>(x)); }
 };

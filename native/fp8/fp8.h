@@ -20,7 +20,8 @@ namespace kv8::fp8 {
 struct E4M3FN {
     static constexpr int mantissa_bits = 3;
     static constexpr int bias = 7;
-    static constexpr uint8_t max_code = 0x7E;     // 448
+    static constexpr float max_value = 448.0f;
+    static constexpr uint8_t max_code = 0x7E;
     static constexpr uint8_t last_number = 0x7E;  // the greatest magnitude that is not NaN
     static constexpr uint8_t nan_code = 0x7F;
     static constexpr bool fnuz = false;
@@ -29,7 +30,8 @@ struct E4M3FN {
 struct E5M2 {
     static constexpr int mantissa_bits = 2;
     static constexpr int bias = 15;
-    static constexpr uint8_t max_code = 0x7B;     // 57344
+    static constexpr float max_value = 57344.0f;
+    static constexpr uint8_t max_code = 0x7B;
     static constexpr uint8_t last_number = 0x7C;  // infinity: decoded, never encoded
     static constexpr uint8_t nan_code = 0x7F;
     static constexpr bool fnuz = false;
@@ -39,7 +41,8 @@ struct E5M2 {
 struct E4M3FNUZ {
     static constexpr int mantissa_bits = 3;
     static constexpr int bias = 8;
-    static constexpr uint8_t max_code = 0x7F;  // 240
+    static constexpr float max_value = 240.0f;
+    static constexpr uint8_t max_code = 0x7F;
     static constexpr uint8_t last_number = 0x7F;
     static constexpr uint8_t nan_code = 0x80;
     static constexpr bool fnuz = true;
@@ -48,7 +51,8 @@ struct E4M3FNUZ {
 struct E5M2FNUZ {
     static constexpr int mantissa_bits = 2;
     static constexpr int bias = 16;
-    static constexpr uint8_t max_code = 0x7F;  // 57344
+    static constexpr float max_value = 57344.0f;
+    static constexpr uint8_t max_code = 0x7F;
     static constexpr uint8_t last_number = 0x7F;
     static constexpr uint8_t nan_code = 0x80;
     static constexpr bool fnuz = true;
@@ -70,9 +74,6 @@ struct Derived {
 
 KV8_FP8_FUNCTION uint32_t bits_of(float x) { return __builtin_bit_cast(uint32_t, x); }
 KV8_FP8_FUNCTION float float_of(uint32_t bits) { return __builtin_bit_cast(float, bits); }
-
-template <class Format>
-constexpr float max_value = __builtin_bit_cast(float, Derived<Format>::max_finite);
 
 template <class Format>
 KV8_FP8_FUNCTION bool is_nan(uint8_t code) {

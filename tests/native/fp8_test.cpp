@@ -61,10 +61,14 @@ TYPED_TEST(Fp8, EncodesAnyFloat) {
 }
 
 TEST(Fp8Formats, HaveTheLimitsOfTheirStandards) {
-    EXPECT_EQ(fp8::max_value<fp8::E4M3FN>, 448.0f);
-    EXPECT_EQ(fp8::max_value<fp8::E5M2>, 57344.0f);
-    EXPECT_EQ(fp8::max_value<fp8::E4M3FNUZ>, 240.0f);
-    EXPECT_EQ(fp8::max_value<fp8::E5M2FNUZ>, 57344.0f);
+    EXPECT_EQ(fp8::E4M3FN::max_value, 448.0f);
+    EXPECT_EQ(fp8::E5M2::max_value, 57344.0f);
+    EXPECT_EQ(fp8::E4M3FNUZ::max_value, 240.0f);
+    EXPECT_EQ(fp8::E5M2FNUZ::max_value, 57344.0f);
+    EXPECT_EQ(fp8::decode<fp8::E4M3FN>(fp8::E4M3FN::max_code), 448.0f);
+    EXPECT_EQ(fp8::decode<fp8::E5M2>(fp8::E5M2::max_code), 57344.0f);
+    EXPECT_EQ(fp8::decode<fp8::E4M3FNUZ>(fp8::E4M3FNUZ::max_code), 240.0f);
+    EXPECT_EQ(fp8::decode<fp8::E5M2FNUZ>(fp8::E5M2FNUZ::max_code), 57344.0f);
     EXPECT_EQ(fp8::decode<fp8::E4M3FN>(1), 0x1p-9f);
     EXPECT_EQ(fp8::decode<fp8::E5M2>(1), 0x1p-16f);
     EXPECT_EQ(fp8::decode<fp8::E4M3FNUZ>(1), 0x1p-10f);
