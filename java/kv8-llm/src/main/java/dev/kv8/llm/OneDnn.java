@@ -22,6 +22,10 @@ import org.bytedeco.javacpp.Pointer;
  * temporary object, on the Java or the C++ side. For one thread at a time.
  */
 final class OneDnn implements AutoCloseable {
+    static {
+        OpenMpEnvironment.letIdleWorkersSleep();
+    }
+
     final dnnl_engine engine = new dnnl_engine();
     final dnnl_stream stream = new dnnl_stream();
     private final Map<MatMul.Shape, MatMul> products = new HashMap<>();

@@ -1,0 +1,322 @@
+package dev.kv8.llm;
+
+import static org.assertj.core.api.Assertions.assertThat;
+import static org.assertj.core.api.Assertions.assertThatExceptionOfType;
+import static org.assertj.core.api.Assertions.assertThatIllegalArgumentException;
+import static org.assertj.core.api.Assertions.assertThatIllegalStateException;
+
+import dev.kv8.ByteSize;
+import dev.kv8.KvBackend;
+import dev.kv8.KvCacheDType;
+import dev.kv8.KvScales;
+import java.io.IOException;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.logging.Handler;
+import java.util.logging.LogRecord;
+import java.util.logging.Logger;
+import org.junit.jupiter.api.AfterAll;
+import org.junit.jupiter.api.BeforeAll;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.io.TempDir;
+
+class LLMTest {
+    private static final int BLOCK_BYTES = 16 * 3072;
+    private static final String PROMPT = "And Moses said unto the children of Israel,";
+
+    private static KvBackend backend;
+    private static LLM llm;
+
+    @BeforeAll
+    static void open() {
+        backend = KvBackend.open("cpu");
+        llm = builder().kvCacheMemory(ByteSize.mib(16)).build();
+    }
+
+    @AfterAll
+    static void close() {
+        llm.close();
+        backend.close();
+    }
+
+    private static LLM.Builder builder() {
+        return LLM.builder().model(TinyModel.FOLDER).backend(backend);
+    }
+
+    private static SamplingParams.Builder sampled() {
+        return SamplingParams.builder().temperature(0.9).topP(0.95).seed(11).maxTokens(40);
+    }
+
+    private static List<int[]> tokens(List<Completion> completions) {
+        return completions.stream().map(Completion::tokenIds).toList();
+    }
+
+    private static List<int[]> aloneOneByOne(SamplingParams params) {
+        List<int[]> result = new ArrayList<>();
+        for (String prompt : TinyModel.prompts()) {
+            result.add(llm.generate(prompt, params).get(0).tokenIds());
+        }
+        return result;
+    }
+
+    @Test
+    void aPromptGivesTheSameTokensAloneAndInABatch() {
+        SamplingParams params = sampled().build();
+        List<int[]> alone = aloneOneByOne(params);
+        assertThat(tokens(llm.generate(TinyModel.prompts(), params))).containsExactlyElementsOf(alone);
+        assertThat(llm.lastStats().steps()).isLessThan(45);
+        assertThat(llm.lastStats().tokens())
+                .isEqualTo(alone.stream().mapToInt(ids -> ids.length).sum());
+        assertThat(llm.lastStats().tokensPerSecond()).isPositive();
+    }
+
+    @Test
+    void smallChunksAndASmallCacheChangeNoToken() {
+        SamplingParams params = sampled().build();
+        List<int[]> expected = aloneOneByOne(params);
+        // The tenth prompt alone grows to 22 blocks.
+        try (LLM small = builder()
+                .maxBatchTokens(24)
+                .kvCacheMemory(ByteSize.of(23 * BLOCK_BYTES))
+                .build()) {
+            assertThat(tokens(small.generate(TinyModel.prompts(), params))).containsExactlyElementsOf(expected);
+        }
+    }
+
+    /** Three texts that grow to four blocks each in a cache of five. */
+    @Test
+    void aTextThatHadToGiveItsBlocksBackIsTheSame() {
+        SamplingParams params = sampled().maxTokens(45).build();
+        List<String> prompts = TinyModel.prompts().subList(1, 4);
+        List<int[]> expected = new ArrayList<>();
+        prompts.forEach(
+                prompt -> expected.add(llm.generate(prompt, params).get(0).tokenIds()));
+        try (LLM small = builder().kvCacheMemory(ByteSize.of(5 * BLOCK_BYTES)).build()) {
+            assertThat(tokens(small.generate(prompts, params))).containsExactlyElementsOf(expected);
+            assertThat(small.lastStats().preemptions()).isPositive();
+            assertThat(small.cache().stats().usedBlocks()).isZero();
+            assertThat(small.cache().stats().openSequences()).isZero();
+        }
+    }
+
+    @Test
+    void theSeedDecidesTheText() {
+        String first = llm.generate(PROMPT, sampled().build()).get(0).text();
+        assertThat(llm.generate(PROMPT, sampled().build()).get(0).text()).isEqualTo(first);
+        assertThat(llm.generate(PROMPT, sampled().seed(12).build()).get(0).text())
+                .isNotEqualTo(first);
+        SamplingParams free = SamplingParams.builder().maxTokens(40).build();
+        assertThat(llm.generate(PROMPT, free).get(0).text())
+                .isNotEqualTo(llm.generate(PROMPT, free).get(0).text());
+    }
+
+    @Test
+    void topKOfOneIsGreedy() {
+        SamplingParams one = SamplingParams.builder().topK(1).maxTokens(20).build();
+        assertThat(llm.generate(PROMPT, one).get(0).text())
+                .isEqualTo(
+                        llm.generate(PROMPT, SamplingParams.greedy(20)).get(0).text());
+    }
+
+    @Test
+    void aStopStringEndsTheTextBeforeIt() {
+        Completion whole = llm.generate("The LORD is my shepherd;", SamplingParams.greedy(64))
+                .get(0);
+        // Begins inside one token and ends inside another.
+        String stop = "oken it.\nAn";
+        assertThat(whole.text()).contains(stop);
+        Completion stopped = llm.generate(
+                        "The LORD is my shepherd;",
+                        SamplingParams.builder()
+                                .temperature(0)
+                                .maxTokens(64)
+                                .stop("nowhere", stop)
+                                .build())
+                .get(0);
+        assertThat(stopped.text())
+                .isEqualTo(whole.text().substring(0, whole.text().indexOf(stop)));
+        assertThat(stopped.finishReason()).isEqualTo(FinishReason.STOP);
+        assertThat(stopped.tokenIds()).hasSizeLessThan(64);
+        assertThat(whole.finishReason()).isEqualTo(FinishReason.LENGTH);
+        assertThat(whole.tokenIds()).hasSize(64);
+    }
+
+    @Test
+    void aStopTokenEndsTheTextAfterIt() {
+        SamplingParams params = SamplingParams.builder()
+                .temperature(0)
+                .maxTokens(64)
+                .stopTokenIds(15)
+                .build();
+        Completion stopped = llm.generate("The LORD is my shepherd;", params).get(0);
+        assertThat(stopped.text()).isEqualTo(" and the LORD hath spoken it.");
+        assertThat(stopped.tokenIds()).containsExactly(269, 260, 342, 457, 1186, 355, 15);
+        assertThat(stopped.finishReason()).isEqualTo(FinishReason.STOP);
+    }
+
+    @Test
+    void theModelsEndTokenEndsTheTextUnlessIgnored(@TempDir Path folder) throws IOException {
+        copyModel(folder);
+        Path config = folder.resolve("config.json");
+        Files.writeString(config, Files.readString(config).replace("\"eos_token_id\": 1", "\"eos_token_id\": [1, 15]"));
+        try (LLM model = LLM.builder()
+                .model(folder)
+                .backend(backend)
+                .kvCacheMemory(ByteSize.mib(4))
+                .build()) {
+            String prompt = "The LORD is my shepherd;";
+            assertThat(model.generate(prompt, SamplingParams.greedy(30)).get(0).tokenIds())
+                    .endsWith(15)
+                    .hasSize(7);
+            SamplingParams on = SamplingParams.builder()
+                    .temperature(0)
+                    .maxTokens(30)
+                    .ignoreEos(true)
+                    .build();
+            assertThat(model.generate(prompt, on).get(0).tokenIds()).hasSize(30);
+        }
+    }
+
+    private static void copyModel(Path folder) throws IOException {
+        for (String file : new String[] {
+            "config.json", "generation_config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"
+        }) {
+            Files.copy(TinyModel.FOLDER.resolve(file), folder.resolve(file));
+        }
+    }
+
+    @Test
+    void aTextEndsWhereTheWholeCacheIsFull() {
+        try (LLM small = builder().kvCacheMemory(ByteSize.of(2 * BLOCK_BYTES)).build()) {
+            Completion full = small.generate(PROMPT, SamplingParams.greedy(64)).get(0);
+            assertThat(full.promptTokenIds().length + full.tokenIds().length).isEqualTo(32);
+            assertThat(full.finishReason()).isEqualTo(FinishReason.LENGTH);
+        }
+    }
+
+    @Test
+    void refusesAPromptThatTheCacheCanNeverHold() {
+        try (LLM small = builder().kvCacheMemory(ByteSize.of(8 * BLOCK_BYTES)).build()) {
+            assertThatIllegalArgumentException()
+                    .isThrownBy(() -> small.generate(TinyModel.prompts(), SamplingParams.greedy(4)))
+                    .withMessageContaining("Now there was in the city of Shushan")
+                    .withMessageContaining("has 307 tokens, but the whole KV cache holds 128 (384 KiB)")
+                    .withMessageContaining("kvCacheMemory");
+            assertThat(small.generate(PROMPT, SamplingParams.greedy(4))).hasSize(1);
+        }
+    }
+
+    @Test
+    void refusesAPromptThatTheModelWasNotMadeFor() {
+        String text = TinyModel.evaluationText().substring(0, 10000);
+        try (LLM large = builder().kvCacheMemory(ByteSize.mib(64)).build()) {
+            assertThatIllegalArgumentException()
+                    .isThrownBy(() -> large.generate(text, SamplingParams.greedy(4)))
+                    .withMessageContaining("the model was made for at most 2048 (max_position_embeddings)");
+        }
+    }
+
+    @Test
+    void refusesUseAfterClose() {
+        LLM closed = builder().kvCacheMemory(ByteSize.mib(4)).build();
+        closed.close();
+        closed.close();
+        assertThatIllegalStateException()
+                .isThrownBy(() -> closed.generate(PROMPT))
+                .withMessageContaining("This LLM has been closed");
+    }
+
+    @Test
+    void refusesSettingsByName() {
+        assertThatIllegalArgumentException()
+                .isThrownBy(() -> builder().kvCacheDType("fp7"))
+                .withMessageContaining("auto, fp8, fp8_e4m3, fp8_e5m2, bfloat16, float16, float32");
+        assertThatIllegalArgumentException()
+                .isThrownBy(() -> LLM.builder().build())
+                .withMessageContaining("No model was given");
+        assertThatIllegalArgumentException()
+                .isThrownBy(() -> builder().maxBatchTokens(0))
+                .withMessageContaining("maxBatchTokens is 0");
+        assertThatIllegalArgumentException()
+                .isThrownBy(() -> builder()
+                        .calculateKvScales(true)
+                        .kvScales(KvScales.none(6))
+                        .build())
+                .withMessageContaining("either known or calculated");
+        assertThatExceptionOfType(CheckpointException.class)
+                .isThrownBy(() -> builder().model(TinyModel.MODELS).build())
+                .withMessageContaining("config.json is missing");
+    }
+
+    @Test
+    void aFailureToLoadFreesWhatWasLoaded(@TempDir Path folder) throws IOException {
+        copyModel(folder);
+        long before = backend.info().allocatedBytes();
+        assertThatIllegalArgumentException()
+                .isThrownBy(() -> LLM.builder()
+                        .model(folder)
+                        .backend(backend)
+                        .kvCacheMemory(ByteSize.of(100))
+                        .build())
+                .withMessageContaining("memory is 100 B");
+        assertThat(backend.info().allocatedBytes()).isEqualTo(before);
+        try (LLM loaded = builder().kvCacheMemory(ByteSize.mib(4)).build()) {
+            loaded.generate(PROMPT, SamplingParams.greedy(2));
+            assertThat(backend.info().allocatedBytes()).isGreaterThan(before + (4 << 20));
+        }
+        assertThat(backend.info().allocatedBytes()).isEqualTo(before);
+    }
+
+    @Test
+    void warnsOnceWhenAnFp8CacheHasNoScales() {
+        List<String> warnings = new ArrayList<>();
+        Handler handler = new Handler() {
+            @Override
+            public void publish(LogRecord record) {
+                warnings.add(record.getMessage());
+            }
+
+            @Override
+            public void flush() {}
+
+            @Override
+            public void close() {}
+        };
+        Logger logger = Logger.getLogger(LLM.class.getName());
+        logger.addHandler(handler);
+        try (LLM plain = builder()
+                .kvCacheDType(KvCacheDType.FP8)
+                .kvCacheMemory(ByteSize.mib(4))
+                .build()) {
+            plain.generate(PROMPT, SamplingParams.greedy(4));
+            assertThat(plain.cache().scales().layer(0)).isEqualTo(KvScales.LayerScales.NONE);
+        } finally {
+            logger.removeHandler(handler);
+        }
+        assertThat(warnings).hasSize(1);
+        assertThat(warnings.get(0)).contains("has no KV scales");
+    }
+
+    @Test
+    void aCacheWithoutFp8HasNoScalesToCalculate() {
+        try (LLM plain =
+                builder().calculateKvScales(true).kvCacheMemory(ByteSize.mib(4)).build()) {
+            plain.generate(PROMPT, SamplingParams.greedy(4));
+            assertThat(plain.cache().scales().layer(0)).isEqualTo(KvScales.LayerScales.NONE);
+        }
+    }
+
+    @Test
+    void dynamicScalesCanBeGiven() {
+        try (LLM dynamic = builder()
+                .kvCacheDType("fp8_e5m2")
+                .kvScales(KvScales.dynamic(6))
+                .kvCacheMemory(ByteSize.mib(4))
+                .build()) {
+            assertThat(dynamic.generate(PROMPT, SamplingParams.greedy(8)).get(0).tokenIds())
+                    .hasSize(8);
+        }
+    }
+}

@@ -1,0 +1,171 @@
+package dev.kv8.llm;
+
+import static org.assertj.core.api.Assertions.assertThat;
+
+import dev.kv8.DType;
+import dev.kv8.DeviceMemory;
+import dev.kv8.KvBackend;
+import java.nio.ByteBuffer;
+import java.nio.ByteOrder;
+import java.util.Arrays;
+import java.util.SplittableRandom;
+import org.junit.jupiter.api.AfterAll;
+import org.junit.jupiter.api.BeforeAll;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.EnumSource;
+
+class LinearTest {
+    private static final long SEED = 20261124;
+    private static KvBackend backend;
+    private static OneDnn dnn;
+
+    @BeforeAll
+    static void open() {
+        backend = KvBackend.open("cpu");
+        dnn = new OneDnn();
+    }
+
+    @AfterAll
+    static void close() {
+        dnn.close();
+        backend.close();
+    }
+
+    private static float[] random(SplittableRandom random, int count) {
+        float[] values = new float[count];
+        for (int i = 0; i < count; i++) {
+            // Exact in bfloat16.
+            values[i] = (random.nextInt(255) - 127) / 128f;
+        }
+        return values;
+    }
+
+    private static DeviceMemory upload(float[] values, int count) {
+        ByteBuffer bytes = ByteBuffer.allocateDirect(count * Float.BYTES).order(ByteOrder.nativeOrder());
+        for (int i = 0; i < count; i++) {
+            bytes.putFloat(i < values.length ? values[i] : 0);
+        }
+        DeviceMemory memory = backend.allocate(bytes.capacity());
+        backend.upload(bytes.flip(), memory, 0);
+        return memory;
+    }
+
+    private static float[] download(DeviceMemory memory, int count) {
+        float[] values = new float[count];
+        ByteBuffer bytes = ByteBuffer.allocateDirect(count * Float.BYTES).order(ByteOrder.nativeOrder());
+        backend.download(memory, 0, bytes);
+        bytes.asFloatBuffer().get(values);
+        return values;
+    }
+
+    /** The weights as the layout has them. */
+    private static DeviceMemory weights(MatMul product, MatMul.Layout layout, float[] w) {
+        DeviceMemory rows = upload(w, w.length);
+        DeviceMemory placed = backend.allocate(product.weightBytes());
+        if (layout == MatMul.Layout.FLOAT32_PACKED) {
+            product.pack(rows, placed);
+        } else {
+            backend.cast(rows, DType.FLOAT32, placed, DType.BFLOAT16, w.length, 1);
+        }
+        rows.close();
+        return placed;
+    }
+
+    /** Against double, and bit for bit independent of how many rows there are: shapes around 512 inputs, odd ones too. */
+    @ParameterizedTest
+    @EnumSource(MatMul.Layout.class)
+    void multipliesAsDoubleDoesWithBitsThatDoNotDependOnTheRows(MatMul.Layout layout) {
+        SplittableRandom random = new SplittableRandom(SEED);
+        int[][] shapes = {{512, 256}, {256, 704}, {48, 576}, {33, 1000}, {64, 2816}, {7, 13}, {1, 4096}, {2048, 64}};
+        for (int[] shape : shapes) {
+            int outputs = shape[0];
+            int inputs = shape[1];
+            boolean withBias = random.nextBoolean();
+            MatMul product = dnn.product(new MatMul.Shape(outputs, inputs, layout, withBias));
+            float[] w = random(random, outputs * inputs);
+            float[] b = random(random, outputs);
+            float[] xRow = random(random, inputs);
+            float[] first = null;
+            for (int rows : new int[] {1, 2, 3, 5, 8, 9, 17, 64, 65, 130}) {
+                String what = "seed " + SEED + ", " + layout + ", " + outputs + " x " + inputs + ", rows " + rows;
+                float[] x = random(random, rows * inputs);
+                System.arraycopy(xRow, 0, x, (rows - 1) * inputs, inputs);
+                int padded = MatMul.paddedRows(rows);
+                try (DeviceMemory wMemory = weights(product, layout, w);
+                        DeviceMemory bMemory = upload(b, outputs);
+                        DeviceMemory xMemory = upload(x, padded * inputs);
+                        DeviceMemory yMemory = backend.allocate((long) padded * outputs * Float.BYTES)) {
+                    product.multiply(xMemory.address(), wMemory.address(), bMemory.address(), yMemory.address(), rows);
+                    float[] y = download(yMemory, rows * outputs);
+                    for (int row = 0; row < rows; row += Math.max(1, rows / 3)) {
+                        for (int output = 0; output < outputs; output += 5) {
+                            double sum = withBias ? b[output] : 0;
+                            double magnitude = Math.abs(sum);
+                            for (int i = 0; i < inputs; i++) {
+                                double term = (double) x[row * inputs + i] * w[output * inputs + i];
+                                sum += term;
+                                magnitude += Math.abs(term);
+                            }
+                            assertThat(Math.abs(y[row * outputs + output] - sum))
+                                    .as(what)
+                                    .isLessThanOrEqualTo(1e-6 * magnitude);
+                        }
+                    }
+                    float[] last = Arrays.copyOfRange(y, (rows - 1) * outputs, rows * outputs);
+                    if (first == null) {
+                        first = last;
+                    }
+                    assertThat(last).as(what).containsExactly(first);
+                }
+            }
+        }
+    }
+
+    @Test
+    void takesEveryTypeOfWeights() {
+        SplittableRandom random = new SplittableRandom(SEED);
+        float[] w = random(random, 48 * 96);
+        float[] x = random(random, 2 * 96);
+        float[] expected = null;
+        for (DType type : new DType[] {DType.FLOAT32, DType.FLOAT16, DType.BFLOAT16}) {
+            DeviceMemory rows = upload(w, w.length);
+            if (type != DType.FLOAT32) {
+                DeviceMemory narrow = backend.allocate((long) w.length * type.bytes());
+                backend.cast(rows, DType.FLOAT32, narrow, type, w.length, 1);
+                rows.close();
+                rows = narrow;
+            }
+            try (Linear linear = new Linear(dnn, backend, rows, type, true, null, 48, 96);
+                    DeviceMemory xMemory = upload(x, x.length);
+                    DeviceMemory yMemory = backend.allocate(2L * 48 * Float.BYTES)) {
+                linear.apply(xMemory, 0, yMemory, 2);
+                float[] y = download(yMemory, 2 * 48);
+                if (expected == null) {
+                    expected = y;
+                }
+                assertThat(y).as("%s", type).containsExactly(expected);
+            }
+        }
+    }
+
+    @Test
+    void keepsLargeBfloat16WeightsAsTheyAre() {
+        int outputs = 4096;
+        int inputs = 4096;
+        SplittableRandom random = new SplittableRandom(SEED);
+        float[] w = random(random, outputs * inputs);
+        DeviceMemory wide = upload(w, w.length);
+        DeviceMemory rows = backend.allocate((long) w.length * 2);
+        backend.cast(wide, DType.FLOAT32, rows, DType.BFLOAT16, w.length, 1);
+        wide.close();
+        long before = backend.info().allocatedBytes();
+        try (Linear linear = new Linear(dnn, backend, rows, DType.BFLOAT16, true, null, outputs, inputs);
+                DeviceMemory x = upload(random(random, 2 * inputs), 2 * inputs);
+                DeviceMemory y = backend.allocate(2L * outputs * Float.BYTES)) {
+            linear.apply(x, 0, y, 1);
+            assertThat(backend.info().allocatedBytes() - before).isLessThan(1 << 20);
+        }
+        assertThat(rows.isClosed()).isTrue();
+    }
+}

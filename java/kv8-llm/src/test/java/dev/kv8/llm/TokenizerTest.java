@@ -1,0 +1,115 @@
+package dev.kv8.llm;
+
+import static org.assertj.core.api.Assertions.assertThat;
+import static org.assertj.core.api.Assertions.assertThatExceptionOfType;
+
+import java.io.IOException;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.Arrays;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.io.TempDir;
+
+class TokenizerTest {
+    private static final String HARD = "naïve 日本語 🎉👩‍👩‍👧 Ω\t\r\nend ";
+
+    @TempDir
+    Path folder;
+
+    @Test
+    void encodesAsTheReferenceDoes() {
+        try (Tokenizer tokenizer = Tokenizer.load(TinyModel.FOLDER)) {
+            for (TinyModel.Prompt prompt : TinyModel.referencePrompts()) {
+                assertThat(tokenizer.encode(prompt.text())).isEqualTo(prompt.tokenIds());
+                assertThat(tokenizer.decode(prompt.greedyIds())).isEqualTo(prompt.greedyText());
+            }
+            int[] ids = tokenizer.encode(TinyModel.evaluationText());
+            assertThat(ids).hasSize(12806);
+            assertThat(Arrays.copyOf(ids, 4)).containsExactly(0, 51, 86, 258);
+            assertThat(tokenizer.decode(ids)).isEqualTo(TinyModel.evaluationText());
+        }
+    }
+
+    @Test
+    void streamsWholeCharactersOnly() {
+        try (Tokenizer tokenizer = Tokenizer.load(TinyModel.FOLDER)) {
+            int[] ids = tokenizer.encode(HARD);
+            TextStream stream = tokenizer.stream(new int[] {0});
+            String last = "";
+            for (int i = 1; i < ids.length; i++) {
+                stream.add(ids[i]);
+                String text = stream.text().toString();
+                assertThat(text).startsWith(last).doesNotContain("\uFFFD");
+                assertThat(HARD).startsWith(text);
+                last = text;
+            }
+            stream.finish();
+            assertThat(stream.text()).hasToString(HARD);
+        }
+    }
+
+    @Test
+    void showsAnUnfinishedCharacterAtTheEndOnly() {
+        try (Tokenizer tokenizer = Tokenizer.load(TinyModel.FOLDER)) {
+            int[] ids = tokenizer.encode("a🎉");
+            TextStream stream = tokenizer.stream(new int[] {0});
+            for (int i = 1; i < ids.length - 1; i++) {
+                stream.add(ids[i]);
+            }
+            assertThat(stream.text()).hasToString("a");
+            stream.finish();
+            assertThat(stream.text().toString()).startsWith("a\uFFFD");
+        }
+    }
+
+    private Tokenizer withConfig(String config) throws IOException {
+        Files.copy(TinyModel.FOLDER.resolve("tokenizer.json"), folder.resolve("tokenizer.json"));
+        Files.writeString(folder.resolve("tokenizer_config.json"), config);
+        return Tokenizer.load(folder);
+    }
+
+    @Test
+    void leavesTheBeginningAwayWhereTheConfigurationSaysSo() throws IOException {
+        try (Tokenizer tokenizer = withConfig("{\"add_bos_token\":false,\"bos_token\":\"<s>\"}")) {
+            assertThat(tokenizer.encode("In the beginning")[0]).isNotZero();
+            assertThat(tokenizer.encode("")).isEmpty();
+        }
+    }
+
+    @Test
+    void addsTheBeginningThatAPostProcessorDoesNot() throws IOException {
+        String json = Files.readString(TinyModel.FOLDER.resolve("tokenizer.json"));
+        int from = json.indexOf("\"post_processor\"");
+        int to = json.indexOf("\"decoder\"");
+        Files.writeString(
+                folder.resolve("tokenizer.json"),
+                json.substring(0, from) + "\"post_processor\": null, " + json.substring(to));
+        try (Tokenizer plain = Tokenizer.load(folder)) {
+            assertThat(plain.encode("In the beginning")[0]).isNotZero();
+        }
+        Files.writeString(
+                folder.resolve("tokenizer_config.json"),
+                "{\"add_bos_token\":true,\"bos_token\":{\"content\":\"<s>\",\"special\":true}}");
+        try (Tokenizer tokenizer = Tokenizer.load(folder)) {
+            assertThat(tokenizer.encode("In the beginning")[0]).isZero();
+        }
+    }
+
+    @Test
+    void refusesABeginningThatIsNoToken() {
+        assertThatExceptionOfType(CheckpointException.class)
+                .isThrownBy(() -> withConfig("{\"add_bos_token\":true,\"bos_token\":\"<none>\"}"))
+                .withMessageContaining("\"bos_token\" is <none>; it must be one token of the vocabulary");
+    }
+
+    @Test
+    void refusesWhatIsNoTokenizer() throws IOException {
+        assertThatExceptionOfType(CheckpointException.class)
+                .isThrownBy(() -> Tokenizer.load(folder))
+                .withMessageContaining("tokenizer.json is missing");
+        Files.writeString(folder.resolve("tokenizer.json"), "{\"model\":");
+        assertThatExceptionOfType(CheckpointException.class)
+                .isThrownBy(() -> Tokenizer.load(folder))
+                .withMessageContaining("can't be loaded as a tokenizer");
+    }
+}
