@@ -44,21 +44,21 @@ public final class LLM implements AutoCloseable {
     private boolean closed;
     private GenerationStats lastStats = new GenerationStats(0, 0, 0, 0, 0);
 
-    private LLM(Builder builder, Path folder, Resources resources) {
+    private LLM(Builder builder, Path folder, OpenedParts opened) {
         ownsBackend = builder.backend == null;
         config = ModelConfig.read(folder);
-        tokenizer = resources.keep(Tokenizer.load(folder), Tokenizer::close);
-        backend = builder.backend != null ? builder.backend : resources.keep(KvBackend.open(), KvBackend::close);
+        tokenizer = opened.keep(Tokenizer.load(folder), Tokenizer::close);
+        backend = builder.backend != null ? builder.backend : opened.keep(KvBackend.open(), KvBackend::close);
         try (Checkpoint checkpoint = Checkpoint.open(folder)) {
             KvCacheConfig cacheConfig = cacheConfig(builder, checkpoint);
-            model = resources.keep(LlamaModel.load(backend, config, checkpoint), LlamaModel::close);
-            cache = resources.keep(KvCache.create(backend, cacheConfig), KvCache::close);
+            model = opened.keep(LlamaModel.load(backend, config, checkpoint), LlamaModel::close);
+            cache = opened.keep(KvCache.create(backend, cacheConfig), KvCache::close);
         }
         long positions =
                 Math.min(config.maxPositions(), CapacityPlan.of(cache.config()).tokens());
         rope = RopeAngles.table(backend, config, (int) positions);
-        resources.keep(rope, table -> table.values().close());
-        loop = resources.keep(new GenerationLoop(model, cache, rope, builder.maxBatchTokens), GenerationLoop::close);
+        opened.keep(rope, table -> table.values().close());
+        loop = opened.keep(new GenerationLoop(model, cache, rope, builder.maxBatchTokens), GenerationLoop::close);
     }
 
     private KvCacheConfig cacheConfig(Builder builder, Checkpoint checkpoint) {
@@ -209,22 +209,6 @@ public final class LLM implements AutoCloseable {
         }
     }
 
-    /** What has been made so far, freed in reverse when the next thing fails. */
-    private static final class Resources {
-        private final List<Runnable> frees = new ArrayList<>();
-
-        <T> T keep(T resource, java.util.function.Consumer<T> free) {
-            frees.add(() -> free.accept(resource));
-            return resource;
-        }
-
-        void freeAll() {
-            for (int i = frees.size() - 1; i >= 0; i--) {
-                frees.get(i).run();
-            }
-        }
-    }
-
     /** Settings of a model; only {@link #model} must be given. */
     public static final class Builder {
         private @Nullable Path model;
@@ -310,11 +294,11 @@ public final class LLM implements AutoCloseable {
                 throw new IllegalArgumentException(
                         "Both kvScales and calculateKvScales were given; scales are either known or calculated.");
             }
-            Resources resources = new Resources();
+            OpenedParts opened = new OpenedParts();
             try {
-                return new LLM(this, folder, resources);
+                return new LLM(this, folder, opened);
             } catch (RuntimeException e) {
-                resources.freeAll();
+                opened.close();
                 throw e;
             }
         }

@@ -45,8 +45,7 @@ final class Linear implements AutoCloseable {
         this.bias = bias;
         this.outputs = outputs;
         this.inputs = inputs;
-        long elements = (long) outputs * inputs;
-        if (type == DType.BFLOAT16 && elements >= LARGE) {
+        if (type == DType.BFLOAT16 && (long) outputs * inputs >= LARGE) {
             product = dnn.product(new MatMul.Shape(outputs, inputs, MatMul.Layout.BFLOAT16_ROWS, bias != null));
             weights = rows;
             ownsWeights = ownsRows;
@@ -54,32 +53,41 @@ final class Linear implements AutoCloseable {
             product = dnn.product(new MatMul.Shape(outputs, inputs, MatMul.Layout.FLOAT32_PACKED, bias != null));
             weights = backend.allocate(product.weightBytes());
             ownsWeights = true;
-            if (type == DType.FLOAT32) {
-                product.pack(rows, weights);
-            } else {
-                try (DeviceMemory widened = backend.allocate(elements * Float.BYTES)) {
-                    backend.cast(rows, type, widened, DType.FLOAT32, elements, 1);
-                    product.pack(widened, weights);
-                }
-            }
         }
-        verify(rows, type);
+        try {
+            if (rows != weights) {
+                pack(rows, type);
+            }
+            verify(rows, type);
+        } catch (RuntimeException e) {
+            close();
+            throw e;
+        }
         if (ownsRows && rows != weights) {
             rows.close();
         }
     }
 
+    private void pack(DeviceMemory rows, DType type) {
+        if (type == DType.FLOAT32) {
+            product.pack(rows, weights);
+            return;
+        }
+        long elements = (long) outputs * inputs;
+        try (DeviceMemory widened = backend.allocate(elements * Float.BYTES)) {
+            backend.cast(rows, type, widened, DType.FLOAT32, elements, 1);
+            product.pack(widened, weights);
+        }
+    }
+
     /**
      * {@code y[row] = W x[row]} for {@code rows} rows without gaps; both must have room for {@link MatMul#paddedRows}.
-     *
-     * @param xOffset of x's first row, in bytes
      */
-    void apply(DeviceMemory x, long xOffset, DeviceMemory y, int rows) {
+    void apply(DeviceMemory x, DeviceMemory y, int rows) {
         long padded = MatMul.paddedRows(rows);
-        x.checkRange(xOffset, padded * inputs * Float.BYTES);
+        x.checkRange(0, padded * inputs * Float.BYTES);
         y.checkRange(0, padded * outputs * Float.BYTES);
-        product.multiply(
-                x.address() + xOffset, weights.address(), bias == null ? 0 : bias.address(), y.address(), rows);
+        product.multiply(x.address(), weights.address(), bias == null ? 0 : bias.address(), y.address(), rows);
     }
 
     /**
@@ -97,7 +105,7 @@ final class Linear implements AutoCloseable {
                 input.putFloat(i * Float.BYTES, (i * 37 % 64 - 31.5f) / 32);
             }
             backend.upload(input, x, 0);
-            apply(x, 0, y, 1);
+            apply(x, y, 1);
             backend.cast(rows, type, widened, DType.FLOAT32, (long) checked * inputs, 1);
             ByteBuffer weight = direct(checked * inputs);
             backend.download(widened, 0, weight);

@@ -73,15 +73,15 @@ final class LlamaModel implements AutoCloseable {
         for (int layer = 0; layer < config.layers(); layer++) {
             LlamaWeights.Layer w = weights.layers.get(layer);
             norm(layer == 0 ? a.hidden : a.delta, layer == 0 ? null : a.hidden, w.inputNorm(), a.normed, tokens);
-            w.qkv().apply(a.normed.memory(), 0, a.qkv.memory(), tokens);
+            w.qkv().apply(a.normed.memory(), a.qkv.memory(), tokens);
             backend.rope(a.q, rope, batch.positions(), tokens);
             writer.write(layer, batch, a.k, a.v);
             cache.attend(layer, batch, a.q, a.attention, attention);
-            w.output().apply(a.attention.memory(), 0, a.delta.memory(), tokens);
+            w.output().apply(a.attention.memory(), a.delta.memory(), tokens);
             norm(a.delta, a.hidden, w.postAttentionNorm(), a.normed, tokens);
-            w.gateUp().apply(a.normed.memory(), 0, a.gateUp.memory(), tokens);
+            w.gateUp().apply(a.normed.memory(), a.gateUp.memory(), tokens);
             backend.siluMul(a.gate, a.up, a.activated, tokens);
-            w.down().apply(a.activated.memory(), 0, a.delta.memory(), tokens);
+            w.down().apply(a.activated.memory(), a.delta.memory(), tokens);
         }
         norm(a.delta, a.hidden, weights.finalNorm, a.normed, tokens);
     }
@@ -116,7 +116,7 @@ final class LlamaModel implements AutoCloseable {
     }
 
     private HeadRows project(Logits space, int count) {
-        weights.head.apply(space.input(), 0, space.output(), count);
+        weights.head.apply(space.input(), space.output(), count);
         return HeadRows.of(space.output(), DType.FLOAT32, 1, config.vocabularySize());
     }
 

@@ -47,16 +47,22 @@ final class WeightLoader {
             }
             bytes += part.bytes();
         }
-        DeviceMemory rows = backend.allocate(bytes);
-        long offset = 0;
-        for (String projection : projections) {
-            StoredTensor part = checkpoint.get(projection + ".weight");
-            upload(part, rows, offset);
-            offset += part.bytes();
-        }
         DType type = first.dtype();
         int outputs = Math.toIntExact(bytes / type.bytes() / inputs);
-        return new Linear(dnn, backend, rows, type, true, bias ? bias(outputs, projections) : null, outputs, inputs);
+        DeviceMemory rows = backend.allocate(bytes);
+        try {
+            long offset = 0;
+            for (String projection : projections) {
+                StoredTensor part = checkpoint.get(projection + ".weight");
+                upload(part, rows, offset);
+                offset += part.bytes();
+            }
+            DeviceMemory added = bias ? bias(outputs, projections) : null;
+            return new Linear(dnn, backend, rows, type, true, added, outputs, inputs);
+        } catch (RuntimeException e) {
+            rows.close();
+            throw e;
+        }
     }
 
     /** The embedding used as the language-model head; its memory stays the embedding's. */

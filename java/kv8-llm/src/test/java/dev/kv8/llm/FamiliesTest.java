@@ -211,28 +211,43 @@ class FamiliesTest {
         }
     }
 
-    @Test
-    void namesATensorOfAnotherType() throws IOException {
-        ModelConfig config = config("LlamaForCausalLM", "'num_attention_heads':2,'tie_word_embeddings':true");
+    private void writeMixed(ModelConfig config, String oddName, boolean odd64) {
         Map<String, long[]> shapes = shapes(config);
         Map<String, float[]> weights = randomWeights(shapes);
         SafetensorsWriter file = new SafetensorsWriter();
         shapes.forEach((name, shape) -> {
-            if (name.endsWith("norm.weight")) {
+            boolean odd = name.endsWith(oddName);
+            if (odd && odd64) {
                 file.raw(name, "F64", new byte[8 * named(weights, name).length], shape);
             } else {
-                file.tensor(
-                        name,
-                        name.endsWith("up_proj.weight") ? DType.BFLOAT16 : DType.FLOAT32,
-                        named(weights, name),
-                        shape);
+                file.tensor(name, odd ? DType.BFLOAT16 : DType.FLOAT32, named(weights, name), shape);
             }
         });
         file.write(folder.resolve("model.safetensors"));
+    }
+
+    @Test
+    void namesATensorOfATypeThatIsNotRead() throws IOException {
+        ModelConfig config = config("LlamaForCausalLM", "'num_attention_heads':2,'tie_word_embeddings':true");
+        writeMixed(config, "model.norm.weight", true);
         try (Checkpoint checkpoint = Checkpoint.open(folder)) {
             assertThatExceptionOfType(CheckpointException.class)
                     .isThrownBy(() -> LlamaModel.load(backend, config, checkpoint))
                     .withMessageContaining("model.norm.weight is F64; only F32, F16 and BF16 weights are read");
         }
+    }
+
+    @Test
+    void namesFusedTensorsOfDifferentTypesAndFreesWhatWasLoaded() throws IOException {
+        ModelConfig config = config("LlamaForCausalLM", "'num_attention_heads':2,'tie_word_embeddings':true");
+        writeMixed(config, "1.mlp.up_proj.weight", false);
+        long before = backend.info().allocatedBytes();
+        try (Checkpoint checkpoint = Checkpoint.open(folder)) {
+            assertThatExceptionOfType(CheckpointException.class)
+                    .isThrownBy(() -> LlamaModel.load(backend, config, checkpoint))
+                    .withMessageContaining(
+                            "layers.1.mlp.up_proj.weight is BF16 but model.layers.1.mlp.gate_proj.weight is F32");
+        }
+        assertThat(backend.info().allocatedBytes()).isEqualTo(before);
     }
 }

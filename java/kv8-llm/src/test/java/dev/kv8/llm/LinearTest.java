@@ -139,7 +139,7 @@ class LinearTest {
             try (Linear linear = new Linear(dnn, backend, rows, type, true, null, 48, 96);
                     DeviceMemory xMemory = upload(x, x.length);
                     DeviceMemory yMemory = backend.allocate(2L * 48 * Float.BYTES)) {
-                linear.apply(xMemory, 0, yMemory, 2);
+                linear.apply(xMemory, yMemory, 2);
                 float[] y = download(yMemory, 2 * 48);
                 if (expected == null) {
                     expected = y;
@@ -163,7 +163,7 @@ class LinearTest {
         try (Linear linear = new Linear(dnn, backend, rows, DType.BFLOAT16, true, null, outputs, inputs);
                 DeviceMemory x = upload(random(random, 2 * inputs), 2 * inputs);
                 DeviceMemory y = backend.allocate(2L * outputs * Float.BYTES)) {
-            linear.apply(x, 0, y, 1);
+            linear.apply(x, y, 1);
             assertThat(backend.info().allocatedBytes() - before).isLessThan(1 << 20);
         }
         assertThat(rows.isClosed()).isTrue();
