@@ -16,7 +16,7 @@ namespace {
 
 using namespace kv8_test;
 
-constexpr int kMutants = 26'000;
+constexpr int kMutants = 200'000;
 
 class Mutator {
   public:
@@ -190,7 +190,8 @@ std::vector<Kernel> kernels(const DoorCalls& c) {
          {c.move_blocks.pairs},
          &kv8_move_blocks_args::src,
          &kv8_move_blocks_args::dst},
-        {"attention_plan", kv8_attention_plan, c.plan, {c.plan.query_start_loc, c.plan.seq_lens}},
+        // Its values are not changed: a plan for two billion queries is legal, and takes its time.
+        {"attention_plan", kv8_attention_plan, c.plan, {}},
         {"attention",
          kv8_attention,
          c.attention,
