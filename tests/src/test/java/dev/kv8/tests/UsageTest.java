@@ -59,7 +59,7 @@ class UsageTest {
                             "f32",
                             "pom.xml",
                             "/dev/null")
-                    .fails(backend);
+                    .fails(backend, "dev.kv8:kv8-native", "linux-x86_64-" + backend, "-Dkv.backend=cpu");
         }
     }
 }

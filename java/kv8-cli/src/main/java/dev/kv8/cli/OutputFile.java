@@ -29,8 +29,7 @@ final class OutputFile {
         }
         Path part = folder.resolve(
                 file.getFileName() + ".part-" + ProcessHandle.current().pid());
-        Thread removal = new Thread(() -> removeQuietly(part), "kv8-part-removal");
-        Runtime.getRuntime().addShutdownHook(removal);
+        part.toFile().deleteOnExit();
         try {
             try (FileChannel channel =
                     FileChannel.open(part, StandardOpenOption.CREATE_NEW, StandardOpenOption.WRITE)) {
@@ -39,7 +38,6 @@ final class OutputFile {
             Files.move(part, file, StandardCopyOption.REPLACE_EXISTING);
         } finally {
             Files.deleteIfExists(part);
-            Runtime.getRuntime().removeShutdownHook(removal);
         }
     }
 
@@ -50,15 +48,6 @@ final class OutputFile {
         }
         try (FileChannel channel = FileChannel.open(file, StandardOpenOption.WRITE)) {
             content.writeTo(channel);
-        }
-    }
-
-    private static void removeQuietly(Path part) {
-        try {
-            Files.deleteIfExists(part);
-        } catch (IOException e) {
-            // The process is ending; there is nobody left to tell.
-            return;
         }
     }
 }
