@@ -227,8 +227,8 @@ typedef struct kv8_rope_table {
 
 /*
  * Rotates K (if asked), quantizes K and V, and scatters token t to slot slots[t] = block * block_size + index.
- * A slot of -1 skips the token; any other slot outside the cache is refused before anything is written; two tokens with
- * one slot leave one of them there. With row scales: row = max_d |x_d / chan_d| / format maximum over finite ones (1.0 if
+ * A slot of -1 skips the token; any other slot outside the cache is refused before anything is written. The slots of a call
+ * are distinct; where they are not, what such a slot holds afterwards is unspecified. With row scales: row = max_d |x_d / chan_d| / format maximum over finite ones (1.0 if
  * that is zero; at least FLT_MIN), stored beside the rows, and code = encode(x / fl(row * chan)).
  */
 typedef struct kv8_write_args {

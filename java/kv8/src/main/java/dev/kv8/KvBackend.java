@@ -87,7 +87,7 @@ public interface KvBackend extends AutoCloseable {
     /**
      * Quantizes and scatters K and V of {@code tokens} tokens.
      *
-     * @param slots int64 {@code [tokens]}: {@code block * blockSize + index}, -1 skips the token
+     * @param slots int64 {@code [tokens]}: {@code block * blockSize + index}, distinct; -1 skips the token
      * @param rope rotates K first, or null
      * @param positions int32 {@code [tokens]}, used with {@code rope}
      */
