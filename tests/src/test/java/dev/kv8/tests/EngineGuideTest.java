@@ -22,7 +22,7 @@ class EngineGuideTest {
     private static final int LAYERS = 2;
 
     // example:begin
-    /** One step of an engine with a cache of its own choosing: prefill or decode, whatever is pending. */
+    /** One step of an engine: prefill or decode, whatever is pending. */
     static void step(
             KvCache cache, Batch batch, HeadRows q, HeadRows k, HeadRows v, HeadRows out, Sequence... sequences) {
         for (Sequence sequence : sequences) {
