@@ -15,8 +15,8 @@ struct CastKernels {
 };
 
 struct CacheRowKernels {
-    void (*write)(const kv8_write_args&, int64_t begin, int64_t end);        // (token, head) pairs
-    void (*gather)(const kv8_gather_args&, int64_t begin, int64_t end);      // (token, head) pairs
+    void (*write)(const kv8_write_args&, int64_t begin, int64_t end);              // (token, head) pairs
+    void (*gather)(const kv8_gather_args&, int64_t begin, int64_t end);            // (token, head) pairs
     void (*move_blocks)(const kv8_move_blocks_args&, int64_t begin, int64_t end);  // entries of pairs
 };
 
@@ -34,7 +34,7 @@ struct EngineKernels {
     void (*embedding)(const kv8_embedding_args&, int64_t begin, int64_t end);  // tokens
     // The first of tokens [begin, end) whose logits hold NaN or +infinity or nothing finite, or -1.
     int64_t (*first_illegal_logits)(const kv8_sample_args&, int64_t begin, int64_t end);
-    uint64_t (*sample_scratch_bytes)(const kv8_sample_args&);  // private to one worker
+    uint64_t (*sample_scratch_bytes)(const kv8_sample_args&);                           // private to one worker
     void (*sample)(const kv8_sample_args&, int64_t begin, int64_t end, void* scratch);  // tokens
 };
 
@@ -47,12 +47,12 @@ struct Kernels {
 };
 
 // Kernel files define these tables in their own namespace; isa.cpp gathers them.
-#define KV8_DECLARE_KERNELS(isa)                \
-    namespace isa {                             \
-    extern const CastKernels cast_kernels;      \
-    extern const CacheRowKernels cache_row_kernels; \
+#define KV8_DECLARE_KERNELS(isa)                     \
+    namespace isa {                                  \
+    extern const CastKernels cast_kernels;           \
+    extern const CacheRowKernels cache_row_kernels;  \
     extern const AttentionKernels attention_kernels; \
-    extern const EngineKernels engine_kernels;  \
+    extern const EngineKernels engine_kernels;       \
     }
 KV8_DECLARE_KERNELS(scalar)
 KV8_DECLARE_KERNELS(avx2)

@@ -186,14 +186,14 @@ KV8_API kv8_status kv8_amax(kv8_device* device, kv8_stream* stream, const kv8_am
 typedef struct kv8_side {
     kv8_dtype dtype;
     int32_t reserved;
-    int64_t offset;             /* of row (head 0, slot 0) */
-    int64_t head_stride;        /* between heads */
-    int64_t slot_stride;        /* between slots (tokens) of a block */
-    int64_t row_scale_offset;   /* of float32 row[head 0][slot 0], or -1: no row scales */
+    int64_t offset;                /* of row (head 0, slot 0) */
+    int64_t head_stride;           /* between heads */
+    int64_t slot_stride;           /* between slots (tokens) of a block */
+    int64_t row_scale_offset;      /* of float32 row[head 0][slot 0], or -1: no row scales */
     int64_t row_scale_head_stride; /* between heads; slots are 4 bytes apart */
-    kv8_span chan;              /* float32 chan[h * chan_head_stride + d * chan_dim_stride], or {0,0}: 1.0 */
-    int64_t chan_head_stride;   /* elements; 0 shares one scale over heads */
-    int64_t chan_dim_stride;    /* elements; 0 shares one scale over channels */
+    kv8_span chan;                 /* float32 chan[h * chan_head_stride + d * chan_dim_stride], or {0,0}: 1.0 */
+    int64_t chan_head_stride;      /* elements; 0 shares one scale over heads */
+    int64_t chan_dim_stride;       /* elements; 0 shares one scale over channels */
 } kv8_side;
 
 /* One layer of a paged cache: block b lies at memory.ptr + b * block_stride. Scales need an FP8 dtype. */
@@ -311,14 +311,14 @@ typedef struct kv8_attention_args {
     float softmax_scale; /* finite */
     float softcap;       /* 0 = none */
     const kv8_cache_view* view;
-    kv8_span plan;        /* the workspace that kv8_attention_plan filled */
-    kv8_span block_table; /* int32 [num_seqs][block_table_stride] */
+    kv8_span plan;              /* the workspace that kv8_attention_plan filled */
+    kv8_span block_table;       /* int32 [num_seqs][block_table_stride] */
     int64_t block_table_stride; /* entries */
-    kv8_rows q;           /* [total_q][q_heads][head_size] */
-    kv8_rows out;         /* like q */
-    kv8_span lse;         /* float32 [total_q][q_heads], or {0,0} */
-    kv8_span sinks;       /* float32 [q_heads], or {0,0} */
-    kv8_span alibi_slopes; /* float32 [q_heads], or {0,0} */
+    kv8_rows q;                 /* [total_q][q_heads][head_size] */
+    kv8_rows out;               /* like q */
+    kv8_span lse;               /* float32 [total_q][q_heads], or {0,0} */
+    kv8_span sinks;             /* float32 [q_heads], or {0,0} */
+    kv8_span alibi_slopes;      /* float32 [q_heads], or {0,0} */
 } kv8_attention_args;
 
 KV8_API kv8_status kv8_attention(kv8_device* device, kv8_stream* stream, const kv8_attention_args* args);
