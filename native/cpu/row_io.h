@@ -39,29 +39,7 @@ struct Float8 {
     static KV8_INLINE void store(uint8_t* to, f32 x) { KV8_ISA::store(to, encode<Format>(x)); }
 };
 
-// body(Element{}) with the element type of a dtype that the dispatcher has checked.
-template <class Body>
-KV8_INLINE void with_dtype(kv8_dtype dtype, const Body& body) {
-    switch (dtype) {
-        case KV8_F32:
-            return body(Float32{});
-        case KV8_F16:
-            return body(Float16{});
-        case KV8_BF16:
-            return body(BFloat16{});
-        case KV8_E4M3FN:
-            return body(Float8<fp8::E4M3FN>{});
-        case KV8_E5M2:
-            return body(Float8<fp8::E5M2>{});
-        case KV8_E4M3FNUZ:
-            return body(Float8<fp8::E4M3FNUZ>{});
-        case KV8_E5M2FNUZ:
-            return body(Float8<fp8::E5M2FNUZ>{});
-    }
-    __builtin_unreachable();
-}
-
-// The same for the dtypes of kv8_rows.
+// body(Element{}) with the element type of a dtype of kv8_rows; the dispatcher has checked it.
 template <class Body>
 KV8_INLINE void with_row_dtype(kv8_dtype dtype, const Body& body) {
     switch (dtype) {
@@ -73,6 +51,22 @@ KV8_INLINE void with_row_dtype(kv8_dtype dtype, const Body& body) {
             return body(BFloat16{});
     }
     __builtin_unreachable();
+}
+
+// The same for every dtype.
+template <class Body>
+KV8_INLINE void with_dtype(kv8_dtype dtype, const Body& body) {
+    switch (dtype) {
+        case KV8_E4M3FN:
+            return body(Float8<fp8::E4M3FN>{});
+        case KV8_E5M2:
+            return body(Float8<fp8::E5M2>{});
+        case KV8_E4M3FNUZ:
+            return body(Float8<fp8::E4M3FNUZ>{});
+        case KV8_E5M2FNUZ:
+            return body(Float8<fp8::E5M2FNUZ>{});
+    }
+    with_row_dtype(dtype, body);
 }
 
 // The first `count` lanes from memory that holds no more; the others are zero.

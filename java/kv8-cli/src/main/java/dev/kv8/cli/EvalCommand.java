@@ -30,15 +30,8 @@ final class EvalCommand extends Kv8Command {
     @Mixin
     EvaluationOptions options;
 
-    @Option(
-            names = "--kv-cache-dtype",
-            paramLabel = "D",
-            split = ",",
-            defaultValue = "auto,fp8",
-            converter = CacheDType.class,
-            completionCandidates = CacheDType.class,
-            description = "One or more of ${COMPLETION-CANDIDATES} (default: ${DEFAULT-VALUE}).")
-    List<KvCacheDType> dtypes = new ArrayList<>();
+    @Mixin
+    CacheDTypes dtypes;
 
     @Option(
             names = "--scales",
@@ -66,7 +59,7 @@ final class EvalCommand extends Kv8Command {
     /** Each dtype with each kind of scales; a dtype without scales once. */
     private Set<CacheEvaluation.Setting> settings() {
         Set<CacheEvaluation.Setting> settings = new LinkedHashSet<>();
-        for (KvCacheDType dtype : dtypes) {
+        for (KvCacheDType dtype : dtypes.list) {
             for (ScaleMode mode : scales) {
                 settings.add(new CacheEvaluation.Setting(dtype, dtype.isFp8() ? mode : ScaleMode.NONE));
             }

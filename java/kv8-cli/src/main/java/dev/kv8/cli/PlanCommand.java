@@ -18,6 +18,7 @@ import java.util.Objects;
 import org.jspecify.annotations.Nullable;
 import picocli.CommandLine.ArgGroup;
 import picocli.CommandLine.Command;
+import picocli.CommandLine.Mixin;
 import picocli.CommandLine.Option;
 
 /** {@code kv8 plan}: what fits in a given memory, from the sizes that the cache itself allocates by. */
@@ -78,15 +79,8 @@ final class PlanCommand extends Kv8Command {
             description = "Bytes for the cache, for instance 512MiB or 8GiB.")
     ByteSize memory;
 
-    @Option(
-            names = "--kv-cache-dtype",
-            paramLabel = "D",
-            split = ",",
-            defaultValue = "auto,fp8",
-            converter = CacheDType.class,
-            completionCandidates = CacheDType.class,
-            description = "One or more of ${COMPLETION-CANDIDATES} (default: ${DEFAULT-VALUE}).")
-    List<KvCacheDType> dtypes = new ArrayList<>();
+    @Mixin
+    CacheDTypes dtypes;
 
     @Option(names = "--dynamic-scales", description = "A scale per token and head, stored with the FP8 blocks.")
     boolean dynamicScales;
@@ -115,7 +109,7 @@ final class PlanCommand extends Kv8Command {
         }
         CacheShape cacheShape = cacheShape();
         Map<KvCacheDType, CapacityPlan> plans = new LinkedHashMap<>();
-        for (KvCacheDType dtype : dtypes) {
+        for (KvCacheDType dtype : dtypes.list) {
             plans.put(dtype, plan(cacheShape, dtype));
         }
         if (json) {

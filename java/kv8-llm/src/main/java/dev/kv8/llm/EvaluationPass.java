@@ -79,11 +79,7 @@ final class EvaluationPass {
     }
 
     private EvaluationRun start(KvCacheDType dtype, KvScales scales) {
-        KvCacheConfig cacheConfig = KvCacheConfig.builder()
-                .layers(config.layers())
-                .kvHeads(config.kvHeads())
-                .headSize(config.headSize())
-                .modelDtype(config.dtype())
+        KvCacheConfig cacheConfig = config.cacheConfig()
                 .dtype(dtype)
                 .scales(scales)
                 .blockSize(BLOCK_SIZE)

@@ -62,11 +62,7 @@ public final class LLM implements AutoCloseable {
     }
 
     private KvCacheConfig cacheConfig(Builder builder, Checkpoint checkpoint) {
-        KvCacheConfig.Builder cacheConfig = KvCacheConfig.builder()
-                .layers(config.layers())
-                .kvHeads(config.kvHeads())
-                .headSize(config.headSize())
-                .modelDtype(config.dtype())
+        KvCacheConfig.Builder cacheConfig = config.cacheConfig()
                 .dtype(builder.kvCacheDType)
                 .blockSize(builder.blockSize)
                 .memory(builder.kvCacheMemory);

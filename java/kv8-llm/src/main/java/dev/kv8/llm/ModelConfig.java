@@ -1,6 +1,7 @@
 package dev.kv8.llm;
 
 import dev.kv8.DType;
+import dev.kv8.KvCacheConfig;
 import java.nio.file.Path;
 import java.util.List;
 
@@ -55,5 +56,14 @@ public record ModelConfig(
      */
     public static ModelConfig read(Path folder) {
         return ModelConfigReader.read(folder);
+    }
+
+    /** A cache configuration of this model's shape, still without dtype and size. */
+    KvCacheConfig.Builder cacheConfig() {
+        return KvCacheConfig.builder()
+                .layers(layers)
+                .kvHeads(kvHeads)
+                .headSize(headSize)
+                .modelDtype(dtype);
     }
 }

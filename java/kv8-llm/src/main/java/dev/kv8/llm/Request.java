@@ -100,9 +100,8 @@ final class Request {
 
     /** Looks where a stop string can have become complete: in the new text and the last characters before it. */
     private boolean endsAtStopString(int before) {
-        String text = stream.text().toString();
         for (String stop : sampling.stop()) {
-            int at = text.indexOf(stop, Math.max(0, before - stop.length() + 1));
+            int at = stream.indexOf(stop, Math.max(0, before - stop.length() + 1));
             if (at >= 0 && (textEnd < 0 || at < textEnd)) {
                 textEnd = at;
             }

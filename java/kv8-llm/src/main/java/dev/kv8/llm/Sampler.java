@@ -13,7 +13,6 @@ final class Sampler implements AutoCloseable {
     private static final int PARAMS_BYTES = 16;
 
     private final KvBackend backend;
-    private final int capacity;
     private final DeviceMemory params;
     private final ByteBuffer paramsView;
     private final DeviceMemory ids;
@@ -21,15 +20,10 @@ final class Sampler implements AutoCloseable {
 
     Sampler(KvBackend backend, int capacity) {
         this.backend = backend;
-        this.capacity = capacity;
         params = backend.allocateHost((long) capacity * PARAMS_BYTES);
         paramsView = backend.hostView(params, 0, capacity * PARAMS_BYTES);
         ids = backend.allocateHost((long) capacity * Integer.BYTES);
         idsView = backend.hostView(ids, 0, capacity * Integer.BYTES);
-    }
-
-    int capacity() {
-        return capacity;
     }
 
     /** Sets how row {@code row} is drawn. */

@@ -49,6 +49,11 @@ final class TextStream {
         return text;
     }
 
+    /** Where {@code part} begins in the text, at {@code start} or later; -1 if nowhere. Copies nothing. */
+    int indexOf(String part, int start) {
+        return text.indexOf(part, start);
+    }
+
     private void take(boolean incompleteToo) {
         String before = tokenizer.decode(Arrays.copyOfRange(tokens, from, taken));
         String all = tokenizer.decode(Arrays.copyOfRange(tokens, from, count));

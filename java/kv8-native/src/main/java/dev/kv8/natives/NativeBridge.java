@@ -38,10 +38,6 @@ final class NativeBridge {
         return failure == null ? "loaded from " + bridge.library : String.valueOf(failure.getMessage());
     }
 
-    static boolean isLoaded() {
-        return Once.BRIDGE.failure == null;
-    }
-
     private static NativeBridge load() {
         if (!isJavaCppThere()) {
             return new NativeBridge(null, new BackendUnavailableException(LoadFailure.noJavaCpp()));
