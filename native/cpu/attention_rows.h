@@ -11,7 +11,6 @@
 namespace kv8::cpu::KV8_ISA {
 
 constexpr float kInfinity = __builtin_inff();
-constexpr int kMaxHeadSize = 256;
 
 KV8_INLINE int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
 KV8_INLINE int64_t most(int64_t a, int64_t b) { return a > b ? a : b; }
@@ -57,13 +56,6 @@ KV8_INLINE void fold(Softmax& total, const Softmax& next, int head_size) {
         store(total.sums + d, fused(load<rf>(next.sums + d), all(new_factor), load<rf>(total.sums + d) * old_factor));
     total.weight = total.weight * old_factor + next.weight * new_factor;
     total.maximum = maximum;
-}
-
-KV8_INLINE void store_row(const kv8_rows& rows, int64_t token, int64_t head, const float* values, int head_size) {
-    uint8_t* const to = row_at(rows, token, head);
-    with_row_dtype(rows.dtype, [&](auto element) {
-        for (int d = 0; d < head_size; d += kLanes) element.store(to + d * element.bytes, load<f32>(values + d));
-    });
 }
 
 // A sequence's query rows and what each of them sees.

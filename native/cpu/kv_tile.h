@@ -76,8 +76,8 @@ class PagedHead {
     }
 
     KV8_INLINE void prefetch_row(const uint8_t* row, kv8_dtype dtype) const {
-        const int bytes = view_.head_size * (dtype == KV8_F32 ? 4 : dtype == KV8_F16 || dtype == KV8_BF16 ? 2 : 1);
-        for (int i = 0; i < bytes; i += 64) __builtin_prefetch(row + i);
+        const int64_t bytes = view_.head_size * element_bytes(dtype);
+        for (int64_t i = 0; i < bytes; i += 64) __builtin_prefetch(row + i);
     }
 
     const kv8_cache_view& view_;

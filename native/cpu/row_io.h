@@ -6,6 +6,8 @@
 
 namespace kv8::cpu::KV8_ISA {
 
+constexpr int kMaxHeadSize = 256;  // of a cache view, as the dispatcher has checked
+
 struct Float32 {
     static constexpr bool fp8 = false;
     static constexpr int bytes = 4;
@@ -84,8 +86,21 @@ KV8_INLINE void store_part(uint8_t* to, f32 x, int64_t count) {
     std::memcpy(to, lanes, count * Element::bytes);
 }
 
+KV8_INLINE int64_t element_bytes(kv8_dtype dtype) {
+    if (dtype >= KV8_E4M3FN) return 1;
+    return dtype == KV8_F32 ? 4 : 2;
+}
+
 KV8_INLINE uint8_t* row_at(const kv8_rows& rows, int64_t token, int64_t head) {
     return reinterpret_cast<uint8_t*>(rows.data.ptr) + token * rows.token_stride + head * rows.head_stride;
+}
+
+// A row's `width` values, a multiple of sixteen, in the rows' dtype.
+KV8_INLINE void store_row(const kv8_rows& rows, int64_t token, int64_t head, const float* values, int width) {
+    uint8_t* to = row_at(rows, token, head);
+    with_row_dtype(rows.dtype, [&](auto element) {
+        for (int d = 0; d < width; d += kLanes) element.store(to + d * element.bytes, load<f32>(values + d));
+    });
 }
 
 }  // namespace kv8::cpu::KV8_ISA

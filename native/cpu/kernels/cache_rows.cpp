@@ -9,7 +9,6 @@
 namespace kv8::cpu::KV8_ISA {
 namespace {
 
-constexpr int kMaxHeadSize = 256;
 constexpr float kFloatMin = 0x1p-126f, kFloatMax = 0x1.fffffep127f;
 
 struct Row {
@@ -109,14 +108,6 @@ void load_row(Row& row, const kv8_rows& rows, int64_t token, int64_t head, int w
     });
 }
 
-void store_row(const Row& row, const kv8_rows& rows, int64_t token, int64_t head, int width) {
-    uint8_t* to = row_at(rows, token, head);
-    with_row_dtype(rows.dtype, [&](auto element) {
-        using Element = decltype(element);
-        for (int d = 0; d < width; d += kLanes) Element::store(to + d * Element::bytes, load<f32>(row.x + d));
-    });
-}
-
 KV8_INLINE int64_t slot_of(kv8_span slots, int64_t token) {
     return load<int64_t>(reinterpret_cast<const int64_t*>(slots.ptr) + token);
 }
@@ -158,8 +149,8 @@ void gather(const kv8_gather_args& args, int64_t begin, int64_t end) {
             get_row(k, view, view.k, slot, head);
             get_row(v, view, view.v, slot, head);
         }
-        store_row(k, args.k, token, head, view.head_size);
-        store_row(v, args.v, token, head, view.head_size);
+        store_row(args.k, token, head, k.x, view.head_size);
+        store_row(args.v, token, head, v.x, view.head_size);
     }
 }
 
@@ -177,12 +168,6 @@ bool same_meaning(const kv8_cache_view& view, const kv8_side& a, const kv8_side&
         }
     }
     return true;
-}
-
-int element_bytes(kv8_dtype dtype) {
-    int bytes = 0;
-    with_dtype(dtype, [&](auto element) { bytes = decltype(element)::bytes; });
-    return bytes;
 }
 
 // Rows of a head lie one after the other, and so do the heads.
