@@ -1,0 +1,67 @@
+// A vendor's driver as the host side needs it: CUDA's libcuda, HIP's libamdhip64, or the emulator. Functions throw Refusal with
+// the vendor's own text when the driver reports an error (KV8_OUT_OF_MEMORY, KV8_UNSUPPORTED or KV8_DEVICE_ERROR).
+// Handles are the driver's own, as integers; stream 0 is the driver's default stream.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <string>
+
+#include "kv8/kv8.h"
+
+namespace kv8::gpu {
+
+struct DeviceTraits {
+    std::string name;
+    std::string arch;                // sm_90, gfx942
+    int multiprocessors = 0;         // CUDA: SMs, AMD: compute units
+    int shared_per_block = 0;        // bytes that a launch may ask for
+    int shared_per_multiprocessor = 0;
+    uint64_t memory_bytes = 0;
+};
+
+using Stream = uint64_t;
+using Event = uint64_t;
+using Function = uint64_t;
+
+struct Launch {
+    Function function = 0;
+    int blocks = 0;
+    int threads = 0;
+    int shared_bytes = 0;
+    const void* params = nullptr;  // the kernel's one argument
+    size_t params_bytes = 0;
+};
+
+// One opened device. Calls may come from any thread.
+class DriverDevice {
+  public:
+    virtual ~DriverDevice() = default;
+
+    virtual const DeviceTraits& traits() const = 0;
+    virtual uint64_t free_memory() = 0;
+
+    // A kernel by the name of its module (the file it stands in) and its own. Loads the module for this device's
+    // architecture when it is first asked for; allows `shared_bytes` of shared memory. Kept until the device is closed.
+    virtual Function function(const char* module, const char* name, int shared_bytes) = 0;
+    virtual void launch(const Launch& launch, Stream stream) = 0;
+
+    virtual Stream create_stream() = 0;
+    virtual void destroy_stream(Stream stream) = 0;
+    virtual void synchronize(Stream stream) = 0;
+    virtual bool is_capturing(Stream stream) = 0;
+
+    virtual Event create_event() = 0;
+    virtual void destroy_event(Event event) = 0;
+    virtual void record(Event event, Stream stream) = 0;
+    virtual void wait(Event event) = 0;  // of the host
+
+    virtual uint64_t allocate(uint64_t bytes) = 0;
+    virtual uint64_t allocate_host(uint64_t bytes) = 0;  // pinned, at one address for host and device
+    virtual void release(uint64_t address, bool host) = 0;
+    virtual void copy(uint64_t to, uint64_t from, uint64_t bytes, Stream stream) = 0;  // direction by the addresses
+    virtual void fill(uint64_t to, uint8_t value, uint64_t bytes, Stream stream) = 0;
+    virtual bool is_host_memory(uint64_t address) = 0;  // not known to the driver, or pinned
+};
+
+}  // namespace kv8::gpu

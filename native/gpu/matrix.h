@@ -1,0 +1,42 @@
+// Sixteen queries by sixteen tokens by sixteen dims: the unit that attention is built of, on each vendor's matrix instruction.
+//
+// matrix_nvidia.h and matrix_amd.h each define
+//
+//   template <class Format> struct Matrix
+//
+// for a cache format (gpu/formats.h). A warp holds a 16 x 16 tile of scores and 16 x 16 tiles of the output in registers, each
+// lane of it `kRows` queries by `kTokens` tokens, or by `kDims` dims. Scores, weights and output share the rows, so that
+// softmax needs no exchange but a reduction over the lanes that hold the same row.
+//
+//   static constexpr int kRows, kTokens, kDims
+//   static int row(int r), token(int t), dim(int i)         in 0..15, of this lane's elements; ascending in their argument
+//   static constexpr float kStoredK, kStoredV               what a widened code is, times its value: 1, or 2^-8 where the
+//                                                           conversion leaves the exponent's bias as it is
+//   struct Query                                            an operand: 16 queries by 16 dims, in 16-bit floats
+//   static Query load_query(Shared rows, int pitch, int atom)
+//                                   rows: 16 rows of 16-bit floats, `pitch` bytes apart; dims [16 atom, 16 atom + 16)
+//   template <int kAtoms>
+//   static void scores(float (&s)[kRows][kTokens], const Query (&q)[kAtoms], Shared k, int pitch)
+//                                   s = q . k over 16 * kAtoms dims; k: the rows of 16 tokens as the cache stores them
+//   struct Weights                                          an operand: 16 queries by 16 tokens, in 16-bit floats
+//   static Weights pack(const float (&p)[kRows][kTokens])
+//   static void store_weights(Shared to, int pitch, const Weights&)     to: 16 rows of 16 tokens, `pitch` bytes apart
+//   static Weights load_weights(Shared from, int pitch)
+//   template <int kAtoms>
+//   static void accumulate(float (&o)[kAtoms][kRows][kDims], const Weights&, Shared v, int pitch, int first, int step)
+//                                   o[i] += p . v over the 16 tokens of v, for the dims of atom first + i * step; atoms at or
+//                                   beyond the row's end (first + i * step >= total) are left out by the caller's template
+//   static float row_maximum(float), row_sum(float)         over all tokens of a row: over the lanes that hold it
+//
+// Elements are permuted inside an atom so that a lane reads its codes from shared memory as whole words and widens them where
+// they are: neither K nor V is shuffled, transposed or written back. Rows in shared memory are an odd number of 16-byte units
+// apart, which keeps every access here free of bank conflicts.
+#pragma once
+
+#include "gpu/formats.h"
+
+#if defined(KV8_MATRIX_AMD)
+#include "gpu/matrix_amd.h"
+#else
+#include "gpu/matrix_nvidia.h"
+#endif
