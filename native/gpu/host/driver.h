@@ -1,10 +1,12 @@
 // A vendor's driver as the host side needs it: CUDA's libcuda, HIP's libamdhip64, or the emulator. Functions throw Refusal with
-// the vendor's own text when the driver reports an error (KV8_OUT_OF_MEMORY, KV8_UNSUPPORTED or KV8_DEVICE_ERROR).
+// the vendor's own text when the driver reports an error (KV8_OUT_OF_MEMORY, KV8_UNSUPPORTED, KV8_DEVICE_ERROR, or
+// KV8_LIBRARY_MISSING where there is no driver), and DeviceLost when the device will serve no further call.
 // Handles are the driver's own, as integers; stream 0 is the driver's default stream.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <string>
 
 #include "kv8/kv8.h"
@@ -13,11 +15,17 @@ namespace kv8::gpu {
 
 struct DeviceTraits {
     std::string name;
-    std::string arch;                // sm_90, gfx942
-    int multiprocessors = 0;         // CUDA: SMs, AMD: compute units
-    int shared_per_block = 0;        // bytes that a launch may ask for
+    std::string arch;          // sm_90, gfx942
+    int multiprocessors = 0;   // CUDA: SMs, AMD: compute units
+    int shared_per_block = 0;  // bytes that a launch may ask for
     int shared_per_multiprocessor = 0;
     uint64_t memory_bytes = 0;
+    bool host_accessible = false;  // the host can read and write device memory
+};
+
+// What a device throws that cannot be used any more: a kernel touched illegal memory, the hardware failed, it was removed.
+struct DeviceLost {
+    std::string text;  // the failed call and the vendor's words
 };
 
 using Stream = uint64_t;
@@ -32,6 +40,9 @@ struct Launch {
     const void* params = nullptr;  // the kernel's one argument
     size_t params_bytes = 0;
 };
+
+// Where an address lies. The driver knows nothing of pageable memory, nor of addresses that nobody allocated.
+enum class Place { kDevice, kPinned, kPageable };
 
 // One opened device. Calls may come from any thread.
 class DriverDevice {
@@ -61,7 +72,16 @@ class DriverDevice {
     virtual void release(uint64_t address, bool host) = 0;
     virtual void copy(uint64_t to, uint64_t from, uint64_t bytes, Stream stream) = 0;  // direction by the addresses
     virtual void fill(uint64_t to, uint8_t value, uint64_t bytes, Stream stream) = 0;
-    virtual bool is_host_memory(uint64_t address) = 0;  // not known to the driver, or pinned
+    virtual Place place_of(uint64_t address) = 0;
+};
+
+class Driver {
+  public:
+    virtual ~Driver() = default;
+
+    virtual const char* name() const = 0;  // of the backend: "cuda", "rocm", "emulator"
+    virtual int device_count() = 0;
+    virtual std::unique_ptr<DriverDevice> open(int ordinal) = 0;  // one of device_count
 };
 
 }  // namespace kv8::gpu
