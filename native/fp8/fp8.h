@@ -8,7 +8,7 @@
 #include <cstdint>
 
 #if defined(__CUDACC__) || defined(__HIPCC__)
-#define KV8_HOST_DEVICE __host__ __device__
+#define KV8_HOST_DEVICE __attribute__((host)) __attribute__((device))
 #else
 #define KV8_HOST_DEVICE
 #endif
