@@ -2,6 +2,9 @@
 // captured into a graph. Everything throws Refusal; whatever is still allocated is freed at the end.
 #pragma once
 
+#include <memory>
+#include <mutex>
+#include <string>
 #include <type_traits>
 
 #include "gpu/faults.h"
@@ -50,6 +53,8 @@ class Device {
     void require_present() const;
 
   private:
+    void report_fault();
+
     std::unique_ptr<DriverDevice> driver_;
     const int ordinal_;
     Allocations allocations_;

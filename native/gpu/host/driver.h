@@ -60,6 +60,7 @@ class DriverDevice {
     virtual Stream create_stream() = 0;
     virtual void destroy_stream(Stream stream) = 0;
     virtual void synchronize(Stream stream) = 0;
+    virtual void synchronize_all() = 0;  // every stream of the device, the callers' own included
     virtual bool is_capturing(Stream stream) = 0;
 
     virtual Event create_event() = 0;
@@ -74,6 +75,15 @@ class DriverDevice {
     virtual void fill(uint64_t to, uint8_t value, uint64_t bytes, Stream stream) = 0;
     virtual Place place_of(uint64_t address) = 0;
 };
+
+// For destructors: what went down with the device need not be released.
+template <class Body>
+void quietly(const Body& body) noexcept {
+    try {
+        body();
+    } catch (...) {
+    }
+}
 
 class Driver {
   public:
