@@ -16,6 +16,7 @@ namespace kv8::gpu {
 struct DeviceTraits {
     std::string name;
     std::string arch;          // sm_90, gfx942
+    std::string driver;        // its version, for people: "CUDA 13.0", "HIP 6.2"
     int multiprocessors = 0;   // CUDA: SMs, AMD: compute units
     int shared_per_block = 0;  // bytes that a launch may ask for
     int shared_per_multiprocessor = 0;

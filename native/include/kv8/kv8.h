@@ -118,6 +118,7 @@ typedef struct kv8_device_info {
     uint32_t native_fp8;      /* bit (1 << kv8_dtype): converted by hardware */
     int32_t threads;          /* CPU: worker threads; else 0 */
     int32_t host_accessible;  /* 1 when device memory can be read and written by the host */
+    char driver[64];          /* of the device, with its version; "" on the CPU */
 } kv8_device_info;
 
 KV8_API kv8_status kv8_device_get_info(kv8_device* device, kv8_device_info* info);
