@@ -1,0 +1,191 @@
+// The plug-in's table. Kernel calls are put on their stream and return; a device is called from any number of threads.
+#include "gpu/host/backend.h"
+
+#include <cstdio>
+
+#include "dispatch/error.h"
+#include "gpu/host/attention.h"
+#include "gpu/host/device.h"
+#include "gpu/host/kernel_calls.h"
+#include "gpu/host/native_fp8.h"
+
+struct kv8_impl_device : kv8::gpu::Device {
+    using Device::Device;
+};
+
+struct kv8_impl_stream {
+    kv8::gpu::Stream native;
+    bool owned;  // else the caller's
+};
+
+namespace kv8::gpu {
+namespace {
+
+kv8_fail fail;
+Driver* driver;
+
+Stream native(const kv8_impl_stream* stream) { return stream == nullptr ? 0 : stream->native; }
+
+template <class Body>
+kv8_status on_device(kv8_impl_device* device, const Body& body) {
+    return guarded(fail, [&] {
+        device->require_present();
+        try {
+            body();
+        } catch (const DeviceLost& lost) {
+            device->lose(lost.text);
+            device->require_present();
+        }
+        return kv8_status{KV8_OK};
+    });
+}
+
+// ---- devices
+
+kv8_status device_count(int32_t* count) {
+    return guarded(fail, [&] {
+        *count = driver->device_count();
+        return kv8_status{KV8_OK};
+    });
+}
+
+kv8_status device_open(const kv8_device_options* options, kv8_impl_device** out) {
+    return guarded(fail, [&] {
+        try {
+            *out = new kv8_impl_device(driver->open(options->ordinal), options->ordinal);
+        } catch (const DeviceLost& lost) {
+            refuse(KV8_DEVICE_ERROR, "%s", lost.text.c_str());
+        }
+        return kv8_status{KV8_OK};
+    });
+}
+
+kv8_status device_close(kv8_impl_device* device) {
+    delete device;
+    return KV8_OK;
+}
+
+kv8_status device_info(kv8_impl_device* device, kv8_device_info* info) {
+    return on_device(device, [&] {
+        const DeviceTraits& traits = device->traits();
+        kv8_device_info told{};
+        told.struct_size = sizeof(told);
+        told.ordinal = device->ordinal();
+        std::snprintf(told.name, sizeof(told.name), "%s", traits.name.c_str());
+        std::snprintf(told.arch, sizeof(told.arch), "%s", traits.arch.c_str());
+        told.memory_bytes = traits.memory_bytes;
+        told.memory_free = device->driver().free_memory();
+        told.allocated_bytes = device->allocations().allocated_bytes();
+        for (int dtype = KV8_F32; dtype <= KV8_E5M2FNUZ; dtype++) told.dtypes |= 1u << dtype;
+        told.native_fp8 = native_fp8(traits.arch);
+        told.host_accessible = traits.host_accessible;
+        *info = told;
+    });
+}
+
+// ---- streams
+
+kv8_status stream_create(kv8_impl_device* device, kv8_impl_stream** out) {
+    return on_device(device, [&] {
+        auto stream = std::make_unique<kv8_impl_stream>();
+        stream->native = device->driver().create_stream();
+        stream->owned = true;
+        *out = stream.release();
+    });
+}
+
+kv8_status stream_wrap(kv8_impl_device* device, uint64_t native, kv8_impl_stream** out) {
+    return on_device(device, [&] {
+        device->driver().is_capturing(native);  // the driver refuses a stream that is not this device's
+        *out = new kv8_impl_stream{native, false};
+    });
+}
+
+kv8_status stream_sync(kv8_impl_device* device, kv8_impl_stream* stream) {
+    return on_device(device, [&] { device->synchronize(native(stream)); });
+}
+
+// The dispatcher has forgotten the handle: it goes, whatever the driver says.
+kv8_status stream_destroy(kv8_impl_device* device, kv8_impl_stream* stream) {
+    const std::unique_ptr<kv8_impl_stream> gone(stream);
+    if (!stream->owned) return KV8_OK;
+    return on_device(device, [&] { device->driver().destroy_stream(stream->native); });
+}
+
+// ---- memory
+
+kv8_status alloc(kv8_impl_device* device, uint64_t bytes, int32_t kind, uint64_t* out) {
+    return on_device(device, [&] { *out = device->allocations().allocate(bytes, kind); });
+}
+
+kv8_status release(kv8_impl_device* device, uint64_t ptr) {
+    return on_device(device, [&] { device->allocations().release(ptr); });
+}
+
+kv8_status copy(kv8_impl_device* device, kv8_impl_stream* stream, kv8_span dst, kv8_span src) {
+    return on_device(device, [&] {
+        DriverDevice& on = device->driver();
+        const bool to_pageable = on.place_of(dst.ptr) == Place::kPageable;
+        const bool waits = to_pageable || on.place_of(src.ptr) == Place::kPageable;
+        if (waits && on.is_capturing(native(stream)))
+            refuse(KV8_INVALID_ARGUMENT,
+                   "The stream is being captured into a graph, which cannot copy from or to pageable host memory; use "
+                   "memory of kv8_alloc with KV8_MEMORY_HOST.");
+        on.copy(dst.ptr, src.ptr, src.bytes, native(stream));
+        if (to_pageable)
+            device->synchronize(native(stream));
+        else if (waits)
+            on.synchronize(native(stream));
+    });
+}
+
+kv8_status fill(kv8_impl_device* device, kv8_impl_stream* stream, kv8_span dst, uint8_t value) {
+    return on_device(device, [&] { device->driver().fill(dst.ptr, value, dst.bytes, native(stream)); });
+}
+
+// ---- kernels
+
+template <class Args, void (*Call)(Device&, Stream, Args&)>
+kv8_status on_stream(kv8_impl_device* device, kv8_impl_stream* stream, Args* args) {
+    return on_device(device, [&] { Call(*device, native(stream), *args); });
+}
+
+}  // namespace
+
+const kv8_backend_table* backend_table(Driver& chosen, kv8_fail report) {
+    driver = &chosen;
+    fail = report;
+    static const kv8_backend_table table{
+        KV8_ABI_VERSION,
+        sizeof(kv8_backend_table),
+        chosen.name(),
+        device_count,
+        device_open,
+        device_close,
+        device_info,
+        stream_create,
+        stream_wrap,
+        stream_sync,
+        stream_destroy,
+        alloc,
+        release,
+        copy,
+        fill,
+        on_stream<const kv8_cast_args, cast>,
+        on_stream<const kv8_amax_args, amax>,
+        on_stream<const kv8_write_args, write>,
+        on_stream<const kv8_gather_args, gather>,
+        on_stream<const kv8_move_blocks_args, move_blocks>,
+        on_stream<kv8_attention_plan_args, plan_attention>,
+        on_stream<const kv8_attention_args, attention>,
+        on_stream<const kv8_merge_states_args, merge_states>,
+        on_stream<const kv8_rms_norm_args, rms_norm>,
+        on_stream<const kv8_rope_args, rope>,
+        on_stream<const kv8_silu_mul_args, silu_mul>,
+        on_stream<const kv8_embedding_args, embedding>,
+        on_stream<const kv8_sample_args, sample>,
+    };
+    return &table;
+}
+
+}  // namespace kv8::gpu
