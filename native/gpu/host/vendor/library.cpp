@@ -1,0 +1,41 @@
+#include "gpu/host/vendor/library.h"
+
+#include <dlfcn.h>
+#include <stdlib.h>
+
+#include "dispatch/error.h"
+
+namespace kv8::gpu {
+
+Library::Library(const char* override_variable, const std::vector<std::string>& names, const char* cure) : cure_(cure) {
+    const char* chosen = getenv(override_variable);
+    const std::vector<std::string> tried = chosen != nullptr && *chosen != 0 ? std::vector<std::string>{chosen} : names;
+    std::string reasons;
+    for (const std::string& name : tried) {
+        handle_ = dlopen(name.c_str(), RTLD_NOW | RTLD_LOCAL);
+        if (handle_ != nullptr) {
+            name_ = name;
+            return;
+        }
+        const char* reason = dlerror();
+        reasons += (reasons.empty() ? "" : "; ") + std::string(reason != nullptr ? reason : name + ": no reason given");
+    }
+    refuse(KV8_LIBRARY_MISSING, "The driver library %s cannot be opened (%s). %s", tried.front().c_str(),
+           reasons.c_str(), cure);
+}
+
+Library::~Library() {
+    if (handle_ != nullptr) dlclose(handle_);
+}
+
+bool Library::has(const char* name) const { return dlsym(handle_, name) != nullptr; }
+
+void* Library::symbol(const char* name) const {
+    void* found = dlsym(handle_, name);
+    if (found == nullptr)
+        refuse(KV8_LIBRARY_MISSING, "The driver library %s has no function %s: it is too old, or not a driver. %s",
+               name_.c_str(), name, cure_);
+    return found;
+}
+
+}  // namespace kv8::gpu

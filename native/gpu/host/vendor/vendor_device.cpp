@@ -1,0 +1,205 @@
+#include "gpu/host/vendor/vendor_device.h"
+
+#include <cstring>
+#include <string_view>
+
+#include "dispatch/error.h"
+#include "gpu/host/vendor/failure.h"
+
+namespace kv8::gpu {
+namespace {
+
+// Bits and numbers that both vendors give the same meaning.
+constexpr unsigned kStreamNonBlocking = 1;  // not ordered with the default stream
+constexpr unsigned kEventWithoutTiming = 2;
+constexpr unsigned kHostMemoryPortable = 1, kHostMemoryMapped = 2;
+constexpr int kCaptureRelaxed = 2;
+constexpr uint64_t kLaunchBuffer = 1, kLaunchBufferBytes = 2;
+
+void* as_pointer(uint64_t value) { return reinterpret_cast<void*>(value); }
+
+}  // namespace
+
+// A kernel's first call may come while the caller captures a graph: loading its module is no part of that.
+class VendorDevice::RelaxedCapture {
+  public:
+    explicit RelaxedCapture(const VendorDevice& device) : device_(device) { exchange(); }
+    ~RelaxedCapture() {
+        quietly([&] { exchange(); });
+    }
+    RelaxedCapture(const RelaxedCapture&) = delete;
+    RelaxedCapture& operator=(const RelaxedCapture&) = delete;
+
+  private:
+    void exchange() { device_.require(device_.calls_.exchange_capture_mode, &mode_); }
+
+    const VendorDevice& device_;
+    int mode_ = kCaptureRelaxed;  // the thread's other mode
+};
+
+void VendorDevice::fail(const char* call, int code) const { refuse_driver_error(code, call + (": " + words(code))); }
+
+uint64_t VendorDevice::free_memory() {
+    const Current current(*this);
+    size_t free = 0, total = 0;
+    require(calls_.memory_info, &free, &total);
+    return free;
+}
+
+// ---- modules and kernels
+
+const EmbeddedImage& VendorDevice::image_of(const char* module) const {
+    const Images all = images();
+    bool known = false;
+    for (const EmbeddedImage* image = all.begin; image != all.end; image++) {
+        if (std::strcmp(image->module, module) != 0) continue;
+        if (*image->arch == 0 || traits_.arch == image->arch) return *image;
+        known = true;
+    }
+    if (!known) refuse(KV8_INTERNAL_ERROR, "This plug-in holds no module %s.", module);
+    refuse(KV8_UNSUPPORTED, "%s is a %s; this plug-in has kernels for %s.", traits_.name.c_str(), traits_.arch.c_str(),
+           all.architectures);
+}
+
+VendorDevice::Module& VendorDevice::loaded(const char* module) {
+    auto found = modules_.find(std::string_view(module));
+    if (found != modules_.end()) return found->second;
+    const EmbeddedImage& image = image_of(module);
+    const RelaxedCapture relaxed(*this);
+    try {
+        return modules_.emplace(module, Module{load(image), {}}).first->second;
+    } catch (const Refusal& refusal) {
+        if (refusal.status != KV8_UNSUPPORTED) throw;
+        refuse(KV8_UNSUPPORTED,
+               "%s is a %s, and its driver does not take module %s; this plug-in has kernels for %s. %s",
+               traits_.name.c_str(), traits_.arch.c_str(), module, images().architectures, refusal.message);
+    }
+}
+
+void VendorDevice::probe() {
+    const Current current(*this);
+    const std::lock_guard<std::mutex> lock(turn_);
+    loaded(images().begin->module);
+}
+
+Function VendorDevice::function(const char* module, const char* name, int shared_bytes) {
+    const std::lock_guard<std::mutex> lock(turn_);
+    auto known = modules_.find(std::string_view(module));
+    if (known != modules_.end()) {
+        auto kernel = known->second.kernels.find(std::string_view(name));
+        if (kernel != known->second.kernels.end() && kernel->second.shared_bytes >= shared_bytes)
+            return kernel->second.function;
+    }
+    const Current current(*this);
+    Module& in = loaded(module);
+    Kernel kernel{0, shared_bytes};
+    require(calls_.module_function, &kernel.function, in.handle, name);
+    allow_shared(kernel.function, shared_bytes);
+    in.kernels[name] = kernel;
+    return kernel.function;
+}
+
+void VendorDevice::unload() noexcept {
+    for (const auto& [name, module] : modules_) calls_.module_unload.function(module.handle);
+    modules_.clear();
+}
+
+void VendorDevice::launch(const Launch& l, Stream stream) {
+    const Current current(*this);
+    size_t bytes = l.params_bytes;
+    void* arguments[] = {as_pointer(kLaunchBuffer), const_cast<void*>(l.params), as_pointer(kLaunchBufferBytes), &bytes,
+                         as_pointer(launch_arguments_end())};
+    require(calls_.launch, l.function, static_cast<unsigned>(l.blocks), 1u, 1u, static_cast<unsigned>(l.threads), 1u,
+            1u, static_cast<unsigned>(l.shared_bytes), stream, nullptr, arguments);
+}
+
+// ---- streams and events
+
+Stream VendorDevice::create_stream() {
+    const Current current(*this);
+    Stream stream = 0;
+    require(calls_.stream_create, &stream, kStreamNonBlocking);
+    return stream;
+}
+
+void VendorDevice::destroy_stream(Stream stream) {
+    const Current current(*this);
+    require(calls_.stream_destroy, stream);
+}
+
+void VendorDevice::synchronize(Stream stream) {
+    const Current current(*this);
+    require(calls_.stream_synchronize, stream);
+}
+
+void VendorDevice::synchronize_all() {
+    const Current current(*this);
+    require(calls_.synchronize);
+}
+
+bool VendorDevice::is_capturing(Stream stream) {
+    const Current current(*this);
+    int status = 0;
+    require(calls_.stream_is_capturing, stream, &status);
+    return status != 0;
+}
+
+Event VendorDevice::create_event() {
+    const Current current(*this);
+    Event event = 0;
+    require(calls_.event_create, &event, kEventWithoutTiming);
+    return event;
+}
+
+void VendorDevice::destroy_event(Event event) {
+    const Current current(*this);
+    require(calls_.event_destroy, event);
+}
+
+void VendorDevice::record(Event event, Stream stream) {
+    const Current current(*this);
+    require(calls_.event_record, event, stream);
+}
+
+void VendorDevice::wait(Event event) {
+    const Current current(*this);
+    require(calls_.event_synchronize, event);
+}
+
+// ---- memory
+
+uint64_t VendorDevice::allocate(uint64_t bytes) {
+    const Current current(*this);
+    uint64_t address = 0;
+    require(calls_.allocate, &address, bytes);
+    return address;
+}
+
+uint64_t VendorDevice::allocate_host(uint64_t bytes) {
+    const Current current(*this);
+    uint64_t address = 0;
+    require(calls_.allocate_host, &address, bytes, kHostMemoryPortable | kHostMemoryMapped);
+    return address;
+}
+
+void VendorDevice::release(uint64_t address, bool host) {
+    const Current current(*this);
+    require(host ? calls_.free_host : calls_.free, address);
+}
+
+void VendorDevice::copy(uint64_t to, uint64_t from, uint64_t bytes, Stream stream) {
+    const Current current(*this);
+    start_copy(to, from, bytes, stream);
+}
+
+void VendorDevice::fill(uint64_t to, uint8_t value, uint64_t bytes, Stream stream) {
+    const Current current(*this);
+    require(calls_.fill, to, value, bytes, stream);
+}
+
+Place VendorDevice::place_of(uint64_t address) {
+    const Current current(*this);
+    return find(address);
+}
+
+}  // namespace kv8::gpu
