@@ -1,9 +1,9 @@
-// kv8_amax over every granularity, dtype and stride, on every instruction set.
+// kv8_amax over every granularity, dtype and stride, on every device.
 #include <gtest/gtest.h>
 
 #include <random>
 
-#include "cpu_devices.h"
+#include "staging.h"
 #include "elements.h"
 #include "exact_fp8.h"
 
@@ -78,7 +78,7 @@ void expect_amax(const Case& c, std::mt19937& random) {
             }
         }
     }
-    for (const auto& device : cpu_devices()) {
+    for (const auto& device : devices()) {
         std::vector<float> out = before;
         kv8_amax_args args = {};
         args.struct_size = sizeof(args);
@@ -89,9 +89,9 @@ void expect_amax(const Case& c, std::mt19937& random) {
         args.heads = c.heads;
         args.width = c.width;
         args.accumulate = c.accumulate;
-        ASSERT_EQ(kv8_amax(device->handle(), nullptr, &args), KV8_OK) << kv8_last_error() << ": " << c;
+        ASSERT_EQ(run(*device, args), KV8_OK) << kv8_last_error() << ": " << c;
         for (size_t i = 0; i < out.size(); i++)
-            ASSERT_EQ(bits_of(out[i]), want[i]) << device->isa() << " result " << i << ": " << c;
+            ASSERT_EQ(bits_of(out[i]), want[i]) << device->name() << " result " << i << ": " << c;
     }
 }
 

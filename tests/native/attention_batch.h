@@ -5,6 +5,8 @@
 #include <memory>
 
 #include "attention_cases.h"
+#include "sparse_memory.h"
+#include "staging.h"
 
 namespace kv8_test {
 
@@ -30,14 +32,17 @@ class AttentionBatch {
         }
     }
 
-    kv8_status run(kv8_device* device, int plan_window = 0) {
-        const kv8_status planned = plan(device, plan_window);
+    kv8_status run(const TestDevice& device, uint32_t flags = KV8_PLAN_BATCH_INVARIANT, int plan_window = 0) {
+        const kv8_status planned = plan(device, flags, plan_window);
         return planned == KV8_OK ? attend(device) : planned;
     }
 
-    kv8_status plan(kv8_device* device, int window) {
+    // Into a workspace of exactly the size that the device asks for, or into the one given.
+    kv8_status plan(const TestDevice& device, uint32_t flags = KV8_PLAN_BATCH_INVARIANT, int window = 0,
+                    std::shared_ptr<DeviceMemory> workspace = nullptr) {
         kv8_attention_plan_args p = {};
         p.struct_size = sizeof(p);
+        p.flags = flags;
         p.num_seqs = int32_t(parts_.size());
         p.q_heads = case_.q_heads;
         p.kv_heads = case_.kv_heads;
@@ -45,18 +50,18 @@ class AttentionBatch {
         p.window = window;
         p.query_start_loc = span_of(start_);
         p.seq_lens = span_of(lens_);
-        const kv8_status sized = kv8_attention_plan(device, nullptr, &p);
+        const kv8_status sized = kv8_attention_plan(device.handle(), nullptr, &p);
         if (sized != KV8_OK) return sized;
-        workspace_ = std::make_unique<Bytes>(p.workspace_bytes, 0xFF);
+        if (workspace == nullptr) workspace = std::make_shared<DeviceMemory>(device, p.workspace_bytes, 0xFF);
+        workspace_ = std::move(workspace);
         p.workspace = workspace_->span();
-        return kv8_attention_plan(device, nullptr, &p);
+        return kv8_test::run(device, p);
     }
 
-    kv8_status attend(kv8_device* device) {
+    kv8_status attend(const TestDevice& device) {
         std::memset(out_->data(), kUntouched, out_->size());
         std::fill(lse_.begin(), lse_.end(), -12345.0f);
-        kv8_attention_args a = args();
-        return kv8_attention(device, nullptr, &a);
+        return kv8_test::run(device, args());
     }
 
     kv8_attention_args args() {
@@ -103,7 +108,7 @@ class AttentionBatch {
 
     std::vector<int32_t>& table() { return table_; }
     int64_t table_stride() const { return table_stride_; }
-    Bytes& workspace() { return *workspace_; }
+    const std::shared_ptr<DeviceMemory>& workspace() { return workspace_; }
     kv8_cache_view& view() { return view_; }
     int block_size() const { return placement_.block_size; }
 
@@ -140,8 +145,8 @@ class AttentionBatch {
         side.dtype = from.dtype;
         side.offset = at;
         side.slot_stride = placement_.slot_major ? row * case_.kv_heads : row;
-        side.head_stride = placement_.slot_major ? row : row * placement_.block_size;
-        at += row * case_.kv_heads * placement_.block_size;
+        side.head_stride = placement_.slot_major ? row : row * placement_.block_size + placement_.head_gap;
+        at += placement_.slot_major ? side.slot_stride * placement_.block_size : side.head_stride * case_.kv_heads;
         side.row_scale_offset = -1;
         if (from.has_rows()) {
             side.row_scale_offset = at;
@@ -157,8 +162,12 @@ class AttentionBatch {
         return (at + 15) / 16 * 16;
     }
 
+    uint8_t* block_at(int block) const {
+        return reinterpret_cast<uint8_t*>(view_.memory.ptr) + block * view_.block_stride;
+    }
+
     void fill_side(const kv8_side& side, int block) {
-        uint8_t* const at = cache_->data() + block * view_.block_stride;
+        uint8_t* const at = block_at(block);
         for (int h = 0; h < case_.kv_heads; h++)
             for (int slot = 0; slot < placement_.block_size; slot++)
                 for (int d = 0; d < case_.head_size; d++)
@@ -170,7 +179,7 @@ class AttentionBatch {
 
     void store_key(const kv8_side& side, int block, int slot, int key, const std::vector<uint32_t>& elements,
                    const std::vector<float>& row_scales) {
-        uint8_t* const at = cache_->data() + block * view_.block_stride;
+        uint8_t* const at = block_at(block);
         for (int h = 0; h < case_.kv_heads; h++) {
             const size_t row = size_t(key) * size_t(case_.kv_heads) + size_t(h);
             for (int d = 0; d < case_.head_size; d++)
@@ -202,9 +211,14 @@ class AttentionBatch {
         bytes = lay_out(case_.k, bytes, view_.k);
         if (!placement_.v_first) bytes = lay_out(case_.v, bytes, view_.v);
         view_.block_stride = bytes;
-        // 0xFF: row scales that nobody wrote are NaN.
-        cache_ = std::make_unique<Bytes>(size_t(bytes) * size_t(view_.num_blocks), 0xFF);
-        view_.memory = cache_->span();
+        const uint64_t all = uint64_t(bytes) * uint64_t(view_.num_blocks);
+        if (placement_.head_gap > 0) {
+            sparse_ = std::make_unique<SparseMemory>(all);
+            view_.memory = sparse_->span();
+        } else {  // 0xFF: row scales that nobody wrote are NaN
+            cache_ = std::make_unique<Bytes>(all, 0xFF);
+            view_.memory = cache_->span();
+        }
         for (int block = 0; block < view_.num_blocks; block++) {
             fill_side(view_.k, block);
             fill_side(view_.v, block);
@@ -255,7 +269,9 @@ class AttentionBatch {
     const std::vector<Part> parts_;
     const Placement placement_;
     kv8_cache_view view_ = {};
-    std::unique_ptr<Bytes> cache_, q_, out_, workspace_;
+    std::unique_ptr<Bytes> cache_, q_, out_;
+    std::unique_ptr<SparseMemory> sparse_;
+    std::shared_ptr<DeviceMemory> workspace_;
     std::vector<int32_t> table_, start_, lens_;
     std::vector<float> lse_;
     int64_t table_stride_ = 0, q_head_stride_ = 0, q_token_stride_ = 0, out_head_stride_ = 0, out_token_stride_ = 0;

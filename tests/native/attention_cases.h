@@ -12,7 +12,7 @@
 #include <string>
 #include <vector>
 
-#include "cpu_devices.h"
+#include "test_devices.h"
 #include "elements.h"
 #include "exact_fp8.h"
 
@@ -129,22 +129,29 @@ inline void fill_chan(Random& random, const AttentionCase& c, CaseSide& side) {
     }
 }
 
+// What the cases of a run dwell on.
+struct CaseMix {
+    bool gpu = false;              // 16-bit queries, more groups of query heads, verification of a few tokens
+    int64_t products = 8'000'000;  // of a query's element with a key's, over the whole batch: what time goes into
+};
+
 // Case `index` of a seeded run. What must be covered for certain cycles with the index; the rest is drawn.
-inline AttentionCase make_case(uint64_t seed, int index) {
+inline AttentionCase make_case(uint64_t seed, int index, const CaseMix& mix = {}) {
     Random random(seed * 1000003 + uint64_t(index));
     AttentionCase c;
-    static const int kHeadSizes[] = {64, 80, 96, 112, 128, 192, 256}, kGroups[] = {1, 3, 4, 7, 8, 2, 5, 40};
+    static const int kHeadSizes[] = {64, 80, 96, 112, 128, 192, 256}, kGroups[] = {1, 3, 4, 7, 8, 2, 5, 40},
+                     kMoreGroups[] = {1, 4, 8, 2, 3, 16, 5, 6, 7, 8, 12, 40, 4, 9, 1, 13, 16};
     c.head_size = kHeadSizes[index % 7];
-    const int group = kGroups[index % 8];
+    const int group = mix.gpu ? kMoreGroups[index % 17] : kGroups[index % 8];
     c.kv_heads = group > 8 ? 1 : one_of<int>(random, {1, 2, 3});
     c.q_heads = group * c.kv_heads;
     c.k.dtype = kAll[index % 6 == 5 ? pick(random, 0, 6) : pick(random, 3, 6)];
     c.v.dtype = chance(random, 0.6) ? c.k.dtype : kAll[pick(random, 0, 6)];
     if (index % 5 == 0) c.k.dtype = c.v.dtype = kPlain[index / 5 % 3];
-    if (chance(random, 0.5))
+    if (chance(random, mix.gpu ? 0.2 : 0.5))
         c.q_dtype = c.out_dtype = KV8_F32;
     else {
-        c.q_dtype = kPlain[pick(random, 0, 2)];
+        c.q_dtype = kPlain[pick(random, mix.gpu ? 1 : 0, 2)];
         c.out_dtype = kPlain[pick(random, 0, 2)];
     }
     for (CaseSide* side : {&c.k, &c.v}) {
@@ -159,8 +166,7 @@ inline AttentionCase make_case(uint64_t seed, int index) {
     if (chance(random, 0.25))
         for (int h = 0; h < c.q_heads; h++) c.slopes.push_back(float(std::exp2(-8.0 * (h + 1) / c.q_heads)));
 
-    // Products of a query with a key are what the reference's time goes into.
-    const int64_t budget = 8'000'000 / (int64_t(c.q_heads) * c.head_size);
+    const int64_t budget = mix.products / (int64_t(c.q_heads) * c.head_size);
     int64_t work = 0;
     const int count = pick(random, 1, 6);
     for (int i = 0; i < count; i++) {
@@ -195,7 +201,7 @@ inline AttentionCase make_case(uint64_t seed, int index) {
                 s.queries = pick(random, 9, 70);
                 break;  // chunk
             default:
-                s.queries = 1;
+                s.queries = mix.gpu && chance(random, 0.3) ? pick(random, 2, 8) : 1;
         }
         // More queries than keys are legal: the first ones see nothing. Rare, but for one query of an empty sequence.
         if (s.queries > s.keys && s.keys > 0 && !chance(random, 0.05)) s.queries = s.keys;
@@ -225,8 +231,9 @@ struct Placement {
     int block_size = 16;
     bool slot_major = false;  // [slot][head] instead of [head][slot]
     bool v_first = false;
-    int gap = 0;       // bytes between rows of q and of out
-    uint64_t ids = 0;  // seed of the block ids' order
+    int gap = 0;           // bytes between rows of q and of out
+    int64_t head_gap = 0;  // bytes between heads of a block; if any, the cache's memory is sparse
+    uint64_t ids = 0;      // seed of the block ids' order
     bool scattered = true;
 };
 

@@ -21,7 +21,8 @@ class ExactSequence {
         v_ = values(c.v, s.v, s.v_row);
     }
 
-    ExactRow row(int query, int head) const {
+    // Without keys [hidden, hidden_end).
+    ExactRow row(int query, int head, int hidden = 0, int hidden_end = 0) const {
         const int size = case_.head_size, kv_head = head / case_.group();
         const int position = sequence_.keys - sequence_.queries + query;
         std::vector<double> q(size_t(size), 0.0);
@@ -36,7 +37,7 @@ class ExactSequence {
             s *= case_.softmax_scale;
             if (case_.softcap > 0) s = case_.softcap * std::tanh(s / case_.softcap);
             if (!case_.slopes.empty()) s += double(case_.slopes[size_t(head)]) * (j - position);
-            scores.push_back(s);
+            scores.push_back(j >= hidden && j < hidden_end ? -INFINITY : s);
         }
         ExactRow r;
         r.out.assign(size_t(size), 0.0);
@@ -81,27 +82,38 @@ class ExactSequence {
     std::vector<double> k_, v_;
 };
 
-// The largest error of one element that float32 arithmetic, whose range ends near 1e-38, and one rounding to the stored
-// dtype may give.
-inline double allowed_error(kv8_dtype out, double exact, double size) {
-    const double arithmetic = 1e-5 * size + 1e-36;
+// What a computation may be off by before its output is rounded to the stored dtype: of an element, as a part of sum p |v|, and
+// of lse. Float32 throughout, or products of 16-bit floats where q is one and the device a GPU.
+struct Tolerance {
+    double out, lse;
+};
+constexpr Tolerance kFloat32{1e-5, 1e-5}, kSixteenBit{2e-3, 2e-3};
+
+inline Tolerance tolerance_of(const TestDevice& device, const AttentionCase& c) {
+    return device.is_gpu() && c.q_dtype != KV8_F32 ? kSixteenBit : kFloat32;
+}
+
+// The largest error of one element: of the computation, whose range ends near 1e-38, and of one rounding to the stored dtype.
+inline double allowed_error(kv8_dtype out, double exact, double size, const Tolerance& tolerance = kFloat32) {
+    const double arithmetic = tolerance.out * size + 1e-36;
     if (out == KV8_F32) return arithmetic;
     const double half_unit = out == KV8_BF16 ? 0x1p-8 : 0x1p-11;
     return arithmetic + half_unit * (std::abs(exact) + arithmetic) + 0x1p-25;
 }
 
 // Empty, or where and how far a result is from exact. NaN is never near anything.
-inline std::string difference(const AttentionCase& c, const RowResult& got, const ExactRow& exact) {
+inline std::string difference(const AttentionCase& c, const RowResult& got, const ExactRow& exact,
+                              const Tolerance& tolerance) {
     std::ostringstream s;
     s.precision(9);
     for (size_t d = 0; d < exact.out.size(); d++) {
         const double x = value_of(c.out_dtype, got.out[d]);
-        if (!(std::abs(x - exact.out[d]) <= allowed_error(c.out_dtype, exact.out[d], exact.size[d]))) {
+        if (!(std::abs(x - exact.out[d]) <= allowed_error(c.out_dtype, exact.out[d], exact.size[d], tolerance))) {
             s << "out[" << d << "] is " << x << ", exactly " << exact.out[d] << ", sum p|v| " << exact.size[d];
             return s.str();
         }
     }
-    if (exact.lse == -INFINITY ? got.lse != -INFINITY : !(std::abs(got.lse - exact.lse) <= 1e-5)) {
+    if (exact.lse == -INFINITY ? got.lse != -INFINITY : !(std::abs(got.lse - exact.lse) <= tolerance.lse)) {
         s << "lse is " << got.lse << ", exactly " << exact.lse;
         return s.str();
     }

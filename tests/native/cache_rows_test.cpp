@@ -1,4 +1,4 @@
-// kv8_write and kv8_gather over random shapes, layouts and scales: the whole memory, byte for byte, on every instruction set.
+// kv8_write and kv8_gather over random shapes, layouts and scales: the whole memory, byte for byte, on every device.
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -6,6 +6,7 @@
 #include <sstream>
 
 #include "cache_model.h"
+#include "staging.h"
 
 namespace {
 
@@ -96,9 +97,9 @@ kv8_gather_args gather_args(const kv8_cache_view& view, const kv8_rows& k, const
     return args;
 }
 
-std::string describe(const CpuDevice& device, const CacheShape& shape, const std::string& more) {
+std::string describe(const TestDevice& device, const CacheShape& shape, const std::string& more) {
     std::ostringstream out;
-    out << device.isa() << ": " << shape << ", " << more;
+    out << device.name() << ": " << shape << ", " << more;
     return out.str();
 }
 
@@ -129,12 +130,11 @@ TEST(CacheWrite, StoresExactlyWhatTheHeaderSays) {
                 model::put_row(expected, expected.v, slots[t], h, v.row(t, h, shape.head_size));
             }
         }
-        for (const auto& device : cpu_devices()) {
+        for (const auto& device : devices()) {
             Image got = cache.before;
             const kv8_cache_view view = cache.view_of(got);
             const kv8_write_args args = write_args(view, k.rows(), v.rows(), slots, rope);
-            ASSERT_EQ(kv8_write(device->handle(), nullptr, &args), KV8_OK)
-                << kv8_last_error() << ": " << describe(*device, shape, what);
+            ASSERT_EQ(run(*device, args), KV8_OK) << kv8_last_error() << ": " << describe(*device, shape, what);
             ASSERT_NO_FATAL_FAILURE(expect_equal_bytes(got, want, describe(*device, shape, what)));
         }
     }
@@ -165,11 +165,10 @@ TEST(CacheGather, GivesExactlyWhatTheHeaderSays) {
                 }
             }
         }
-        for (const auto& device : cpu_devices()) {
+        for (const auto& device : devices()) {
             TestRows k_got = k_before, v_got = v_before;
             const kv8_gather_args args = gather_args(view, k_got.rows(), v_got.rows(), slots);
-            ASSERT_EQ(kv8_gather(device->handle(), nullptr, &args), KV8_OK)
-                << kv8_last_error() << ": " << describe(*device, shape, what);
+            ASSERT_EQ(run(*device, args), KV8_OK) << kv8_last_error() << ": " << describe(*device, shape, what);
             ASSERT_EQ(k_got.bytes(), k.bytes()) << "k, " << describe(*device, shape, what);
             ASSERT_EQ(v_got.bytes(), v.bytes()) << "v, " << describe(*device, shape, what);
         }
@@ -201,21 +200,21 @@ TEST(CacheWrite, RotatesByThePositionsAngle) {
         }
         const std::vector<int64_t> slots = {5};
         const std::vector<float> x = rows.row(0, 0, shape.head_size);
-        for (const auto& device : cpu_devices()) {
+        for (const auto& device : devices()) {
             Image got = cache.before;
             const kv8_cache_view view = cache.view_of(got);
             const kv8_write_args args = write_args(view, rows.rows(), rows.rows(), slots, rope);
-            ASSERT_EQ(kv8_write(device->handle(), nullptr, &args), KV8_OK) << kv8_last_error();
+            ASSERT_EQ(run(*device, args), KV8_OK) << kv8_last_error();
             const std::vector<float> k = model::get_row(view, view.k, 5, 0), v = model::get_row(view, view.v, 5, 0);
-            EXPECT_EQ(v, x) << device->isa() << ": V is not rotated";
+            EXPECT_EQ(v, x) << device->name() << ": V is not rotated";
             for (int i = 0; i < kPairs; i++) {
                 const int first = style == KV8_ROPE_HALF ? i : 2 * i,
                           second = style == KV8_ROPE_HALF ? i + kPairs : 2 * i + 1;
                 const double cosine = std::cos(angles[i]), sine = std::sin(angles[i]);
                 EXPECT_NEAR(k[first], x[first] * cosine - x[second] * sine, 1e-6)
-                    << device->isa() << " style " << style;
+                    << device->name() << " style " << style;
                 EXPECT_NEAR(k[second], x[second] * cosine + x[first] * sine, 1e-6)
-                    << device->isa() << " style " << style;
+                    << device->name() << " style " << style;
             }
         }
     }
@@ -224,15 +223,15 @@ TEST(CacheWrite, RotatesByThePositionsAngle) {
 TEST(CacheRows, AreLeftAloneWithoutTokens) {
     std::mt19937 random(static_cast<uint32_t>(seed()));
     TestCache cache(CacheShape{}, random);
-    for (const auto& device : cpu_devices()) {
+    for (const auto& device : devices()) {
         Image got = cache.before;
         const kv8_cache_view view = cache.view_of(got);
         const kv8_rows none = {{0, 0}, 0, 0, KV8_F32, 0};
         const kv8_write_args write = write_args(view, none, none, {}, Rope{});
-        EXPECT_EQ(kv8_write(device->handle(), nullptr, &write), KV8_OK) << kv8_last_error();
+        EXPECT_EQ(run(*device, write), KV8_OK) << kv8_last_error();
         const kv8_gather_args gather = gather_args(view, none, none, {});
-        EXPECT_EQ(kv8_gather(device->handle(), nullptr, &gather), KV8_OK) << kv8_last_error();
-        ASSERT_NO_FATAL_FAILURE(expect_equal_bytes(got, cache.before, device->isa()));
+        EXPECT_EQ(run(*device, gather), KV8_OK) << kv8_last_error();
+        ASSERT_NO_FATAL_FAILURE(expect_equal_bytes(got, cache.before, device->name()));
     }
 }
 
@@ -248,15 +247,15 @@ TEST(CacheWrite, KeepsZerosWhereTheJointScaleUnderflows) {
     for (int d = 0; d < shape.head_size; d++) rows.set(0, 0, d, d == 7 ? 0x1p-149f : 0.0f);
     TestRows back(KV8_F32, 1, 1, shape.head_size, random);
     const std::vector<int64_t> slots = {0};
-    for (const auto& device : cpu_devices()) {
+    for (const auto& device : devices()) {
         Image got = cache.before;
         kv8_cache_view view = cache.view_of(got);
         view.k.chan = view.v.chan = span_of(tiny);
         const kv8_write_args write = write_args(view, rows.rows(), rows.rows(), slots, Rope{});
-        ASSERT_EQ(kv8_write(device->handle(), nullptr, &write), KV8_OK) << kv8_last_error();
+        ASSERT_EQ(run(*device, write), KV8_OK) << kv8_last_error();
         const kv8_gather_args gather = gather_args(view, back.rows(), back.rows(), slots);
-        ASSERT_EQ(kv8_gather(device->handle(), nullptr, &gather), KV8_OK) << kv8_last_error();
-        for (float x : back.row(0, 0, shape.head_size)) EXPECT_EQ(x, 0.0f) << device->isa();
+        ASSERT_EQ(run(*device, gather), KV8_OK) << kv8_last_error();
+        for (float x : back.row(0, 0, shape.head_size)) EXPECT_EQ(x, 0.0f) << device->name();
     }
 }
 

@@ -5,7 +5,7 @@
 #include <cstdlib>
 #include <cstring>
 
-#include "cpu_devices.h"
+#include "staging.h"
 #include "elements.h"
 #include "exact_fp8.h"
 
@@ -64,7 +64,7 @@ TEST(CastExhaustive, EncodesEveryFloat) {
         for (size_t i = 0; i < kChunk; i++) src[i] = static_cast<uint32_t>(first + i);
         for (size_t f = 0; f < formats.size(); f++) {
             ASSERT_NO_FATAL_FAILURE(formats[f].fill(static_cast<uint32_t>(first), kChunk, want.data()));
-            for (const auto& device : cpu_devices()) {
+            for (const auto& device : devices()) {
                 kv8_cast_args args = {};
                 args.struct_size = sizeof(args);
                 args.scale = 1.0f;
@@ -73,16 +73,16 @@ TEST(CastExhaustive, EncodesEveryFloat) {
                 args.src_dtype = KV8_F32;
                 args.dst_dtype = kFp8[f];
                 args.count = kChunk;
-                ASSERT_EQ(kv8_cast(device->handle(), nullptr, &args), KV8_OK) << kv8_last_error();
+                ASSERT_EQ(run(*device, args), KV8_OK) << kv8_last_error();
                 const auto wrong = std::mismatch(dst.begin(), dst.end(), want.begin());
-                ASSERT_EQ(wrong.first, dst.end()) << device->isa() << " " << name_of(kFp8[f]) << " of float32 bits 0x"
+                ASSERT_EQ(wrong.first, dst.end()) << device->name() << " " << name_of(kFp8[f]) << " of float32 bits 0x"
                                                   << std::hex << src[static_cast<size_t>(wrong.first - dst.begin())]
                                                   << ": 0x" << +*wrong.first << ", exactly 0x" << +*wrong.second;
                 compared += kChunk;
             }
         }
     }
-    EXPECT_EQ(compared, (uint64_t{1} << 32) * formats.size() * cpu_devices().size());
+    EXPECT_EQ(compared, (uint64_t{1} << 32) * formats.size() * devices().size());
 }
 
 }  // namespace

@@ -1,9 +1,9 @@
-// kv8_cast on every instruction set, bit for bit against exact arithmetic.
+// kv8_cast on every device, bit for bit against exact arithmetic.
 #include <gtest/gtest.h>
 
 #include <random>
 
-#include "cpu_devices.h"
+#include "staging.h"
 #include "elements.h"
 #include "exact_fp8.h"
 
@@ -11,7 +11,7 @@ namespace {
 
 using namespace kv8_test;
 
-void cast(const CpuDevice& device, kv8_span src, kv8_dtype from, kv8_span dst, kv8_dtype to, int64_t count,
+void cast(const TestDevice& device, kv8_span src, kv8_dtype from, kv8_span dst, kv8_dtype to, int64_t count,
           float scale) {
     kv8_cast_args args = {};
     args.struct_size = sizeof(args);
@@ -21,7 +21,7 @@ void cast(const CpuDevice& device, kv8_span src, kv8_dtype from, kv8_span dst, k
     args.src_dtype = from;
     args.dst_dtype = to;
     args.count = count;
-    ASSERT_EQ(kv8_cast(device.handle(), nullptr, &args), KV8_OK) << kv8_last_error();
+    ASSERT_EQ(run(device, args), KV8_OK) << kv8_last_error();
 }
 
 uint32_t expected(kv8_dtype from, kv8_dtype to, uint32_t bits, float scale) {
@@ -35,11 +35,11 @@ void expect_casts(kv8_dtype from, kv8_dtype to, const std::vector<uint32_t>& val
     std::vector<uint32_t> want(values.size());
     for (size_t i = 0; i < values.size(); i++) want[i] = expected(from, to, values[i], scale);
     const Elements src(from, values);
-    for (const auto& device : cpu_devices()) {
+    for (const auto& device : devices()) {
         const Elements dst(to, values.size());
         cast(*device, src.span(), from, dst.span(), to, static_cast<int64_t>(values.size()), scale);
         for (size_t i = 0; i < values.size(); i++)
-            ASSERT_EQ(dst.at(i), want[i]) << device->isa() << ": " << name_of(from) << " 0x" << std::hex << values[i]
+            ASSERT_EQ(dst.at(i), want[i]) << device->name() << ": " << name_of(from) << " 0x" << std::hex << values[i]
                                           << " to " << name_of(to) << ", scale " << scale;
     }
 }
@@ -149,7 +149,7 @@ TEST(Cast, TouchesCountElementsAndNothingBeside) {
                 std::vector<uint8_t> dst((lead + count + 20) * to_bytes, kGuard);
                 std::vector<uint8_t> src((lead + count) * from_bytes);
                 for (uint8_t& byte : src) byte = static_cast<uint8_t>(random());
-                for (const auto& device : cpu_devices()) {
+                for (const auto& device : devices()) {
                     std::fill(dst.begin(), dst.end(), kGuard);
                     const kv8_span in = {reinterpret_cast<uint64_t>(src.data() + lead * from_bytes),
                                          count * from_bytes};
@@ -157,13 +157,13 @@ TEST(Cast, TouchesCountElementsAndNothingBeside) {
                     cast(*device, in, from, out, to, static_cast<int64_t>(count), 1.0f);
                     for (size_t i = 0; i < dst.size(); i++) {
                         if (i >= lead * to_bytes && i < (lead + count) * to_bytes) continue;
-                        ASSERT_EQ(dst[i], kGuard) << device->isa() << " wrote beside " << count << " elements, "
+                        ASSERT_EQ(dst[i], kGuard) << device->name() << " wrote beside " << count << " elements, "
                                                   << name_of(from) << " to " << name_of(to);
                     }
                     for (size_t i = 0; i < count; i++) {
                         const uint32_t x = load_bits(from, src.data() + (lead + i) * from_bytes);
                         ASSERT_EQ(load_bits(to, dst.data() + (lead + i) * to_bytes), expected(from, to, x, 1.0f))
-                            << device->isa() << " element " << i << " of " << count << ", " << name_of(from) << " 0x"
+                            << device->name() << " element " << i << " of " << count << ", " << name_of(from) << " 0x"
                             << std::hex << x << " to " << name_of(to);
                     }
                 }
@@ -175,13 +175,13 @@ TEST(Cast, TouchesCountElementsAndNothingBeside) {
 // Large enough to be split over the threads.
 TEST(Cast, WorksInPlaceBetweenDtypesOfOneSize) {
     const std::vector<uint32_t> values = random_floats(40'000);
-    for (const auto& device : cpu_devices()) {
+    for (const auto& device : devices()) {
         Elements data(KV8_F16, values);
         cast(*device, data.span(), KV8_F16, data.span(), KV8_BF16, static_cast<int64_t>(values.size()), 1.0f);
         for (size_t i = 0; i < values.size(); i++)
             ASSERT_EQ(load_bits(KV8_BF16, reinterpret_cast<const uint16_t*>(data.span().ptr) + i),
                       exact::convert(KV8_F16, KV8_BF16, values[i] & 0xFFFFu))
-                << device->isa() << " element " << i << ", seed " << seed();
+                << device->name() << " element " << i << ", seed " << seed();
     }
 }
 

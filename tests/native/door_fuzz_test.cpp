@@ -9,7 +9,7 @@
 #include <type_traits>
 #include <vector>
 
-#include "cpu_devices.h"
+#include "test_devices.h"
 #include "door_calls.h"
 
 namespace {

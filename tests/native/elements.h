@@ -5,7 +5,7 @@
 #include <cstring>
 #include <vector>
 
-#include "cpu_devices.h"
+#include "test_devices.h"
 
 namespace kv8_test {
 

@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-#include "cpu_devices.h"
+#include "staging.h"
 #include "elements.h"
 #include "exact_fp8.h"
 
@@ -86,9 +86,9 @@ class EngineOps : public testing::Test {
 
     template <class Test>
     void on_every_device(const Test& test) {
-        for (const auto& device : cpu_devices()) {
-            SCOPED_TRACE(device->isa());
-            test(device->handle());
+        for (const auto& device : devices()) {
+            SCOPED_TRACE(device->name());
+            test(*device);
             if (testing::Test::HasFatalFailure()) return;
         }
     }
@@ -100,7 +100,7 @@ struct NormCase {
     int tokens, heads, width;
 };
 
-void test_rms_norm(kv8_device* device, const NormCase& c, std::mt19937& random) {
+void test_rms_norm(const TestDevice& device, const NormCase& c, std::mt19937& random) {
     SCOPED_TRACE(testing::Message() << "x " << name_of(c.x) << ", weight " << name_of(c.weight) << ", out "
                                     << name_of(c.out) << ", residual " << c.residual << ", [" << c.tokens << "]["
                                     << c.heads << "][" << c.width << "]");
@@ -126,7 +126,7 @@ void test_rms_norm(kv8_device* device, const NormCase& c, std::mt19937& random) 
     if (has_residual) args.residual = residual.rows();
     args.weight = weight.span();
     args.out = out.rows();
-    ASSERT_EQ(kv8_rms_norm(device, nullptr, &args), KV8_OK) << kv8_last_error();
+    ASSERT_EQ(run(device, args), KV8_OK) << kv8_last_error();
 
     for (int t = 0; t < c.tokens; t++) {
         for (int h = 0; h < c.heads; h++) {
@@ -154,7 +154,7 @@ void test_rms_norm(kv8_device* device, const NormCase& c, std::mt19937& random) 
 }
 
 TEST_F(EngineOps, RmsNormOfAllDtypes) {
-    on_every_device([&](kv8_device* device) {
+    on_every_device([&](const TestDevice& device) {
         for (kv8_dtype x : kPlain)
             for (kv8_dtype weight : kPlain)
                 for (kv8_dtype out : kPlain)
@@ -164,7 +164,7 @@ TEST_F(EngineOps, RmsNormOfAllDtypes) {
 }
 
 TEST_F(EngineOps, RmsNormOfAllWidths) {
-    on_every_device([&](kv8_device* device) {
+    on_every_device([&](const TestDevice& device) {
         for (int width : {1, 15, 16, 17, 255, 511, 512, 513, 528, 1100, 4096})
             for (int heads : {1, 3})
                 test_rms_norm(device, {KV8_F32, KV8_BF16, KV8_F32, width % 2 ? -1 : int(KV8_F32), 2, heads, width},
@@ -175,7 +175,7 @@ TEST_F(EngineOps, RmsNormOfAllWidths) {
 }
 
 TEST_F(EngineOps, RmsNormInPlaceEqualsRmsNormBeside) {
-    on_every_device([&](kv8_device* device) {
+    on_every_device([&](const TestDevice& device) {
         for (kv8_dtype dtype : kPlain) {
             Rows x(dtype, 4, 2, 528), beside(dtype, 4, 2, 528);
             x.randomize(random, 1);
@@ -188,9 +188,9 @@ TEST_F(EngineOps, RmsNormInPlaceEqualsRmsNormBeside) {
             args.x = x.rows();
             args.weight = span_of(weight);
             args.out = beside.rows();
-            ASSERT_EQ(kv8_rms_norm(device, nullptr, &args), KV8_OK) << kv8_last_error();
+            ASSERT_EQ(run(device, args), KV8_OK) << kv8_last_error();
             args.out = args.x;
-            ASSERT_EQ(kv8_rms_norm(device, nullptr, &args), KV8_OK) << kv8_last_error();
+            ASSERT_EQ(run(device, args), KV8_OK) << kv8_last_error();
             for (int t = 0; t < 4; t++)
                 for (int h = 0; h < 2; h++)
                     for (int i = 0; i < 528; i++)
@@ -200,7 +200,7 @@ TEST_F(EngineOps, RmsNormInPlaceEqualsRmsNormBeside) {
 }
 
 TEST_F(EngineOps, RmsNormOfZerosIsZero) {
-    on_every_device([&](kv8_device* device) {
+    on_every_device([&](const TestDevice& device) {
         std::vector<float> x(64), weight(64, 1), out(64, 9);
         kv8_rms_norm_args args{};
         args.struct_size = sizeof(args);
@@ -210,7 +210,7 @@ TEST_F(EngineOps, RmsNormOfZerosIsZero) {
         args.x.data = span_of(x);
         args.weight = span_of(weight);
         args.out.data = span_of(out);
-        ASSERT_EQ(kv8_rms_norm(device, nullptr, &args), KV8_OK) << kv8_last_error();
+        ASSERT_EQ(run(device, args), KV8_OK) << kv8_last_error();
         EXPECT_EQ(out, std::vector<float>(64, 0.0f));
     });
 }
@@ -219,7 +219,7 @@ TEST_F(EngineOps, RopeRoundsEachStepBitForBit) {
     struct Shape {
         int width, rotary;
     };
-    on_every_device([&](kv8_device* device) {
+    on_every_device([&](const TestDevice& device) {
         for (kv8_dtype dtype : kPlain)
             for (int style : {KV8_ROPE_HALF, KV8_ROPE_INTERLEAVED})
                 for (Shape shape :
@@ -245,7 +245,7 @@ TEST_F(EngineOps, RopeRoundsEachStepBitForBit) {
                     args.rope.positions = span_of(positions);
                     args.rope.rotary_size = shape.rotary;
                     args.rope.style = style;
-                    ASSERT_EQ(kv8_rope(device, nullptr, &args), KV8_OK) << kv8_last_error();
+                    ASSERT_EQ(run(device, args), KV8_OK) << kv8_last_error();
                     for (int t = 0; t < 5; t++)
                         for (int h = 0; h < 3; h++) {
                             const float* angles =
@@ -270,7 +270,7 @@ TEST_F(EngineOps, RopeRoundsEachStepBitForBit) {
 }
 
 TEST_F(EngineOps, SiluMul) {
-    on_every_device([&](kv8_device* device) {
+    on_every_device([&](const TestDevice& device) {
         for (kv8_dtype gate_dtype : kPlain)
             for (kv8_dtype up_dtype : kPlain)
                 for (kv8_dtype out_dtype : kPlain)
@@ -290,7 +290,7 @@ TEST_F(EngineOps, SiluMul) {
                         args.gate = gate.rows();
                         args.up = up.rows();
                         args.out = out.rows();
-                        ASSERT_EQ(kv8_silu_mul(device, nullptr, &args), KV8_OK) << kv8_last_error();
+                        ASSERT_EQ(run(device, args), KV8_OK) << kv8_last_error();
                         for (int t = 0; t < 3; t++)
                             for (int i = 0; i < width; i++) {
                                 const double x = gate.get(t, 0, i),
@@ -301,7 +301,7 @@ TEST_F(EngineOps, SiluMul) {
                         EXPECT_TRUE(out.gaps_are_untouched());
                         args.out = args.up;
                         if (up_dtype != out_dtype) continue;
-                        ASSERT_EQ(kv8_silu_mul(device, nullptr, &args), KV8_OK) << kv8_last_error();
+                        ASSERT_EQ(run(device, args), KV8_OK) << kv8_last_error();
                         for (int t = 0; t < 3; t++)
                             for (int i = 0; i < width; i++)
                                 ASSERT_EQ(up.bits(t, 0, i), out.bits(t, 0, i)) << "in place";
@@ -310,7 +310,7 @@ TEST_F(EngineOps, SiluMul) {
 }
 
 TEST_F(EngineOps, EmbeddingIsExact) {
-    on_every_device([&](kv8_device* device) {
+    on_every_device([&](const TestDevice& device) {
         for (kv8_dtype table_dtype : kPlain)
             for (kv8_dtype out_dtype : kPlain)
                 for (int width : {1, 64, 37, 1100}) {
@@ -332,7 +332,7 @@ TEST_F(EngineOps, EmbeddingIsExact) {
                     args.ids = span_of(ids);
                     args.out = out.rows();
                     args.table_dtype = table_dtype;
-                    ASSERT_EQ(kv8_embedding(device, nullptr, &args), KV8_OK) << kv8_last_error();
+                    ASSERT_EQ(run(device, args), KV8_OK) << kv8_last_error();
                     for (int t = 0; t < 6; t++)
                         for (int i = 0; i < width; i++) {
                             const size_t from = static_cast<size_t>(ids[static_cast<size_t>(t)] * width + i);

@@ -5,7 +5,7 @@
 
 #include <random>
 
-#include "cpu_devices.h"
+#include "test_devices.h"
 #include "exact_fp8.h"
 
 namespace {

@@ -1,7 +1,8 @@
-// kv8_merge_states against float64, on every instruction set of this machine.
+// kv8_merge_states against float64, on every device.
 #include <gtest/gtest.h>
 
 #include "attention_reference.h"
+#include "staging.h"
 
 namespace {
 
@@ -13,8 +14,8 @@ TEST(MergeStates, JoinsTwoDisjointHalves) {
     for (int width : {1, 15, 64, 100})
         for (kv8_dtype a_dtype : kPlain)
             for (kv8_dtype out_dtype : kPlain)
-                for (const auto& device : cpu_devices()) {
-                    SCOPED_TRACE(device->isa() + ", width " + std::to_string(width) + ", a " + name_of(a_dtype) +
+                for (const auto& device : devices()) {
+                    SCOPED_TRACE(device->name() + ", width " + std::to_string(width) + ", a " + name_of(a_dtype) +
                                  ", out " + name_of(out_dtype));
                     const int tokens = 9, heads = 3;
                     const size_t rows = tokens * heads, a_size = size_t(bytes_of(a_dtype)),
@@ -49,7 +50,7 @@ TEST(MergeStates, JoinsTwoDisjointHalves) {
                     m.lse_a = span_of(lse_a);
                     m.lse_b = span_of(lse_b);
                     m.lse = span_of(lse);
-                    ASSERT_EQ(KV8_OK, kv8_merge_states(device->handle(), nullptr, &m)) << kv8_last_error();
+                    ASSERT_EQ(KV8_OK, run(*device, m)) << kv8_last_error();
                     for (size_t i = 0; i < count; i++) {
                         const size_t r = i / size_t(width);
                         const double ea = std::exp(double(lse_a[r])), eb = std::exp(double(lse_b[r]));

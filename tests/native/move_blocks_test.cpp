@@ -1,4 +1,4 @@
-// kv8_move_blocks: copies where bytes mean the same in both caches, conversions where not, on every instruction set.
+// kv8_move_blocks: copies where bytes mean the same in both caches, conversions where not, on every device.
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -6,6 +6,7 @@
 #include <sstream>
 
 #include "cache_model.h"
+#include "staging.h"
 
 namespace {
 
@@ -13,14 +14,14 @@ using namespace kv8_test;
 
 using Pairs = std::vector<int32_t>;
 
-kv8_status move(const CpuDevice& device, const kv8_cache_view& src, const kv8_cache_view& dst, const Pairs& pairs) {
+kv8_status move(const TestDevice& device, const kv8_cache_view& src, const kv8_cache_view& dst, const Pairs& pairs) {
     kv8_move_blocks_args args = {};
     args.struct_size = sizeof(args);
     args.count = static_cast<int32_t>(pairs.size() / 2);
     args.src = &src;
     args.dst = &dst;
     args.pairs = span_of(pairs);
-    return kv8_move_blocks(device.handle(), nullptr, &args);
+    return run(device, args);
 }
 
 Pairs any_pairs(int src_blocks, int dst_blocks, std::mt19937& random) {
@@ -71,9 +72,9 @@ void expect_moves(TestCache& src, TestCache& dst, const Pairs& pairs, const std:
     const kv8_cache_view expected = dst.view_of(want);
     model_side(from, from.k, expected, expected.k, pairs);
     model_side(from, from.v, expected, expected.v, pairs);
-    for (const auto& device : cpu_devices()) {
+    for (const auto& device : devices()) {
         std::ostringstream told;
-        told << device->isa() << ", " << what << ": from " << src.shape() << " to " << dst.shape();
+        told << device->name() << ", " << what << ": from " << src.shape() << " to " << dst.shape();
         Image got = dst.before;
         ASSERT_EQ(move(*device, from, dst.view_of(got), pairs), KV8_OK) << kv8_last_error() << " " << told.str();
         ASSERT_NO_FATAL_FAILURE(expect_equal_bytes(got, want, told.str()));
@@ -132,11 +133,11 @@ TEST(MoveBlocks, CopiesWithinOneCache) {
     const kv8_cache_view expected = cache.view_of(want);
     model_side(expected, expected.k, expected, expected.k, pairs);
     model_side(expected, expected.v, expected, expected.v, pairs);
-    for (const auto& device : cpu_devices()) {
+    for (const auto& device : devices()) {
         Image got = cache.before;
         const kv8_cache_view view = cache.view_of(got);
         ASSERT_EQ(move(*device, view, view, pairs), KV8_OK) << kv8_last_error() << " " << shape;
-        ASSERT_NO_FATAL_FAILURE(expect_equal_bytes(got, want, device->isa()));
+        ASSERT_NO_FATAL_FAILURE(expect_equal_bytes(got, want, device->name()));
     }
 }
 
@@ -150,7 +151,7 @@ TEST(MoveBlocks, KeepsCodesFromOcpToFnuzWithTheScaleDoubled) {
         to.k = to.v = {format[1], Chan::kNone, false};
         TestCache src(from, random), dst(to, random);
         const std::vector<float> scale = {0.0371f}, doubled = {2 * 0.0371f};
-        for (const auto& device : cpu_devices()) {
+        for (const auto& device : devices()) {
             Image got = dst.before;
             kv8_cache_view ocp = src.view_of(src.before), fnuz = dst.view_of(got);
             ocp.k.chan = ocp.v.chan = span_of(scale);
@@ -165,7 +166,7 @@ TEST(MoveBlocks, KeepsCodesFromOcpToFnuzWithTheScaleDoubled) {
                         if (magnitude > exact::format_of(format[0]).max()) continue;  // NaN, infinity
                         const int want = before[d] == 0x80 ? 0 : before[d];
                         ASSERT_EQ(after[d], want)
-                            << device->isa() << " " << name_of(format[0]) << " code " << +before[d];
+                            << device->name() << " " << name_of(format[0]) << " code " << +before[d];
                     }
                 }
             }
@@ -176,11 +177,11 @@ TEST(MoveBlocks, KeepsCodesFromOcpToFnuzWithTheScaleDoubled) {
 TEST(MoveBlocks, OfNoPairsDoesNothing) {
     std::mt19937 random(static_cast<uint32_t>(seed()));
     TestCache cache(CacheShape{}, random);
-    for (const auto& device : cpu_devices()) {
+    for (const auto& device : devices()) {
         Image got = cache.before;
         const kv8_cache_view view = cache.view_of(got);
         EXPECT_EQ(move(*device, view, view, {}), KV8_OK) << kv8_last_error();
-        ASSERT_NO_FATAL_FAILURE(expect_equal_bytes(got, cache.before, device->isa()));
+        ASSERT_NO_FATAL_FAILURE(expect_equal_bytes(got, cache.before, device->name()));
     }
 }
 

@@ -11,7 +11,7 @@
 
 #include <random>
 
-#include "cpu_devices.h"
+#include "staging.h"
 #include "elements.h"
 #include "exact_fp8.h"
 
@@ -31,7 +31,7 @@ uint32_t nvidia(kv8_dtype from, kv8_dtype to, uint32_t bits) {
 
 void expect_nvidias_codes(kv8_dtype from, kv8_dtype to, const std::vector<uint32_t>& values) {
     const Elements src(from, values);
-    for (const auto& device : cpu_devices()) {
+    for (const auto& device : devices()) {
         const Elements dst(to, values.size());
         kv8_cast_args args = {};
         args.struct_size = sizeof(args);
@@ -41,10 +41,10 @@ void expect_nvidias_codes(kv8_dtype from, kv8_dtype to, const std::vector<uint32
         args.src_dtype = from;
         args.dst_dtype = to;
         args.count = static_cast<int64_t>(values.size());
-        ASSERT_EQ(kv8_cast(device->handle(), nullptr, &args), KV8_OK) << kv8_last_error();
+        ASSERT_EQ(run(*device, args), KV8_OK) << kv8_last_error();
         for (size_t i = 0; i < values.size(); i++)
             ASSERT_EQ(dst.at(i), nvidia(from, to, values[i]))
-                << device->isa() << ": " << name_of(from) << " 0x" << std::hex << values[i] << " to " << name_of(to);
+                << device->name() << ": " << name_of(from) << " 0x" << std::hex << values[i] << " to " << name_of(to);
     }
 }
 
@@ -75,7 +75,7 @@ TEST(NvidiaFp8, DecodesEveryCodeAlike) {
     for (uint32_t i = 0; i < codes.size(); i++) codes[i] = i;
     for (kv8_dtype from : {KV8_E4M3FN, KV8_E5M2}) {
         const Elements src(from, codes);
-        for (const auto& device : cpu_devices()) {
+        for (const auto& device : devices()) {
             const Elements dst(KV8_F16, codes.size());
             kv8_cast_args args = {};
             args.struct_size = sizeof(args);
@@ -85,15 +85,15 @@ TEST(NvidiaFp8, DecodesEveryCodeAlike) {
             args.src_dtype = from;
             args.dst_dtype = KV8_F16;
             args.count = 256;
-            ASSERT_EQ(kv8_cast(device->handle(), nullptr, &args), KV8_OK) << kv8_last_error();
+            ASSERT_EQ(run(*device, args), KV8_OK) << kv8_last_error();
             for (uint32_t code : codes) {
                 const uint32_t theirs =
                     __nv_cvt_fp8_to_halfraw(static_cast<__nv_fp8_storage_t>(code), interpretation(from)).x;
                 if ((theirs & 0x7FFF) > 0x7C00) {
                     EXPECT_GT(dst.at(code) & 0x7FFF, 0x7C00u)
-                        << device->isa() << " " << name_of(from) << " code " << code;
+                        << device->name() << " " << name_of(from) << " code " << code;
                 } else {
-                    EXPECT_EQ(dst.at(code), theirs) << device->isa() << " " << name_of(from) << " code " << code;
+                    EXPECT_EQ(dst.at(code), theirs) << device->name() << " " << name_of(from) << " code " << code;
                 }
             }
         }

@@ -9,7 +9,7 @@
 #include <string>
 #include <vector>
 
-#include "cpu_devices.h"
+#include "staging.h"
 #include "elements.h"
 #include "exact_fp8.h"
 
@@ -20,7 +20,7 @@ using namespace kv8_test;
 constexpr float kBarred = -std::numeric_limits<float>::infinity();
 
 // Draws once per sampling, all from rows of one table of logits: row t of `logits` belongs to samplings[t].
-std::vector<int32_t> draw(kv8_device* device, const Elements& logits, std::vector<kv8_sampling> samplings,
+std::vector<int32_t> draw(const TestDevice& device, const Elements& logits, std::vector<kv8_sampling> samplings,
                           int64_t row_elements) {
     std::vector<int32_t> ids(samplings.size(), -1);
     kv8_sample_args args{};
@@ -32,11 +32,11 @@ std::vector<int32_t> draw(kv8_device* device, const Elements& logits, std::vecto
     args.logits.dtype = logits.dtype();
     args.sampling = span_of(samplings);
     args.ids = span_of(ids);
-    EXPECT_EQ(kv8_sample(device, nullptr, &args), KV8_OK) << kv8_last_error();
+    EXPECT_EQ(run(device, args), KV8_OK) << kv8_last_error();
     return ids;
 }
 
-int32_t draw_one(kv8_device* device, const std::vector<float>& logits, kv8_sampling sampling) {
+int32_t draw_one(const TestDevice& device, const std::vector<float>& logits, kv8_sampling sampling) {
     Elements row(KV8_F32, logits.size());
     for (size_t i = 0; i < logits.size(); i++) row.set(i, bits_of(logits[i]));
     return draw(device, row, {sampling}, static_cast<int64_t>(logits.size()))[0];
@@ -83,8 +83,8 @@ class Sampling : public testing::Test {
 };
 
 TEST_F(Sampling, DrawsAsTheHeaderSays) {
-    for (const auto& device : cpu_devices()) {
-        SCOPED_TRACE(device->isa());
+    for (const auto& device : devices()) {
+        SCOPED_TRACE(device->name());
         int doubtful = 0, drawn = 0;
         for (int round = 0; round < 60; round++) {
             const kv8_dtype dtype = kPlain[random() % 3];
@@ -107,8 +107,7 @@ TEST_F(Sampling, DrawsAsTheHeaderSays) {
                 s.uniform = random() % 8 ? uniform() : random() % 2 ? 0 : 0x1.fffffep-1f;
                 samplings.push_back(s);
             }
-            const std::vector<int32_t> ids =
-                draw(device->handle(), logits, samplings, static_cast<int64_t>(vocabulary));
+            const std::vector<int32_t> ids = draw(*device, logits, samplings, static_cast<int64_t>(vocabulary));
             for (size_t t = 0; t < tokens; t++) {
                 std::vector<float> row;
                 for (size_t i = 0; i < vocabulary; i++)
@@ -131,8 +130,8 @@ TEST_F(Sampling, DrawsAsTheHeaderSays) {
 TEST_F(Sampling, DrawsEachTokenAsOftenAsItsProbability) {
     constexpr int kDraws = 20'000;
     const std::vector<float> logits{0, 2, -1, 2, kBarred, 0.5f, -4, 1};
-    for (const auto& device : cpu_devices()) {
-        SCOPED_TRACE(device->isa());
+    for (const auto& device : devices()) {
+        SCOPED_TRACE(device->name());
         std::vector<double> p;
         for (float logit : logits) p.push_back(std::exp(double(logit) / 1.5));
         const double mass = std::accumulate(p.begin(), p.end(), 0.0);
@@ -144,7 +143,7 @@ TEST_F(Sampling, DrawsEachTokenAsOftenAsItsProbability) {
                 rows.set(static_cast<size_t>(i) * logits.size() + id, bits_of(logits[id]));
             samplings.push_back({1.5f, 1, 0, (static_cast<float>(i) + 0.5f) / kDraws});
         }
-        for (int32_t id : draw(device->handle(), rows, samplings, static_cast<int64_t>(logits.size())))
+        for (int32_t id : draw(*device, rows, samplings, static_cast<int64_t>(logits.size())))
             drawn[static_cast<size_t>(id)]++;
         // A grid point can fall on the wrong side of a token's interval at its two ends only.
         for (size_t id = 0; id < logits.size(); id++) EXPECT_NEAR(drawn[id], kDraws * p[id] / mass, 2) << "id " << id;
@@ -152,32 +151,32 @@ TEST_F(Sampling, DrawsEachTokenAsOftenAsItsProbability) {
 }
 
 TEST_F(Sampling, PrefersTheLowerIdAmongEquals) {
-    for (const auto& device : cpu_devices()) {
-        SCOPED_TRACE(device->isa());
+    for (const auto& device : devices()) {
+        SCOPED_TRACE(device->name());
         std::vector<float> logits(100, 1.0f);
         logits[0] = 0.5f;
-        EXPECT_EQ(draw_one(device->handle(), logits, {0, 1, 0, 0.9f}), 1) << "greedy";
-        EXPECT_EQ(draw_one(device->handle(), logits, {1, 1, 1, 0.9f}), 1) << "top 1";
-        EXPECT_EQ(draw_one(device->handle(), logits, {1, 1, 4, 0.8f}), 4) << "the last of the top 4";
-        EXPECT_EQ(draw_one(device->handle(), logits, {1, 1e-6f, 0, 0.9f}), 1) << "the smallest nucleus";
+        EXPECT_EQ(draw_one(*device, logits, {0, 1, 0, 0.9f}), 1) << "greedy";
+        EXPECT_EQ(draw_one(*device, logits, {1, 1, 1, 0.9f}), 1) << "top 1";
+        EXPECT_EQ(draw_one(*device, logits, {1, 1, 4, 0.8f}), 4) << "the last of the top 4";
+        EXPECT_EQ(draw_one(*device, logits, {1, 1e-6f, 0, 0.9f}), 1) << "the smallest nucleus";
         logits[50] = -0.0f;
         logits[51] = 0.0f;
         for (size_t i = 0; i < 100; i++)
             if (i != 50 && i != 51) logits[i] = kBarred;
-        EXPECT_EQ(draw_one(device->handle(), logits, {0, 1, 0, 0}), 50) << "-0 equals 0";
-        EXPECT_EQ(draw_one(device->handle(), logits, {1, 1, 0, 0.4f}), 50) << "-0 equals 0";
-        EXPECT_EQ(draw_one(device->handle(), logits, {1, 1, 0, 0.6f}), 51) << "-0 equals 0";
+        EXPECT_EQ(draw_one(*device, logits, {0, 1, 0, 0}), 50) << "-0 equals 0";
+        EXPECT_EQ(draw_one(*device, logits, {1, 1, 0, 0.4f}), 50) << "-0 equals 0";
+        EXPECT_EQ(draw_one(*device, logits, {1, 1, 0, 0.6f}), 51) << "-0 equals 0";
     }
 }
 
 TEST_F(Sampling, NeverDrawsWhatHasNoProbability) {
-    for (const auto& device : cpu_devices()) {
-        SCOPED_TRACE(device->isa());
+    for (const auto& device : devices()) {
+        SCOPED_TRACE(device->name());
         // At this temperature the others' weights are 0 in float64 as well.
-        EXPECT_EQ(draw_one(device->handle(), {1, 2, 3, 2}, {1e-30f, 1, 0, 0x1.fffffep-1f}), 2);
-        EXPECT_EQ(draw_one(device->handle(), {kBarred, kBarred, -3e38f, kBarred}, {1, 1, 0, 0x1.fffffep-1f}), 2);
-        EXPECT_EQ(draw_one(device->handle(), {3e38f, -3e38f, kBarred}, {1, 1, 0, 0x1.fffffep-1f}), 0);
-        EXPECT_EQ(draw_one(device->handle(), {-5}, {1, 0.5f, 3, 0x1.fffffep-1f}), 0);
+        EXPECT_EQ(draw_one(*device, {1, 2, 3, 2}, {1e-30f, 1, 0, 0x1.fffffep-1f}), 2);
+        EXPECT_EQ(draw_one(*device, {kBarred, kBarred, -3e38f, kBarred}, {1, 1, 0, 0x1.fffffep-1f}), 2);
+        EXPECT_EQ(draw_one(*device, {3e38f, -3e38f, kBarred}, {1, 1, 0, 0x1.fffffep-1f}), 0);
+        EXPECT_EQ(draw_one(*device, {-5}, {1, 0.5f, 3, 0x1.fffffep-1f}), 0);
     }
 }
 

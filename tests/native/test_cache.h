@@ -8,7 +8,7 @@
 #include <string>
 #include <vector>
 
-#include "cpu_devices.h"
+#include "test_devices.h"
 #include "elements.h"
 #include "exact_fp8.h"
 
