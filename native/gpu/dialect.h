@@ -8,6 +8,7 @@
 //                                       is found in the module as it stands here.
 //
 //   constexpr int kLanes                lanes of a warp (AMD: wave): 32 or 64
+//   constexpr int kSharedKiB            shared memory of a multiprocessor
 //   constexpr MatrixUnit kMatrixUnit    which instruction multiplies 16-bit matrices
 //   constexpr bool kConvertsOcp         hardware converts E4M3FN and E5M2 (widen_*, narrow_* below exist)
 //   constexpr bool kConvertsFnuz        hardware converts E4M3FNUZ and E5M2FNUZ
@@ -28,6 +29,12 @@
 //   void commit_copies()                closes a group of this thread's copies
 //   void wait_copies<N>()               until at most the N youngest groups of this thread are under way; a barrier makes
 //                                       them visible to other threads
+//   constexpr bool kCopiesInRegisters   the hardware has no such copies, and the above wait for the data. A kernel that works on
+//                                       other data meanwhile keeps a group of copies in an object:
+//   struct Copies<kCount>
+//   void copy_async(Copies<kCount>&, int i, Shared, const void*, bool valid)         its i-th copy; i: constant when unrolled
+//   void commit_copies(Copies<kCount>&)                     closes the group, all of it; to be called after that work, since
+//                                       it may be what writes to shared memory
 //   bool claim(uint32_t* word, uint32_t value)
 //                                       stores value where the word was 0, atomically; whether it did
 //   void atomic_maximum(uint32_t* word, uint32_t value)
@@ -85,6 +92,32 @@ struct Shared {
 
 namespace kv8::gpu {
 
+// Declared in every dialect, so that a template may ask kConverts* before it calls one.
+KV8_DEVICE uint32_t widen_e4m3fn(uint32_t codes);
+KV8_DEVICE uint32_t widen_e5m2(uint32_t codes);
+KV8_DEVICE uint32_t widen_e4m3fnuz(uint32_t codes);
+KV8_DEVICE uint32_t widen_e5m2fnuz(uint32_t codes);
+KV8_DEVICE uint32_t narrow_e4m3fn(float low, float high);
+KV8_DEVICE uint32_t narrow_e5m2(float low, float high);
+KV8_DEVICE uint32_t narrow_e4m3fnuz(float low, float high);
+KV8_DEVICE uint32_t narrow_e5m2fnuz(float low, float high);
+
 KV8_DEVICE constexpr Shared operator+(Shared shared, int bytes) { return {shared.at + uint32_t(bytes)}; }
+
+#if !defined(KV8_COPIES_IN_REGISTERS)
+constexpr bool kCopiesInRegisters = false;
+
+template <int kCount>
+struct Copies {};
+
+template <int kCount>
+KV8_DEVICE void copy_async(Copies<kCount>&, int, Shared to, const void* from, bool valid) {
+    copy_async(to, from, valid);
+}
+template <int kCount>
+KV8_DEVICE void commit_copies(Copies<kCount>&) {
+    commit_copies();
+}
+#endif
 
 }  // namespace kv8::gpu
