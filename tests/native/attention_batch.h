@@ -61,7 +61,10 @@ class AttentionBatch {
     kv8_status attend(const TestDevice& device) {
         std::memset(out_->data(), kUntouched, out_->size());
         std::fill(lse_.begin(), lse_.end(), -12345.0f);
-        return kv8_test::run(device, args());
+        if (sparse_ == nullptr) return kv8_test::run(device, args());
+        // Too much to copy: the host's own addresses.
+        const kv8_attention_args a = args();
+        return device.finished(kv8_attention(device.handle(), nullptr, &a));
     }
 
     kv8_attention_args args() {

@@ -48,8 +48,7 @@ inline const std::vector<DeviceSet>& device_sets() {
             DeviceSet set{device->name(), {}};
             const int threads[] = {1, 2, 4};
             for (size_t i = 0; i < 3; i++)
-                set.devices[i] =
-                    std::make_unique<TestDevice>(device->is_gpu() ? nullptr : device->name().c_str(), threads[i]);
+                set.devices[i] = std::make_unique<TestDevice>(device->name().c_str(), threads[i]);
             list->push_back(std::move(set));
         }
         return list;

@@ -1,5 +1,5 @@
 // One legal call of every kernel, small, on memory of exactly the size needed, so that a test changes one thing and sees it
-// refused, and AddressSanitizer sees every byte too far.
+// refused, and AddressSanitizer sees every byte too far. The memory is the host's, pinned for a GPU.
 #pragma once
 
 #include <gtest/gtest.h>
@@ -9,7 +9,7 @@
 #include <memory>
 #include <vector>
 
-#include "kv8/kv8.h"
+#include "test_devices.h"
 
 namespace kv8_test {
 
@@ -17,7 +17,8 @@ struct DoorCalls {
     static constexpr int32_t kTokens = 5, kHeads = 2, kQueryHeads = 4, kHeadSize = 64, kBlocks = 3, kBlockSize = 8,
                              kWidth = 37;
 
-    kv8_device* device = nullptr;
+    const TestDevice test_device{nullptr};
+    kv8_device* const device = test_device.handle();
     kv8_cache_view view{}, other_view{};
     kv8_cast_args cast{};
     kv8_amax_args amax{};
@@ -34,12 +35,7 @@ struct DoorCalls {
     kv8_sample_args sample{};
 
     DoorCalls() {
-        kv8_backend* backend = nullptr;
-        kv8_device_options options{};
-        options.struct_size = sizeof(options);
-        options.threads = 2;
-        EXPECT_EQ(kv8_backend_cpu(&backend), KV8_OK);
-        EXPECT_EQ(kv8_device_open(backend, &options, &device), KV8_OK) << kv8_last_error();
+        EXPECT_EQ(test_device.status(), KV8_OK) << test_device.message();
         view = make_view();
         other_view = make_view();
         other_view.k.dtype = other_view.v.dtype = KV8_E4M3FNUZ;
@@ -47,16 +43,21 @@ struct DoorCalls {
         make_attention_calls();
         make_engine_calls();
     }
-    ~DoorCalls() { kv8_device_close(device); }
     DoorCalls(const DoorCalls&) = delete;
     DoorCalls& operator=(const DoorCalls&) = delete;
 
     // A copy is legal too: the memory is this object's.
     kv8_span allocate(size_t bytes) {
         void* memory = nullptr;
-        EXPECT_EQ(posix_memalign(&memory, 64, bytes), 0);
+        if (!test_device.is_gpu()) {
+            EXPECT_EQ(posix_memalign(&memory, 64, bytes), 0);
+            memory_.emplace_back(memory, free);
+        } else {  // the device's until it is closed
+            uint64_t ptr = 0;
+            EXPECT_EQ(kv8_alloc(device, bytes, KV8_MEMORY_HOST, &ptr), KV8_OK) << kv8_last_error();
+            memory = reinterpret_cast<void*>(ptr);
+        }
         std::memset(memory, 0, bytes);
-        memory_.emplace_back(memory, free);
         spans_.push_back({reinterpret_cast<uint64_t>(memory), bytes});
         return spans_.back();
     }
@@ -184,18 +185,18 @@ struct DoorCalls {
         plan.query_start_loc = values(std::vector<int32_t>{0, 3, 5});
         plan.seq_lens = values(std::vector<int32_t>{11, 2});
         EXPECT_EQ(kv8_attention_plan(device, nullptr, &plan), KV8_OK) << kv8_last_error();
-        plan.workspace = allocate(plan.workspace_bytes);
-        EXPECT_EQ(kv8_attention_plan(device, nullptr, &plan), KV8_OK) << kv8_last_error();
+        // Two workspaces: later calls of kv8_attention_plan do not change what kv8_attention reads.
+        attention.plan = allocate(plan.workspace_bytes);
+        for (const kv8_span& workspace : {attention.plan, allocate(plan.workspace_bytes)}) {
+            plan.workspace = workspace;
+            EXPECT_EQ(kv8_attention_plan(device, nullptr, &plan), KV8_OK) << kv8_last_error();
+        }
 
         start(attention);
         attention.softmax_scale = 0.125f;
         attention.softcap = 30;
         attention.window = 9;
         attention.view = &view;
-        // A workspace of its own: calls of kv8_attention_plan do not change what kv8_attention reads.
-        attention.plan = allocate(plan.workspace_bytes);
-        std::memcpy(reinterpret_cast<void*>(attention.plan.ptr), reinterpret_cast<void*>(plan.workspace.ptr),
-                    plan.workspace_bytes);
         attention.block_table = values(std::vector<int32_t>{0, 2, 1, -7});
         attention.block_table_stride = 2;
         attention.q = rows(kTokens, kQueryHeads, kHeadSize);

@@ -9,14 +9,13 @@
 #include <type_traits>
 #include <vector>
 
-#include "test_devices.h"
 #include "door_calls.h"
 
 namespace {
 
 using namespace kv8_test;
 
-constexpr int kMutants = 200'000;
+const int kMutants = rounds(200'000);
 
 class Mutator {
   public:

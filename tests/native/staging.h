@@ -14,22 +14,24 @@
 
 namespace kv8_test {
 
-// Memory that kernels of a device use and the host does not look at, of exactly so many bytes: what lies beside them is
-// AddressSanitizer's to watch where the host's memory is shared, and compared at the end where it is not.
+// Memory that kernels of a device use and the host does not look at, of exactly so many bytes. What lies beside them is watched
+// by AddressSanitizer where the host's memory is shared, by an emulator, and else compared at the end.
 class DeviceMemory {
   public:
     // At `offset` bytes beyond a multiple of 64.
     DeviceMemory(const TestDevice& device, uint64_t bytes, uint8_t value, uint64_t offset = 0)
-        : device_(device), bytes_(bytes) {
+        : device_(device), bytes_(bytes), guard_(device.is_emulated() ? 0 : 64) {
         if (device.shares_memory()) {
             void* memory = nullptr;
             if (posix_memalign(&memory, 64, offset + bytes + (bytes == 0)) != 0) throw std::bad_alloc();
             base_ = reinterpret_cast<uint64_t>(memory);
             at_ = base_ + offset;
         } else {
-            EXPECT_EQ(kv8_alloc(device.handle(), kGuard + offset + bytes + kGuard, KV8_MEMORY_DEVICE, &base_), KV8_OK)
+            EXPECT_EQ(
+                kv8_alloc(device.handle(), guard_ + offset + bytes + guard_ + (bytes == 0), KV8_MEMORY_DEVICE, &base_),
+                KV8_OK)
                 << kv8_last_error();
-            at_ = base_ + kGuard + offset;
+            at_ = base_ + guard_ + offset;
             for (const kv8_span& guard : guards()) fill(guard, kGuardByte);
         }
         fill(span(), value);
@@ -55,10 +57,9 @@ class DeviceMemory {
     void copy_out(const kv8_span& to) const { copy(to, span()); }
 
   private:
-    static constexpr uint64_t kGuard = 64;
     static constexpr uint8_t kGuardByte = 0xC3;
 
-    std::vector<kv8_span> guards() const { return {{base_, at_ - base_}, {at_ + bytes_, kGuard}}; }
+    std::vector<kv8_span> guards() const { return {{base_, at_ - base_}, {at_ + bytes_, guard_}}; }
     void fill(const kv8_span& span, uint8_t value) const {
         EXPECT_EQ(device_.finished(kv8_fill(device_.handle(), nullptr, span, value)), KV8_OK) << kv8_last_error();
     }
@@ -68,7 +69,7 @@ class DeviceMemory {
 
     const TestDevice& device_;
     uint64_t base_ = 0, at_ = 0;
-    const uint64_t bytes_;
+    const uint64_t bytes_, guard_;
 };
 
 // The memory of one call. Spans that share bytes on the host share them on the device.
