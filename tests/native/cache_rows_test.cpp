@@ -6,6 +6,7 @@
 #include <sstream>
 
 #include "cache_model.h"
+#include "sparse_memory.h"
 #include "staging.h"
 
 namespace {
@@ -256,6 +257,53 @@ TEST(CacheWrite, KeepsZerosWhereTheJointScaleUnderflows) {
         const kv8_gather_args gather = gather_args(view, back.rows(), back.rows(), slots);
         ASSERT_EQ(run(*device, gather), KV8_OK) << kv8_last_error();
         for (float x : back.row(0, 0, shape.head_size)) EXPECT_EQ(x, 0.0f) << device->name();
+    }
+}
+
+// Heads a gigabyte apart: offsets within a block, of V in a block and of the second block are all beyond 2^31. Written with the
+// host's own addresses, as there is too much to copy.
+TEST(CacheRows, ReachSlotsThatLieFarApart) {
+    std::mt19937 random(static_cast<uint32_t>(seed()));
+    for (kv8_dtype dtype : {KV8_E4M3FN, KV8_BF16}) {
+        kv8_cache_view view = {};
+        view.struct_size = sizeof(view);
+        view.num_blocks = 2;
+        view.block_size = 16;
+        view.kv_heads = 3;
+        view.head_size = 128;
+        view.k.dtype = view.v.dtype = dtype;
+        view.k.slot_stride = view.v.slot_stride = 128 * bytes_of(dtype);
+        view.k.head_stride = view.v.head_stride = int64_t{1} << 30;
+        view.k.row_scale_offset = view.v.row_scale_offset = -1;
+        view.v.offset = 3 * view.k.head_stride;
+        view.block_stride = 2 * view.v.offset;
+        const SparseMemory got(static_cast<uint64_t>(2 * view.block_stride)), want(got.span().bytes);
+        const std::vector<int64_t> slots = {3, 19, -1, 31};
+        TestRows rows(KV8_F32, 4, 3, 128, random), back(KV8_F32, 4, 3, 128, random);
+        fill_with_values(rows, 4, 3, 128, random);
+        for (const auto& device : devices()) {
+            if (!device->info().host_accessible) GTEST_SKIP() << "the pool is too large to copy to a device";
+            view.memory = got.span();
+            const kv8_write_args write = write_args(view, rows.rows(), rows.rows(), slots, Rope{});
+            ASSERT_EQ(device->finished(kv8_write(device->handle(), nullptr, &write)), KV8_OK) << kv8_last_error();
+            const kv8_gather_args gather = gather_args(view, back.rows(), back.rows(), slots);
+            ASSERT_EQ(device->finished(kv8_gather(device->handle(), nullptr, &gather)), KV8_OK) << kv8_last_error();
+            kv8_cache_view expected = view;
+            expected.memory = want.span();
+            for (int t : {0, 1, 3})
+                for (int h = 0; h < 3; h++)
+                    for (const kv8_side* side : {&view.k, &view.v}) {
+                        model::put_row(expected, *side, slots[t], h, rows.row(t, h, 128));
+                        ASSERT_EQ(std::memcmp(model::row_at(view, *side, slots[t], h),
+                                              model::row_at(expected, *side, slots[t], h),
+                                              static_cast<size_t>(side->slot_stride)),
+                                  0)
+                            << device->name() << ", " << name_of(dtype) << ", token " << t << ", head " << h;
+                        const std::vector<float> row = back.row(t, h, 128),
+                                                 exact = model::get_row(view, *side, slots[t], h);
+                        ASSERT_EQ(std::memcmp(row.data(), exact.data(), sizeof(float) * 128), 0) << device->name();
+                    }
+        }
     }
 }
 
