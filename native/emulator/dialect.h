@@ -105,6 +105,41 @@ KV8_DEVICE void wait_copies() {
     emulator::shared_memory.wait_copies(kGroups);
 }
 
+#if defined(KV8_MATRIX_AMD)
+// As in hip/dialect.h a group of copies is kept until it is committed, and begins to write then.
+#define KV8_COPIES_IN_REGISTERS 1
+constexpr bool kCopiesInRegisters = true;
+
+template <int kCount>
+struct Copies {
+    struct Copy {
+        Shared to;
+        const void* from;
+        bool valid, given;
+    };
+    Copy copies[kCount] = {};
+};
+
+template <int kCount>
+KV8_DEVICE void copy_async(Copies<kCount>& group, int i, Shared to, const void* from, bool valid, Site site = here()) {
+    if (valid) emulator::device_memory.check(from, 16, "copies", site);
+    if (i < 0 || i >= kCount || group.copies[i].given)
+        emulator::fail(*emulator::running, site, "gives copy %d of a group of %d, which is none or has been given", i,
+                       kCount);
+    group.copies[i] = {to, from, valid, true};
+}
+template <int kCount>
+KV8_DEVICE void commit_copies(Copies<kCount>& group, Site site = here()) {
+    for (int i = 0; i < kCount; i++) {
+        auto& copy = group.copies[i];
+        if (!copy.given) emulator::fail(*emulator::running, site, "commits a group of copies without its copy %d", i);
+        copy_async(copy.to, copy.from, copy.valid, site);
+        copy.given = false;
+    }
+    commit_copies();
+}
+#endif
+
 KV8_DEVICE bool claim(uint32_t* word, uint32_t value, Site site = here()) {
     emulator::device_memory.check(word, sizeof(*word), "claims", site);
     uint32_t unclaimed = 0;
@@ -146,37 +181,36 @@ KV8_DEVICE uint32_t permute_bytes(uint32_t low, uint32_t high, uint32_t selector
     return permuted;
 }
 
-KV8_DEVICE uint32_t widen_e4m3fn(uint32_t codes, Site site = here()) {
-    detail::require(kConvertsOcp, "widen_e4m3fn", site);
-    return emulator::widen_codes<fp8::E4M3FN>(codes);
+namespace detail {
+
+template <class Format>
+KV8_DEVICE uint32_t widen_codes(uint32_t codes, bool has) {
+    require(has, "an FP8 conversion", Site{});
+    return emulator::widen_codes<Format>(codes);
 }
-KV8_DEVICE uint32_t widen_e5m2(uint32_t codes, Site site = here()) {
-    detail::require(kConvertsOcp, "widen_e5m2", site);
-    return emulator::widen_codes<fp8::E5M2>(codes);
+template <class Format>
+KV8_DEVICE uint32_t narrow_to_codes(float low, float high, bool has) {
+    require(has, "an FP8 conversion", Site{});
+    return emulator::narrow_to_codes<Format>(low, high);
 }
-KV8_DEVICE uint32_t narrow_e4m3fn(float low, float high, Site site = here()) {
-    detail::require(kConvertsOcp, "narrow_e4m3fn", site);
-    return emulator::narrow_to_codes<fp8::E4M3FN>(low, high);
+
+}  // namespace detail
+
+KV8_DEVICE uint32_t widen_e4m3fn(uint32_t codes) { return detail::widen_codes<fp8::E4M3FN>(codes, kConvertsOcp); }
+KV8_DEVICE uint32_t narrow_e4m3fn(float low, float high) {
+    return detail::narrow_to_codes<fp8::E4M3FN>(low, high, kConvertsOcp);
 }
-KV8_DEVICE uint32_t narrow_e5m2(float low, float high, Site site = here()) {
-    detail::require(kConvertsOcp, "narrow_e5m2", site);
-    return emulator::narrow_to_codes<fp8::E5M2>(low, high);
+KV8_DEVICE uint32_t widen_e5m2(uint32_t codes) { return detail::widen_codes<fp8::E5M2>(codes, kConvertsOcp); }
+KV8_DEVICE uint32_t narrow_e5m2(float low, float high) {
+    return detail::narrow_to_codes<fp8::E5M2>(low, high, kConvertsOcp);
 }
-KV8_DEVICE uint32_t widen_e4m3fnuz(uint32_t codes, Site site = here()) {
-    detail::require(kConvertsFnuz, "widen_e4m3fnuz", site);
-    return emulator::widen_codes<fp8::E4M3FNUZ>(codes);
+KV8_DEVICE uint32_t widen_e4m3fnuz(uint32_t codes) { return detail::widen_codes<fp8::E4M3FNUZ>(codes, kConvertsFnuz); }
+KV8_DEVICE uint32_t narrow_e4m3fnuz(float low, float high) {
+    return detail::narrow_to_codes<fp8::E4M3FNUZ>(low, high, kConvertsFnuz);
 }
-KV8_DEVICE uint32_t widen_e5m2fnuz(uint32_t codes, Site site = here()) {
-    detail::require(kConvertsFnuz, "widen_e5m2fnuz", site);
-    return emulator::widen_codes<fp8::E5M2FNUZ>(codes);
-}
-KV8_DEVICE uint32_t narrow_e4m3fnuz(float low, float high, Site site = here()) {
-    detail::require(kConvertsFnuz, "narrow_e4m3fnuz", site);
-    return emulator::narrow_to_codes<fp8::E4M3FNUZ>(low, high);
-}
-KV8_DEVICE uint32_t narrow_e5m2fnuz(float low, float high, Site site = here()) {
-    detail::require(kConvertsFnuz, "narrow_e5m2fnuz", site);
-    return emulator::narrow_to_codes<fp8::E5M2FNUZ>(low, high);
+KV8_DEVICE uint32_t widen_e5m2fnuz(uint32_t codes) { return detail::widen_codes<fp8::E5M2FNUZ>(codes, kConvertsFnuz); }
+KV8_DEVICE uint32_t narrow_e5m2fnuz(float low, float high) {
+    return detail::narrow_to_codes<fp8::E5M2FNUZ>(low, high, kConvertsFnuz);
 }
 
 // ---- matrices

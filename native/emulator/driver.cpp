@@ -21,6 +21,7 @@ class Device final : public gpu::DriverDevice {
     Device() {
         traits_.name = std::string("kv8 emulator of ") + kArch.name;
         traits_.arch = kArch.name;
+        traits_.driver = "emulator";
         traits_.multiprocessors = kMultiprocessors;
         traits_.shared_per_block = kArch.block_shared_kib * 1024;
         traits_.shared_per_multiprocessor = kArch.shared_kib * 1024;
