@@ -135,6 +135,7 @@ enum { KV8_MEMORY_DEVICE = 0, KV8_MEMORY_HOST = 1 /* pinned, readable by host an
 
 /* At least 64-byte aligned, contents undefined; 2 MiB aligned from 2 MiB up. */
 KV8_API kv8_status kv8_alloc(kv8_device* device, uint64_t bytes, int32_t kind, uint64_t* out);
+/* Waits for calls under way that may use the memory. */
 KV8_API kv8_status kv8_free(kv8_device* device, uint64_t ptr);
 /* Copies src.bytes bytes, between host and device as the addresses say; spans may not overlap. */
 KV8_API kv8_status kv8_copy(kv8_device* device, kv8_stream* stream, kv8_span dst, kv8_span src);

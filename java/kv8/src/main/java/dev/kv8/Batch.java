@@ -62,7 +62,7 @@ public final class Batch implements AutoCloseable {
             sequences[count] = sequence;
             rowEnds[count++] = rows;
             tokens = rows;
-            emptyTables();
+            filled = false;
             return true;
         } finally {
             ledger.exit();
@@ -179,7 +179,7 @@ public final class Batch implements AutoCloseable {
     }
 
     private void empty(boolean computed) {
-        emptyTables();
+        filled = false;
         for (int i = 0; i < count; i++) {
             ledger.settle(sequences[i].table, computed);
         }
@@ -188,13 +188,6 @@ public final class Batch implements AutoCloseable {
         count = 0;
         tokens = 0;
         started = false;
-    }
-
-    private void emptyTables() {
-        if (filled) {
-            tables.awaitReaders();
-            filled = false;
-        }
     }
 
     private void checkOpen() {

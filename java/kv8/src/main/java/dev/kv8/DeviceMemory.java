@@ -7,7 +7,7 @@ import org.jspecify.annotations.Nullable;
  *
  * <p>Made by {@link KvBackend#allocate} (closing it frees the memory), by {@link #wrap} (memory of the caller, never
  * freed here) or by {@link #slice} (a part; it lives as long as the whole). Use after close is refused with {@link
- * IllegalStateException}. Closing from another thread while a kernel uses the memory is the caller's error.
+ * IllegalStateException}. Closing memory of {@link KvBackend#allocate} waits for kernels that use it.
  */
 public final class DeviceMemory implements AutoCloseable {
     private final long address;

@@ -9,8 +9,11 @@ import org.jspecify.annotations.Nullable;
  *
  * <p>Arguments are checked against the memory they name before a kernel starts: a wrong shape, dtype or size is an {@link
  * IllegalArgumentException} that says what was given and what is allowed, and nothing is changed. A failing device is a
- * {@link DeviceException}. Kernels are ordered; on a GPU they may still run when a method returns, until {@link
- * #synchronize}. Methods may be called from several threads; calls take turns.
+ * {@link DeviceException}. Methods may be called from several threads; calls take turns.
+ *
+ * <p>Kernels are ordered; on a GPU they may still run when a method returns, until {@link #synchronize}. So what only they can
+ * see there (a slot, block, position or token id out of range, in device memory) is an {@link IllegalArgumentException} of the
+ * next call that waits: synchronize, upload or download. The kernel left such an element out and touched nothing outside.
  *
  * <p>The numerics are the same bit for bit on every backend: {@code code = encode(x / scale)} with one float32 division
  * and one rounding to nearest even, saturating; {@code x = decode(code) * scale}.
@@ -18,8 +21,8 @@ import org.jspecify.annotations.Nullable;
 public interface KvBackend extends AutoCloseable {
 
     /**
-     * Opens the backend named by {@code -Dkv.backend} or {@code KV8_BACKEND}: {@code auto} (the default), {@code cpu}, {@code
-     * cuda} or {@code rocm}.
+     * Opens the backend named by {@code -Dkv.backend} or {@code KV8_BACKEND}: {@code auto} (the default: the first that works
+     * of cuda, rocm and cpu), {@code cpu}, {@code cuda} or {@code rocm}.
      *
      * @throws BackendUnavailableException saying what is missing and what brings it
      */
@@ -45,18 +48,31 @@ public interface KvBackend extends AutoCloseable {
     /** Host-accessible memory as a buffer in native byte order; it does not keep the memory alive. */
     ByteBuffer hostView(DeviceMemory memory, long offset, int bytes);
 
-    /** Copies all that remains in {@code source} to the device; its position does not move, and it may be changed at once. */
+    /**
+     * Copies all that remains in {@code source} to the device and waits; its position does not move, and it may be changed at
+     * once. Without a wait: {@link #copy} from memory of {@link #allocateHost}.
+     */
     void upload(ByteBuffer source, DeviceMemory target, long offset);
 
     /** Fills all that remains in {@code target} from the device and waits; its position does not move. */
     void download(DeviceMemory source, long offset, ByteBuffer target);
 
+    /** Copies in the order of kernels, within the device or between it and host memory, which stays untouched until it is done. */
     void copy(DeviceMemory source, long sourceOffset, DeviceMemory target, long targetOffset, long bytes);
 
     void fill(DeviceMemory target, long offset, long bytes, byte value);
 
     /** Waits until all kernels and copies have completed. */
     void synchronize();
+
+    /**
+     * The same device and memory with all calls on a stream of the caller's own runtime: a {@code CUstream} or {@code
+     * hipStream_t} by address. Views, plans and memory of either are accepted by both; order between two streams is the
+     * caller's. The stream stays the caller's and must outlive what is returned, which is closed alone or with this.
+     *
+     * @throws IllegalArgumentException where there are no such streams, as on the CPU
+     */
+    KvBackend onStream(long nativeStream);
 
     // ---- numerics
 

@@ -39,7 +39,7 @@ final class StepBuffer implements AutoCloseable {
         }
     }
 
-    /** Makes room; earlier kernels may still read what it replaces, so it waits for them. */
+    /** Makes room; what it replaces is freed, which waits for its readers. */
     void ensureBytes(long needed) {
         if (needed <= bytes.capacity()) {
             return;
@@ -51,7 +51,6 @@ final class StepBuffer implements AutoCloseable {
         int size = Integer.highestOneBit((int) needed - 1) << 1;
         DeviceMemory newHost = backend.allocateHost(size);
         DeviceMemory newDevice = mirrored ? allocateDevice(newHost) : newHost;
-        backend.synchronize();
         close();
         host = newHost;
         device = newDevice;
@@ -68,10 +67,10 @@ final class StepBuffer implements AutoCloseable {
         return longs;
     }
 
-    /** Brings the first {@code used} bytes to the device. */
+    /** Brings the first {@code used} bytes to the device, in the order of kernels; the host's side must stay as it is until then. */
     void upload(int used) {
         if (mirrored) {
-            backend.upload(bytes.limit(used), device, 0);
+            backend.copy(host, 0, device, 0, used);
         }
     }
 

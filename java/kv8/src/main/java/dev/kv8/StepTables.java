@@ -11,7 +11,6 @@ import java.util.Arrays;
 final class StepTables implements AutoCloseable {
     private final KvBackend backend;
     private final KvCacheConfig config;
-    private final boolean inPlace;
     private final StepBuffer tokenIds;
     private final StepBuffer positions;
     private final StepBuffer slots;
@@ -23,21 +22,30 @@ final class StepTables implements AutoCloseable {
     private int[] planHeads = {};
     private AttentionPlan[] plans = {};
     private boolean[] planned = {};
+    /** Whether kernels or copies may still read the tables. */
+    private boolean inUse;
 
     StepTables(KvBackend backend, KvCacheConfig config) {
         this.backend = backend;
         this.config = config;
-        inPlace = backend.info().hostAccessible();
-        tokenIds = new StepBuffer(backend, !inPlace);
-        positions = new StepBuffer(backend, !inPlace);
-        slots = new StepBuffer(backend, !inPlace);
-        blockTable = new StepBuffer(backend, !inPlace);
+        boolean mirrored = !backend.info().hostAccessible();
+        tokenIds = new StepBuffer(backend, mirrored);
+        positions = new StepBuffer(backend, mirrored);
+        slots = new StepBuffer(backend, mirrored);
+        blockTable = new StepBuffer(backend, mirrored);
         queryStarts = new StepBuffer(backend, false);
         sequenceLengths = new StepBuffer(backend, false);
     }
 
-    /** Describes the step of the first {@code count} sequences of {@code batch}, {@code tokens} rows together. */
+    /**
+     * Describes the step of the first {@code count} sequences of {@code batch}, {@code tokens} rows together. Waits for the
+     * readers of the step before; an engine that has drawn that step's tokens has waited already.
+     */
     void fill(Sequence[] batch, int count, int tokens) {
+        if (inUse) {
+            inUse = false;
+            backend.synchronize();
+        }
         int stride = 1;
         for (int i = 0; i < count; i++) {
             stride = Math.max(stride, batch[i].table.size());
@@ -60,6 +68,7 @@ final class StepTables implements AutoCloseable {
             sequenceLengths.ints().put(i, table.computed + table.scheduled);
             blockTable.ints().put(i * stride, table.blocks(), 0, table.size());
         }
+        inUse = true;
         tokenIds.upload(tokens * Integer.BYTES);
         positions.upload(tokens * Integer.BYTES);
         slots.upload(tokens * Long.BYTES);
@@ -104,13 +113,6 @@ final class StepTables implements AutoCloseable {
             planned[i] = true;
         }
         return plans[i];
-    }
-
-    /** Waits for kernels that read the tables in place, so that they may be written again. */
-    void awaitReaders() {
-        if (inPlace) {
-            backend.synchronize();
-        }
     }
 
     DeviceMemory tokenIds() {

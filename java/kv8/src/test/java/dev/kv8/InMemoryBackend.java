@@ -31,7 +31,7 @@ class InMemoryBackend implements KvBackend {
         return regions.size();
     }
 
-    /** Calls of {@link #copy}. */
+    /** Calls of {@link #copy} within the device. */
     long copies() {
         return copies;
     }
@@ -44,7 +44,8 @@ class InMemoryBackend implements KvBackend {
     @Override
     public DeviceInfo info() {
         Set<DType> storable = Set.of(DType.FLOAT32, DType.E4M3FN, DType.E5M2);
-        return new DeviceInfo("fake", "test", "java", 1L << 40, 1L << 40, 0, storable, Set.of(), 1, hostAccessible);
+        return new DeviceInfo(
+                "fake", 0, "test", "java", 1L << 40, 1L << 40, 0, storable, Set.of(), 1, hostAccessible, "");
     }
 
     // ---- memory
@@ -111,7 +112,7 @@ class InMemoryBackend implements KvBackend {
 
     @Override
     public void copy(DeviceMemory source, long sourceOffset, DeviceMemory target, long targetOffset, long bytes) {
-        copies++;
+        copies += isDevice(source) && isDevice(target) ? 1 : 0;
         view(target, targetOffset, bytes).put(view(source, sourceOffset, bytes));
     }
 
@@ -125,6 +126,11 @@ class InMemoryBackend implements KvBackend {
 
     @Override
     public void synchronize() {}
+
+    @Override
+    public KvBackend onStream(long nativeStream) {
+        throw new IllegalArgumentException("There are no streams here.");
+    }
 
     // ---- cache
 

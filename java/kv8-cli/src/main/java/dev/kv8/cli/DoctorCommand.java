@@ -6,6 +6,7 @@ import dev.kv8.DType;
 import dev.kv8.DeviceInfo;
 import dev.kv8.natives.NativeDiagnostics;
 import dev.kv8.natives.NativeDiagnostics.BackendAttempt;
+import dev.kv8.natives.NativeDiagnostics.DeviceAttempt;
 import java.io.IOException;
 import java.util.Locale;
 import java.util.Map;
@@ -31,7 +32,7 @@ final class DoctorCommand extends Kv8Command {
         NativeDiagnostics diagnostics = NativeDiagnostics.collect();
         String requested = requested(diagnostics.properties());
         Optional<BackendAttempt> selected = diagnostics.backends().stream()
-                .filter(attempt -> attempt.works() && (requested.equals("auto") || requested.equals(attempt.name())))
+                .filter(attempt -> attempt.works() && isAskedFor(attempt.name(), requested))
                 .findFirst();
         if (json) {
             printJson(generator -> write(generator, diagnostics, requested, selected));
@@ -39,6 +40,10 @@ final class DoctorCommand extends Kv8Command {
             print(diagnostics, requested, selected);
         }
         return selected.isPresent() ? 0 : 1;
+    }
+
+    private static boolean isAskedFor(String name, String requested) {
+        return requested.equals("auto") ? !name.equals("emulator") : requested.equals(name);
     }
 
     /** The rule of {@link dev.kv8.KvBackend#open()}. */
@@ -60,15 +65,23 @@ final class DoctorCommand extends Kv8Command {
                 d.cacheDirectory()
                         + d.cacheProblem().map(problem -> ": " + problem).orElse(""));
         new TreeMap<>(d.properties()).forEach((name, value) -> line("setting", name + "=" + value));
-        for (BackendAttempt attempt : d.backends()) {
-            line(
-                    "backend " + attempt.name(),
-                    attempt.device().map(DoctorCommand::describe).orElse(attempt.outcome()));
-        }
+        d.backends().forEach(this::print);
         line(
                 "in use",
                 selected.map(BackendAttempt::name).orElse("none")
                         + (requested.equals("auto") ? "" : ", asked for " + requested));
+    }
+
+    private void print(BackendAttempt backend) {
+        line(
+                "backend " + backend.name(),
+                backend.device().map(device -> "works: " + describe(device)).orElse(backend.outcome()));
+        for (DeviceAttempt device : backend.devices()) {
+            if (backend.devices().size() > 1) {
+                String text = device.info().map(DoctorCommand::describe).orElse(device.outcome());
+                line("  device " + device.ordinal(), text);
+            }
+        }
     }
 
     /** Lines stay as they are, however long: a path or an element of a pom.xml is there to be copied. */
@@ -78,10 +91,12 @@ final class DoctorCommand extends Kv8Command {
     }
 
     private static String describe(DeviceInfo device) {
-        return "works: " + device.name() + ", " + device.arch()
-                + (device.threads() > 0 ? ", " + device.threads() + " threads" : "") + ", "
+        return device.name() + ", " + device.arch()
+                + (device.threads() > 0 ? ", " + device.threads() + " threads" : "")
+                + (device.driver().isEmpty() ? "" : ", driver " + device.driver()) + ", "
                 + ByteSize.of(device.memoryBytes()) + " memory (" + ByteSize.of(device.freeBytes()) + " free), stores "
-                + labels(device.storable());
+                + labels(device.storable()) + ", converts in hardware "
+                + (device.nativeFp8().isEmpty() ? "no FP8" : labels(device.nativeFp8()));
     }
 
     private static String labels(Set<DType> types) {
@@ -112,8 +127,15 @@ final class DoctorCommand extends Kv8Command {
             generator.writeBooleanField("works", attempt.works());
             generator.writeStringField("outcome", attempt.outcome());
             if (attempt.device().isPresent()) {
+                generator.writeObjectFieldStart("device");
                 write(generator, attempt.device().get());
+                generator.writeEndObject();
             }
+            generator.writeArrayFieldStart("devices");
+            for (DeviceAttempt device : attempt.devices()) {
+                write(generator, device);
+            }
+            generator.writeEndArray();
             generator.writeEndObject();
         }
         generator.writeEndArray();
@@ -122,18 +144,33 @@ final class DoctorCommand extends Kv8Command {
                 "selected", selected.map(BackendAttempt::name).orElse(null));
     }
 
+    private static void write(JsonGenerator generator, DeviceAttempt device) throws IOException {
+        generator.writeStartObject();
+        generator.writeNumberField("ordinal", device.ordinal());
+        generator.writeBooleanField("works", device.info().isPresent());
+        generator.writeStringField("outcome", device.outcome());
+        if (device.info().isPresent()) {
+            write(generator, device.info().get());
+        }
+        generator.writeEndObject();
+    }
+
     private static void write(JsonGenerator generator, DeviceInfo device) throws IOException {
-        generator.writeObjectFieldStart("device");
         generator.writeStringField("name", device.name());
         generator.writeStringField("arch", device.arch());
+        generator.writeStringField("driver", device.driver());
         generator.writeNumberField("threads", device.threads());
         generator.writeNumberField("memory_bytes", device.memoryBytes());
         generator.writeNumberField("free_bytes", device.freeBytes());
-        generator.writeArrayFieldStart("dtypes");
-        for (DType type : device.storable()) {
+        write(generator, "dtypes", device.storable());
+        write(generator, "native_fp8", device.nativeFp8());
+    }
+
+    private static void write(JsonGenerator generator, String field, Set<DType> types) throws IOException {
+        generator.writeArrayFieldStart(field);
+        for (DType type : types) {
             generator.writeString(type.label());
         }
         generator.writeEndArray();
-        generator.writeEndObject();
     }
 }

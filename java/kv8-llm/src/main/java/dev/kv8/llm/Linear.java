@@ -70,23 +70,27 @@ final class Linear implements AutoCloseable {
 
     private void pack(DeviceMemory rows, DType type) {
         if (type == DType.FLOAT32) {
+            backend.synchronize();
             product.pack(rows, weights);
             return;
         }
         long elements = (long) outputs * inputs;
         try (DeviceMemory widened = backend.allocate(elements * Float.BYTES)) {
             backend.cast(rows, type, widened, DType.FLOAT32, elements, 1);
+            backend.synchronize();
             product.pack(widened, weights);
         }
     }
 
     /**
-     * {@code y[row] = W x[row]} for {@code rows} rows without gaps; both must have room for {@link MatMul#paddedRows}.
+     * {@code y[row] = W x[row]} for {@code rows} rows without gaps; both must have room for {@link MatMul#paddedRows}. Waits for
+     * the kernels that make x, because oneDNN is not on the backend's stream.
      */
     void apply(DeviceMemory x, DeviceMemory y, int rows) {
         long padded = MatMul.paddedRows(rows);
         x.checkRange(0, padded * inputs * Float.BYTES);
         y.checkRange(0, padded * outputs * Float.BYTES);
+        backend.synchronize();
         product.multiply(x.address(), weights.address(), bias == null ? 0 : bias.address(), y.address(), rows);
     }
 

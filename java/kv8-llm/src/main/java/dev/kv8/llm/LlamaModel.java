@@ -44,8 +44,10 @@ final class LlamaModel implements AutoCloseable {
     static LlamaModel load(KvBackend backend, ModelConfig config, Checkpoint checkpoint) {
         if (!backend.info().hostAccessible()) {
             throw new IllegalArgumentException(
-                    "The engine multiplies matrices with oneDNN on the CPU and can't reach the memory"
-                            + " of the backend " + backend.info().backend() + ". Use -Dkv.backend=cpu.");
+                    "The engine multiplies matrices with oneDNN on the CPU, which can't reach the memory of the "
+                            + backend.info().backend() + " backend; matrix products on a GPU (cuBLASLt, hipBLASLt) are"
+                            + " missing so far. Run the engine with -Dkv.backend=cpu. KvCache and KvBackend work on "
+                            + backend.info().name() + ".");
         }
         return new LlamaModel(backend, config, checkpoint);
     }

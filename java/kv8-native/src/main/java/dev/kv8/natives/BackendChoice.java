@@ -15,7 +15,7 @@ final class BackendChoice {
         List<String> refused = new ArrayList<>();
         for (String name : BackendOpener.NAMES) {
             try {
-                NativeBackend backend = tested(opener, name);
+                NativeBackend backend = opener.open(name);
                 LOG.log(System.Logger.Level.INFO, () -> describe(backend, refused));
                 return backend;
             } catch (BackendUnavailableException e) {
@@ -24,21 +24,6 @@ final class BackendChoice {
         }
         throw new BackendUnavailableException(
                 "No backend works here. " + String.join(" ", refused) + " `kv8 doctor` shows all that was tried.");
-    }
-
-    /** Opens a backend and accepts it only when its self-test passes. */
-    static NativeBackend tested(BackendOpener opener, String name) {
-        NativeBackend backend = opener.open(name);
-        try {
-            SelfTest.run(backend);
-            return backend;
-        } catch (RuntimeException e) {
-            backend.close();
-            throw e instanceof BackendUnavailableException
-                    ? e
-                    : new BackendUnavailableException(
-                            "The " + name + " backend failed its self-test: " + e.getMessage(), e);
-        }
     }
 
     private static String describe(NativeBackend backend, List<String> refused) {

@@ -1,6 +1,9 @@
 package dev.kv8.natives;
 
+import static dev.kv8.natives.abi.kv8.KV8_INVALID_ARGUMENT;
+import static dev.kv8.natives.abi.kv8.KV8_LIBRARY_MISSING;
 import static dev.kv8.natives.abi.kv8.KV8_OK;
+import static dev.kv8.natives.abi.kv8.KV8_UNSUPPORTED;
 
 import dev.kv8.BackendUnavailableException;
 import dev.kv8.natives.abi.kv8;
@@ -12,10 +15,13 @@ import java.nio.charset.StandardCharsets;
 import java.util.List;
 import org.bytedeco.javacpp.BytePointer;
 
-/** Opens the first device of a backend by name, or says which of jar, driver, library or device is missing. */
+/** Opens a device of a backend by name, or says which of jar, driver library, device or architecture is missing. */
 final class BackendOpener {
-    /** Every backend, in the order in which {@code auto} tries them. */
+    /** The backends that {@code auto} tries, in this order. */
     static final List<String> NAMES = List.of("cuda", "rocm", "cpu");
+
+    /** Which of a GPU backend's devices is opened; 0 by default. */
+    static final String DEVICE = "kv.device";
 
     private final ClassLoader plugins;
 
@@ -24,65 +30,129 @@ final class BackendOpener {
         this.plugins = plugins;
     }
 
+    /** Opens the device that {@code -Dkv.device} names and accepts it when it computes right. */
     NativeBackend open(String name) {
-        NativeBridge.require();
-        kv8_device device = openDevice(name, name.equals("cpu") ? cpu() : plugin(name));
+        Library library = library(name);
+        return library.open(library.checkOrdinal(requestedDevice(name)));
+    }
+
+    /** Which device of a backend is asked for; the CPU is one. */
+    static int requestedDevice(String name) {
+        if (name.equals("cpu")) {
+            return 0;
+        }
+        String value = System.getProperty(DEVICE, "0").strip();
         try {
-            return new NativeBackend(name, device);
-        } catch (RuntimeException e) {
-            kv8.kv8_device_close(device);
-            throw new BackendUnavailableException(
-                    "The " + name + " backend's device opens but does not answer: " + e.getMessage(), e);
+            int ordinal = Integer.parseInt(value);
+            if (ordinal >= 0) {
+                return ordinal;
+            }
+        } catch (NumberFormatException e) {
+            // The message below says it.
+        }
+        throw new IllegalArgumentException("-D" + DEVICE + "=" + value
+                + " is not the number of a device; give 0 for a backend's first one, 1 for its second.");
+    }
+
+    /** A backend's code, loaded: its devices can be counted and opened. */
+    record Library(String name, kv8_backend backend, int devices) {
+        int checkOrdinal(int ordinal) {
+            if (ordinal >= devices) {
+                throw new BackendUnavailableException("The " + name + " backend has no device " + ordinal + ": it has "
+                        + devices + ", counted from 0. Set -D" + DEVICE + " to one of them.");
+            }
+            return ordinal;
+        }
+
+        /** Opens a device and accepts it when its self-test passes. */
+        NativeBackend open(int ordinal) {
+            NativeBackend opened = openUntested(ordinal);
+            try {
+                SelfTest.run(opened);
+                return opened;
+            } catch (RuntimeException e) {
+                opened.close();
+                throw e instanceof BackendUnavailableException
+                        ? e
+                        : new BackendUnavailableException(
+                                "The " + name + " backend failed its self-test: " + e.getMessage(), e);
+            }
+        }
+
+        NativeBackend openUntested(int ordinal) {
+            kv8_device device = openHandle(ordinal);
+            try {
+                return new NativeBackend(new OpenDevice(name, device), null);
+            } catch (RuntimeException e) {
+                kv8.kv8_device_close(device);
+                throw new BackendUnavailableException(
+                        "The " + name + " backend's device opens but does not answer: " + e.getMessage(), e);
+            }
+        }
+
+        private kv8_device openHandle(int ordinal) {
+            kv8_device_options options = new kv8_device_options(Struct.zeroed(kv8_device_options.class));
+            options.struct_size(options.sizeof());
+            options.ordinal(ordinal);
+            BytePointer isa = null;
+            if (name.equals("cpu")) {
+                options.threads(CpuOptions.threads());
+                String wanted = CpuOptions.isa();
+                if (wanted != null) {
+                    isa = new BytePointer(Struct.text(wanted.getBytes(StandardCharsets.UTF_8)));
+                    options.isa(isa);
+                }
+            }
+            kv8_device device = new kv8_device();
+            try {
+                int status = kv8.kv8_device_open(backend, options, device);
+                if (status != KV8_OK) {
+                    throw notOpened(ordinal, status, Status.lastError());
+                }
+                return device;
+            } finally {
+                Reference.reachabilityFence(isa);
+            }
+        }
+
+        private RuntimeException notOpened(int ordinal, int status, String message) {
+            if (name.equals("cpu") && status == KV8_INVALID_ARGUMENT) {
+                return new IllegalArgumentException(message); // a wrong -Dkv.cpu option
+            }
+            return new BackendUnavailableException(
+                    status == KV8_UNSUPPORTED
+                            ? "The " + name + " backend has no kernels for device " + ordinal + ": " + message
+                            : "The " + name + " backend's device " + ordinal + " cannot be opened: " + message);
         }
     }
 
-    private static kv8_backend cpu() {
-        kv8_backend backend = new kv8_backend();
-        Status.check(kv8.kv8_backend_cpu(backend));
-        return backend;
-    }
-
-    /** A plug-in that has a device. */
-    private kv8_backend plugin(String name) {
-        kv8_backend backend = Plugin.load(name, plugins);
+    /** Loads a backend that has a device. */
+    Library library(String name) {
+        NativeBridge.require();
+        kv8_backend backend = switch (name) {
+            case "cpu" -> cpu();
+            case Emulator.NAME -> Emulator.load();
+            default -> Plugin.load(name, plugins);
+        };
         int[] count = new int[1];
-        if (kv8.kv8_device_count(backend, count) != KV8_OK) {
+        int status = kv8.kv8_device_count(backend, count);
+        if (status == KV8_LIBRARY_MISSING) {
+            throw new BackendUnavailableException(
+                    "The " + name + " backend finds no driver: " + Status.lastError() + " " + Plugin.needs(name));
+        }
+        if (status != KV8_OK) {
             throw new BackendUnavailableException("The " + name + " backend cannot look for devices: "
                     + Status.lastError() + " " + Plugin.needs(name));
         }
         if (count[0] < 1) {
             throw new BackendUnavailableException("The " + name + " backend finds no device. " + Plugin.needs(name));
         }
+        return new Library(name, backend, count[0]);
+    }
+
+    private static kv8_backend cpu() {
+        kv8_backend backend = new kv8_backend();
+        Status.check(kv8.kv8_backend_cpu(backend));
         return backend;
-    }
-
-    private static kv8_device openDevice(String name, kv8_backend backend) {
-        kv8_device_options options = new kv8_device_options(Struct.zeroed(kv8_device_options.class));
-        options.struct_size(options.sizeof());
-        BytePointer isa = null;
-        if (name.equals("cpu")) {
-            options.threads(CpuOptions.threads());
-            String wanted = CpuOptions.isa();
-            if (wanted != null) {
-                isa = new BytePointer(Struct.text(wanted.getBytes(StandardCharsets.UTF_8)));
-                options.isa(isa);
-            }
-        }
-        kv8_device device = new kv8_device();
-        try {
-            int status = kv8.kv8_device_open(backend, options, device);
-            if (status != KV8_OK) {
-                throw notOpened(name, status, Status.lastError());
-            }
-            return device;
-        } finally {
-            Reference.reachabilityFence(isa);
-        }
-    }
-
-    private static RuntimeException notOpened(String name, int status, String message) {
-        return status == kv8.KV8_INVALID_ARGUMENT
-                ? new IllegalArgumentException(message)
-                : new BackendUnavailableException("The " + name + " backend's device cannot be opened: " + message);
     }
 }

@@ -69,8 +69,8 @@ final class NativeAttentionPlan implements AttentionPlan {
         }
     }
 
-    NativeBackend owner() {
-        return owner;
+    OpenDevice device() {
+        return owner.device;
     }
 
     int queryHeads() {

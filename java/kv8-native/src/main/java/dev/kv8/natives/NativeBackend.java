@@ -8,16 +8,18 @@ import dev.kv8.ChannelScales;
 import dev.kv8.DType;
 import dev.kv8.DeviceMemory;
 import dev.kv8.HeadRows;
+import dev.kv8.KvBackend;
 import dev.kv8.LayerLayout;
 import dev.kv8.RopeTable;
 import dev.kv8.natives.abi.kv8;
 import dev.kv8.natives.abi.kv8_device;
+import dev.kv8.natives.abi.kv8_stream;
 import java.lang.ref.Reference;
 import org.jspecify.annotations.Nullable;
 
 /**
- * The kernels of {@code kv8.h} on one device. Each fills its own struct in native memory and makes one native call on the
- * default stream; nothing is allocated on the Java heap. The fences keep a view's struct alive until the call has read it.
+ * The kernels of {@code kv8.h} on a stream of a device. Each fills its own struct in native memory and makes one native call;
+ * nothing is allocated on the Java heap. The fences keep a view's struct alive until the call has read it.
  */
 final class NativeBackend extends NativeDevice {
     private final NumericsArguments.Cast cast = new NumericsArguments.Cast();
@@ -34,8 +36,13 @@ final class NativeBackend extends NativeDevice {
     private final EngineArguments.Embedding embedding = new EngineArguments.Embedding();
     private final EngineArguments.Sample sample = new EngineArguments.Sample();
 
-    NativeBackend(String name, kv8_device handle) {
-        super(name, handle);
+    NativeBackend(OpenDevice device, @Nullable kv8_stream stream) {
+        super(device, stream);
+    }
+
+    @Override
+    public KvBackend onStream(long nativeStream) {
+        return new NativeBackend(device, wrap(nativeStream));
     }
 
     // ---- numerics
@@ -44,18 +51,18 @@ final class NativeBackend extends NativeDevice {
     public void cast(
             DeviceMemory source, DType sourceType, DeviceMemory target, DType targetType, long count, float scale) {
         synchronized (turn) {
-            kv8_device device = handle();
+            kv8_device handle = handle();
             cast.set(source, sourceType, target, targetType, count, scale);
-            Status.check(kv8.kv8_cast(device, null, cast.struct));
+            Status.check(kv8.kv8_cast(handle, stream, cast.struct));
         }
     }
 
     @Override
     public void amax(HeadRows x, int tokens, AmaxGranularity granularity, DeviceMemory out, boolean accumulate) {
         synchronized (turn) {
-            kv8_device device = handle();
+            kv8_device handle = handle();
             amax.set(x, tokens, granularity, out, accumulate);
-            Status.check(kv8.kv8_amax(device, null, amax.struct));
+            Status.check(kv8.kv8_amax(handle, stream, amax.struct));
         }
     }
 
@@ -66,7 +73,7 @@ final class NativeBackend extends NativeDevice {
             DeviceMemory pool, LayerLayout layout, @Nullable ChannelScales kScales, @Nullable ChannelScales vScales) {
         synchronized (turn) {
             handle();
-            return new NativeCacheView(this, pool, layout, kScales, vScales);
+            return new NativeCacheView(device, pool, layout, kScales, vScales);
         }
     }
 
@@ -81,9 +88,9 @@ final class NativeBackend extends NativeDevice {
             @Nullable DeviceMemory positions) {
         synchronized (turn) {
             try {
-                kv8_device device = handle();
+                kv8_device handle = handle();
                 write.set(own(view), k, v, tokens, slots, rope, positions);
-                Status.check(kv8.kv8_write(device, null, write.struct));
+                Status.check(kv8.kv8_write(handle, stream, write.struct));
             } finally {
                 Reference.reachabilityFence(view);
             }
@@ -94,9 +101,9 @@ final class NativeBackend extends NativeDevice {
     public void gather(CacheView view, HeadRows k, HeadRows v, int tokens, DeviceMemory slots) {
         synchronized (turn) {
             try {
-                kv8_device device = handle();
+                kv8_device handle = handle();
                 gather.set(own(view), k, v, tokens, slots);
-                Status.check(kv8.kv8_gather(device, null, gather.struct));
+                Status.check(kv8.kv8_gather(handle, stream, gather.struct));
             } finally {
                 Reference.reachabilityFence(view);
             }
@@ -107,9 +114,9 @@ final class NativeBackend extends NativeDevice {
     public void moveBlocks(CacheView source, CacheView target, int count, DeviceMemory pairs) {
         synchronized (turn) {
             try {
-                kv8_device device = handle();
+                kv8_device handle = handle();
                 moveBlocks.set(own(source), own(target), count, pairs);
-                Status.check(kv8.kv8_move_blocks(device, null, moveBlocks.struct));
+                Status.check(kv8.kv8_move_blocks(handle, stream, moveBlocks.struct));
             } finally {
                 Reference.reachabilityFence(source);
                 Reference.reachabilityFence(target);
@@ -118,7 +125,7 @@ final class NativeBackend extends NativeDevice {
     }
 
     private NativeCacheView own(CacheView view) {
-        if (view instanceof NativeCacheView made && made.owner() == this) {
+        if (view instanceof NativeCacheView made && made.device() == device) {
             return made;
         }
         throw new IllegalArgumentException(
@@ -137,11 +144,11 @@ final class NativeBackend extends NativeDevice {
 
     void plan(NativeAttentionPlan step, int sequences, DeviceMemory queryStartLoc, DeviceMemory seqLens) {
         synchronized (turn) {
-            kv8_device device = handle();
+            kv8_device handle = handle();
             plan.set(step, sequences, queryStartLoc, seqLens);
-            Status.check(kv8.kv8_attention_plan(device, null, plan.struct));
+            Status.check(kv8.kv8_attention_plan(handle, stream, plan.struct));
             plan.setWorkspace(step.reserve(plan.struct.workspace_bytes()));
-            Status.check(kv8.kv8_attention_plan(device, null, plan.struct));
+            Status.check(kv8.kv8_attention_plan(handle, stream, plan.struct));
         }
     }
 
@@ -157,9 +164,9 @@ final class NativeBackend extends NativeDevice {
             AttentionOptions options) {
         synchronized (turn) {
             try {
-                kv8_device device = handle();
+                kv8_device handle = handle();
                 attend.set(own(view), own(plan), blockTable, blockTableStride, q, out, lse, options);
-                Status.check(kv8.kv8_attention(device, null, attend.struct));
+                Status.check(kv8.kv8_attention(handle, stream, attend.struct));
             } finally {
                 Reference.reachabilityFence(view);
             }
@@ -167,7 +174,7 @@ final class NativeBackend extends NativeDevice {
     }
 
     private NativeAttentionPlan own(AttentionPlan plan) {
-        if (plan instanceof NativeAttentionPlan made && made.owner() == this) {
+        if (plan instanceof NativeAttentionPlan made && made.device() == device) {
             return made;
         }
         throw new IllegalArgumentException(
@@ -184,9 +191,9 @@ final class NativeBackend extends NativeDevice {
             @Nullable DeviceMemory lse,
             int tokens) {
         synchronized (turn) {
-            kv8_device device = handle();
+            kv8_device handle = handle();
             mergeStates.set(a, lseA, b, lseB, out, lse, tokens);
-            Status.check(kv8.kv8_merge_states(device, null, mergeStates.struct));
+            Status.check(kv8.kv8_merge_states(handle, stream, mergeStates.struct));
         }
     }
 
@@ -202,27 +209,27 @@ final class NativeBackend extends NativeDevice {
             HeadRows out,
             int tokens) {
         synchronized (turn) {
-            kv8_device device = handle();
+            kv8_device handle = handle();
             rmsNorm.set(x, residual, weight, weightType, eps, out, tokens);
-            Status.check(kv8.kv8_rms_norm(device, null, rmsNorm.struct));
+            Status.check(kv8.kv8_rms_norm(handle, stream, rmsNorm.struct));
         }
     }
 
     @Override
     public void rope(HeadRows x, RopeTable table, DeviceMemory positions, int tokens) {
         synchronized (turn) {
-            kv8_device device = handle();
+            kv8_device handle = handle();
             rope.set(x, table, positions, tokens);
-            Status.check(kv8.kv8_rope(device, null, rope.struct));
+            Status.check(kv8.kv8_rope(handle, stream, rope.struct));
         }
     }
 
     @Override
     public void siluMul(HeadRows gate, HeadRows up, HeadRows out, int tokens) {
         synchronized (turn) {
-            kv8_device device = handle();
+            kv8_device handle = handle();
             siluMul.set(gate, up, out, tokens);
-            Status.check(kv8.kv8_silu_mul(device, null, siluMul.struct));
+            Status.check(kv8.kv8_silu_mul(handle, stream, siluMul.struct));
         }
     }
 
@@ -230,18 +237,18 @@ final class NativeBackend extends NativeDevice {
     public void embedding(
             DeviceMemory table, DType tableType, int vocabulary, DeviceMemory ids, HeadRows out, int tokens) {
         synchronized (turn) {
-            kv8_device device = handle();
+            kv8_device handle = handle();
             embedding.set(table, tableType, vocabulary, ids, out, tokens);
-            Status.check(kv8.kv8_embedding(device, null, embedding.struct));
+            Status.check(kv8.kv8_embedding(handle, stream, embedding.struct));
         }
     }
 
     @Override
     public void sample(HeadRows logits, DeviceMemory sampling, DeviceMemory ids, int tokens) {
         synchronized (turn) {
-            kv8_device device = handle();
+            kv8_device handle = handle();
             sample.set(logits, sampling, ids, tokens);
-            Status.check(kv8.kv8_sample(device, null, sample.struct));
+            Status.check(kv8.kv8_sample(handle, stream, sample.struct));
         }
     }
 }

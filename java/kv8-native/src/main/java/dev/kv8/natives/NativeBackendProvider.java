@@ -3,7 +3,10 @@ package dev.kv8.natives;
 import dev.kv8.KvBackend;
 import dev.kv8.KvBackendProvider;
 
-/** The backends {@code cpu}, {@code cuda} and {@code rocm}, and {@code auto}, which takes the best that works. */
+/**
+ * The backends {@code cpu}, {@code cuda} and {@code rocm}, and {@code auto}, which takes the best that works. For tests there is
+ * also {@code emulator}, which opens only when it is named.
+ */
 public final class NativeBackendProvider implements KvBackendProvider {
     private final BackendOpener opener;
 
@@ -20,7 +23,7 @@ public final class NativeBackendProvider implements KvBackendProvider {
     public KvBackend open(String name) {
         return switch (name) {
             case "auto" -> BackendChoice.first(opener);
-            case "cpu", "cuda", "rocm" -> opener.open(name);
+            case "cpu", "cuda", "rocm", Emulator.NAME -> opener.open(name);
             default ->
                 throw new IllegalArgumentException("There is no backend \"" + name
                         + "\"; -Dkv.backend (or KV8_BACKEND) is one of auto, cpu, cuda, rocm.");

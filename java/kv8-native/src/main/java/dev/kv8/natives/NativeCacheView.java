@@ -10,7 +10,7 @@ import org.jspecify.annotations.Nullable;
 
 /** A {@code kv8_cache_view} that is filled once; it holds on to the pool and the scales to notice when they are closed. */
 final class NativeCacheView implements CacheView {
-    private final NativeBackend owner;
+    private final OpenDevice device;
     private final LayerLayout layout;
     private final DeviceMemory pool;
     private final @Nullable ChannelScales kScales;
@@ -19,12 +19,12 @@ final class NativeCacheView implements CacheView {
     private volatile boolean closed;
 
     NativeCacheView(
-            NativeBackend owner,
+            OpenDevice device,
             DeviceMemory pool,
             LayerLayout layout,
             @Nullable ChannelScales kScales,
             @Nullable ChannelScales vScales) {
-        this.owner = owner;
+        this.device = device;
         this.layout = layout;
         this.pool = pool;
         this.kScales = kScales;
@@ -69,8 +69,8 @@ final class NativeCacheView implements CacheView {
         return scales != null && scales.values().isClosed();
     }
 
-    NativeBackend owner() {
-        return owner;
+    OpenDevice device() {
+        return device;
     }
 
     @Override

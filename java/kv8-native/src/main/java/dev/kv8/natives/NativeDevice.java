@@ -3,95 +3,61 @@ package dev.kv8.natives;
 import static dev.kv8.natives.abi.kv8.KV8_MEMORY_DEVICE;
 import static dev.kv8.natives.abi.kv8.KV8_MEMORY_HOST;
 
-import dev.kv8.DType;
 import dev.kv8.DeviceInfo;
 import dev.kv8.DeviceMemory;
 import dev.kv8.KvBackend;
 import dev.kv8.natives.abi.kv8;
 import dev.kv8.natives.abi.kv8_device;
-import dev.kv8.natives.abi.kv8_device_info;
 import dev.kv8.natives.abi.kv8_span;
+import dev.kv8.natives.abi.kv8_stream;
 import java.lang.ref.Reference;
 import java.nio.ByteBuffer;
-import java.util.ArrayList;
-import java.util.EnumSet;
-import java.util.Map;
-import java.util.Set;
-import java.util.TreeMap;
+import org.jspecify.annotations.Nullable;
 
-/**
- * An open device: its life, its memory and the turn that calls take.
- *
- * <p>Every call holds {@link #turn} from the check that the device is open, over reading the addresses of its memory, until
- * the native call has returned. So closing the device or freeing memory from another thread waits for a running call, and a
- * later call finds it closed: native code never sees freed memory. Memory that the device owns is closed with it.
- */
+/** One stream of an open device, and what every backend does with memory on it. */
 abstract sealed class NativeDevice implements KvBackend permits NativeBackend {
     private static final int STAGING_BYTES = 1 << 20;
 
-    /** Guards the handle, the allocations and the reused argument structs. */
-    final Object turn = new Object();
+    final OpenDevice device;
+    /** Null is the device's default stream. */
+    final @Nullable kv8_stream stream;
+    /** {@link OpenDevice#turn} */
+    final Object turn;
 
-    private final String backend;
-    private final kv8_device handle;
-    private final boolean hostAccessible;
-    private final TreeMap<Long, Allocation> allocations = new TreeMap<>();
     private final SpanArgument copyTarget = new SpanArgument("target", new kv8_span(Struct.zeroed(kv8_span.class)));
     private final SpanArgument copySource = new SpanArgument("source", new kv8_span(Struct.zeroed(kv8_span.class)));
     private boolean closed;
 
-    private record Allocation(DeviceMemory memory, int kind) {}
-
-    NativeDevice(String backend, kv8_device handle) {
-        this.backend = backend;
-        this.handle = handle;
-        this.hostAccessible = readInfo().host_accessible() != 0;
+    NativeDevice(OpenDevice device, @Nullable kv8_stream stream) {
+        this.device = device;
+        this.stream = stream;
+        this.turn = device.turn;
     }
 
     /** The device's handle, for a caller that holds {@link #turn}. */
     final kv8_device handle() {
+        kv8_device handle = device.handle();
         if (closed) {
-            throw new IllegalStateException("This " + backend + " backend has been closed.");
+            throw new IllegalStateException("This " + device.backend() + " backend on a stream has been closed.");
         }
         return handle;
     }
-
-    // ---- what it is
 
     @Override
     public final DeviceInfo info() {
         synchronized (turn) {
             handle();
-            kv8_device_info info = readInfo();
-            return new DeviceInfo(
-                    backend,
-                    Status.text(info.name()),
-                    Status.text(info.arch()),
-                    info.memory_bytes(),
-                    info.memory_free(),
-                    info.allocated_bytes(),
-                    types(info.dtypes()),
-                    types(info.native_fp8()),
-                    info.threads(),
-                    hostAccessible);
+            return device.info();
         }
     }
 
-    private kv8_device_info readInfo() {
-        kv8_device_info info = new kv8_device_info(Struct.zeroed(kv8_device_info.class));
-        info.struct_size(info.sizeof());
-        Status.check(kv8.kv8_device_get_info(handle, info));
-        return info;
-    }
-
-    private static Set<DType> types(int bits) {
-        EnumSet<DType> types = EnumSet.noneOf(DType.class);
-        for (DType type : DType.values()) {
-            if ((bits & 1 << type.code()) != 0) {
-                types.add(type);
-            }
+    /** Wraps a stream of the caller's runtime. */
+    final kv8_stream wrap(long nativeStream) {
+        synchronized (turn) {
+            kv8_stream wrapped = new kv8_stream();
+            Status.check(kv8.kv8_stream_wrap(handle(), nativeStream, wrapped));
+            return wrapped;
         }
-        return types;
     }
 
     // ---- memory
@@ -107,25 +73,9 @@ abstract sealed class NativeDevice implements KvBackend permits NativeBackend {
     }
 
     private DeviceMemory allocate(long bytes, int kind) {
-        if (bytes < 1) {
-            throw new IllegalArgumentException("Memory of " + bytes + " bytes cannot be allocated; give at least 1.");
-        }
         synchronized (turn) {
-            long[] address = new long[1];
-            Status.check(kv8.kv8_alloc(handle(), bytes, kind, address));
-            long start = address[0];
-            DeviceMemory memory = DeviceMemory.owned(start, bytes, () -> free(start));
-            allocations.put(start, new Allocation(memory, kind));
-            return memory;
-        }
-    }
-
-    private void free(long address) {
-        synchronized (turn) {
-            // Gone when the device was closed first: that freed everything.
-            if (allocations.remove(address) != null) {
-                Status.check(kv8.kv8_free(handle(), address));
-            }
+            handle();
+            return device.allocate(bytes, kind);
         }
     }
 
@@ -135,19 +85,12 @@ abstract sealed class NativeDevice implements KvBackend permits NativeBackend {
         synchronized (turn) {
             handle();
             long address = memory.address();
-            if (!hostAccessible && !isHostAllocation(address)) {
-                throw new IllegalArgumentException("The host cannot read memory of the " + backend
+            if (!device.canBeViewed(address)) {
+                throw new IllegalArgumentException("The host cannot read memory of the " + device.backend()
                         + " device. Use allocateHost, or upload and download.");
             }
             return Address.view(address + offset, bytes);
         }
-    }
-
-    private boolean isHostAllocation(long address) {
-        Map.Entry<Long, Allocation> below = allocations.floorEntry(address);
-        return below != null
-                && below.getValue().kind() == KV8_MEMORY_HOST
-                && address - below.getKey() < below.getValue().memory().bytes();
     }
 
     @Override
@@ -216,13 +159,13 @@ abstract sealed class NativeDevice implements KvBackend permits NativeBackend {
     /** Waits, because the buffer may be changed or freed by its owner afterwards. */
     private void copyNow(long from, long to, int bytes) {
         copy(from, to, bytes);
-        Status.check(kv8.kv8_stream_sync(handle, null));
+        Status.check(kv8.kv8_stream_sync(device.handle(), stream));
     }
 
     private void copy(long from, long to, long bytes) {
         copyTarget.set(to, bytes);
         copySource.set(from, bytes);
-        Status.check(kv8.kv8_copy(handle, null, copyTarget.struct, copySource.struct));
+        Status.check(kv8.kv8_copy(device.handle(), stream, copyTarget.struct, copySource.struct));
     }
 
     @Override
@@ -241,29 +184,30 @@ abstract sealed class NativeDevice implements KvBackend permits NativeBackend {
         synchronized (turn) {
             handle();
             copyTarget.set(target.address() + offset, bytes);
-            Status.check(kv8.kv8_fill(handle, null, copyTarget.struct, value));
+            Status.check(kv8.kv8_fill(handle(), stream, copyTarget.struct, value));
         }
     }
 
     @Override
     public final void synchronize() {
         synchronized (turn) {
-            Status.check(kv8.kv8_stream_sync(handle(), null));
+            Status.check(kv8.kv8_stream_sync(handle(), stream));
         }
     }
 
+    /** Closes the device, or only this stream's wrapper when it is not the device's own. */
     @Override
     public final void close() {
+        kv8_stream wrapped = stream;
+        if (wrapped == null) {
+            device.close();
+            return;
+        }
         synchronized (turn) {
-            if (closed) {
-                return;
+            if (!closed && device.isOpen()) {
+                Status.check(kv8.kv8_stream_destroy(device.handle(), wrapped));
             }
-            for (Allocation allocation : new ArrayList<>(allocations.values())) {
-                allocation.memory().close();
-            }
-            allocations.clear();
             closed = true;
-            Status.check(kv8.kv8_device_close(handle));
         }
     }
 }

@@ -6,6 +6,9 @@ import java.util.List;
 import java.util.Map;
 import java.util.Optional;
 import java.util.TreeMap;
+import java.util.stream.IntStream;
+import java.util.stream.Stream;
+import org.jspecify.annotations.Nullable;
 
 /**
  * Everything that decides whether native code works here, for a person who asks why: what {@code kv8 doctor} prints.
@@ -37,24 +40,49 @@ public record NativeDiagnostics(
             "kv.backend",
             CpuOptions.THREADS,
             CpuOptions.ISA,
+            BackendOpener.DEVICE,
+            Emulator.ARCH,
+            Emulator.DIRECTORY,
             CacheDirectory.PROPERTY,
             "org.bytedeco.javacpp.platform",
             "java.library.path",
             "java.io.tmpdir");
-    private static final List<String> VARIABLES = List.of("KV8_BACKEND", "KV8_ISA");
+    private static final List<String> VARIABLES = List.of(
+            "KV8_BACKEND",
+            "KV8_ISA",
+            "KV8_CUDA_LIBRARY",
+            "KV8_HIP_LIBRARY",
+            "CUDA_VISIBLE_DEVICES",
+            "HIP_VISIBLE_DEVICES",
+            "ROCR_VISIBLE_DEVICES");
 
     /**
      * One backend.
      *
-     * @param name "cuda", "rocm" or "cpu"
+     * @param name "cuda", "rocm" or "cpu"; "emulator" where one was built
      * @param outcome "works", or what is missing and what brings it
-     * @param device the first device; empty when the backend does not work
+     * @param devices what became of each device that it has
+     * @param device the device that {@code -Dkv.device} asks for, the first by default; empty when the backend does not work
      */
-    public record BackendAttempt(String name, String outcome, Optional<DeviceInfo> device) {
+    public record BackendAttempt(
+            String name, String outcome, List<DeviceAttempt> devices, Optional<DeviceInfo> device) {
+        public BackendAttempt {
+            devices = List.copyOf(devices);
+        }
+
         public boolean works() {
             return device.isPresent();
         }
     }
+
+    /**
+     * One device of a backend.
+     *
+     * @param ordinal its number, what {@code -Dkv.device} takes
+     * @param outcome "works", or why it does not
+     * @param info empty when it does not work
+     */
+    public record DeviceAttempt(int ordinal, String outcome, Optional<DeviceInfo> info) {}
 
     public NativeDiagnostics {
         backends = List.copyOf(backends);
@@ -77,15 +105,37 @@ public record NativeDiagnostics(
                 NativeBridge.outcome(),
                 cache.map(Path::toString).orElse("none: no candidate can be written to"),
                 cache.flatMap(CacheDirectory::problem),
-                BackendOpener.NAMES.stream().map(name -> attempt(opener, name)).toList(),
+                Stream.concat(
+                                BackendOpener.NAMES.stream(),
+                                Emulator.isAtHand() ? Stream.of(Emulator.NAME) : Stream.of())
+                        .map(name -> attempt(opener, name))
+                        .toList(),
                 settings());
     }
 
     private static BackendAttempt attempt(BackendOpener opener, String name) {
-        try (NativeBackend backend = BackendChoice.tested(opener, name)) {
-            return new BackendAttempt(name, "works", Optional.of(backend.info()));
+        List<DeviceAttempt> devices = List.of();
+        try {
+            BackendOpener.Library library = opener.library(name);
+            devices = IntStream.range(0, library.devices())
+                    .mapToObj(ordinal -> attempt(library, ordinal))
+                    .toList();
+            int wanted = library.checkOrdinal(BackendOpener.requestedDevice(name));
+            return new BackendAttempt(
+                    name,
+                    devices.get(wanted).outcome(),
+                    devices,
+                    devices.get(wanted).info());
         } catch (RuntimeException e) {
-            return new BackendAttempt(name, String.valueOf(e.getMessage()), Optional.empty());
+            return new BackendAttempt(name, String.valueOf(e.getMessage()), devices, Optional.empty());
+        }
+    }
+
+    private static DeviceAttempt attempt(BackendOpener.Library library, int ordinal) {
+        try (NativeBackend backend = library.open(ordinal)) {
+            return new DeviceAttempt(ordinal, "works", Optional.of(backend.info()));
+        } catch (RuntimeException e) {
+            return new DeviceAttempt(ordinal, String.valueOf(e.getMessage()), Optional.empty());
         }
     }
 
@@ -96,8 +146,7 @@ public record NativeDiagnostics(
         return settings;
     }
 
-    private static void put(
-            Map<String, String> settings, String name, @org.jspecify.annotations.Nullable String value) {
+    private static void put(Map<String, String> settings, String name, @Nullable String value) {
         if (value != null) {
             settings.put(name, value);
         }

@@ -32,7 +32,11 @@ final class Plugin {
                             + " is not on the class path. Add\n" + Artifacts.snippet(classifier(name))
                             + "\nor use -Dkv.backend=cpu, which works now.");
         }
-        File library = extract(url);
+        return open(name, extract(url));
+    }
+
+    /** Opens the library of backend {@code name}. */
+    static kv8_backend open(String name, File library) {
         kv8_backend backend = new kv8_backend();
         int status = kv8.kv8_backend_load(library.getPath(), backend);
         if (status != KV8_OK) {
@@ -63,7 +67,7 @@ final class Plugin {
             case "rocm" ->
                 "It needs an AMD GPU, its kernel driver and ROCm's libamdhip64, which rocminfo shows; a"
                         + " container needs --device=/dev/kfd --device=/dev/dri. -Dkv.backend=cpu works now.";
-            default -> throw new IllegalArgumentException(name + " is no plug-in.");
+            default -> "-Dkv.backend=cpu works now.";
         };
     }
 

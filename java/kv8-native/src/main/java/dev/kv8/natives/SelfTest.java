@@ -16,8 +16,9 @@ import java.nio.ByteOrder;
 import java.util.Locale;
 
 /**
- * Writes a few tokens into one block and attends over them, compared with the same in plain Java. It finds a device that
- * loads but does not compute: a driver that is too old, an architecture without code.
+ * Writes a few tokens into one block and attends over them, in float32 and in float16, which GPUs compute with other
+ * instructions, and compares with the same in plain Java. It finds a device that loads but does not compute: a driver that is
+ * too old, an architecture without code.
  */
 final class SelfTest {
     private static final int TOKENS = 5;
@@ -25,8 +26,12 @@ final class SelfTest {
     private static final int HEAD_SIZE = 64;
     private static final int QUERY_HEADS = 2;
     private static final float SCALE = 0.02f;
-    private static final double TOLERANCE = 1e-4;
     private static final int BLOCK = 1;
+
+    /** How far a result may be from the exact one, for values of at most 1: the documented error and the output's rounding. */
+    private static final double TOLERANCE_FLOAT32 = 1e-4;
+
+    private static final double TOLERANCE_FLOAT16 = 4e-3;
 
     private final Fp8Format format;
     private final float[] k = pattern(TOKENS * HEAD_SIZE, 3);
@@ -45,19 +50,19 @@ final class SelfTest {
     static void run(KvBackend backend) {
         boolean ocp = backend.info().storable().contains(DType.E4M3FN);
         SelfTest test = new SelfTest(ocp ? Fp8Format.E4M3FN : Fp8Format.E4M3FNUZ);
-        test.compare(backend.info().backend(), test.compute(backend));
+        test.compute(backend);
     }
 
-    /** Numbers between -1 and 1 without a short period. */
+    /** Numbers between -1 and 1 without a short period, exact in float16. */
     private static float[] pattern(int count, int step) {
         float[] values = new float[count];
         for (int i = 0; i < count; i++) {
-            values[i] = (float) Math.sin(step * (i + 1.0));
+            values[i] = (float) Math.rint(1024 * Math.sin(step * (i + 1.0))) / 1024;
         }
         return values;
     }
 
-    private float[] compute(KvBackend backend) {
+    private void compute(KvBackend backend) {
         long rows = (long) BLOCK_SIZE * HEAD_SIZE;
         LayerLayout layout = new LayerLayout(
                 2,
@@ -73,7 +78,9 @@ final class SelfTest {
                 DeviceMemory keys = upload(backend, floats(k));
                 DeviceMemory values = upload(backend, floats(v));
                 DeviceMemory queries = upload(backend, floats(q));
+                DeviceMemory halfQueries = backend.allocate(2L * q.length);
                 DeviceMemory out = backend.allocate(4L * q.length);
+                DeviceMemory halfOut = backend.allocate(2L * q.length);
                 DeviceMemory slots = upload(backend, slots());
                 DeviceMemory table = upload(backend, ints(BLOCK));
                 DeviceMemory starts = host(backend, ints(0, 1));
@@ -93,24 +100,30 @@ final class SelfTest {
             HeadRows query = HeadRows.of(queries, DType.FLOAT32, QUERY_HEADS, HEAD_SIZE);
             HeadRows result = HeadRows.of(out, DType.FLOAT32, QUERY_HEADS, HEAD_SIZE);
             backend.attend(view, plan, table, 1, query, result, null, options);
-            ByteBuffer computed = buffer(4 * q.length);
-            backend.download(out, 0, computed);
-            float[] values32 = new float[q.length];
-            computed.asFloatBuffer().get(values32);
-            return values32;
+            compare(backend, out, DType.FLOAT32, TOLERANCE_FLOAT32);
+
+            backend.cast(queries, DType.FLOAT32, halfQueries, DType.FLOAT16, q.length, 1);
+            HeadRows halfQuery = HeadRows.of(halfQueries, DType.FLOAT16, QUERY_HEADS, HEAD_SIZE);
+            HeadRows halfResult = HeadRows.of(halfOut, DType.FLOAT16, QUERY_HEADS, HEAD_SIZE);
+            backend.attend(view, plan, table, 1, halfQuery, halfResult, null, options);
+            backend.cast(halfOut, DType.FLOAT16, out, DType.FLOAT32, q.length, 1);
+            compare(backend, out, DType.FLOAT16, TOLERANCE_FLOAT16);
         }
     }
 
-    private void compare(String backend, float[] computed) {
+    private void compare(KvBackend backend, DeviceMemory out, DType type, double tolerance) {
+        ByteBuffer computed = buffer(4 * q.length);
+        backend.download(out, 0, computed);
         for (int head = 0; head < QUERY_HEADS; head++) {
             double[] expected = attend(head);
             for (int d = 0; d < HEAD_SIZE; d++) {
-                float got = computed[head * HEAD_SIZE + d];
-                if (!(Math.abs(got - expected[d]) <= TOLERANCE)) {
+                float got = computed.getFloat(4 * (head * HEAD_SIZE + d));
+                if (!(Math.abs(got - expected[d]) <= tolerance)) {
                     throw new BackendUnavailableException(String.format(
                             Locale.ROOT,
-                            "The %s backend computes wrong numbers in its self-test: head %d, element %d is %g, not %g.",
-                            backend,
+                            "The %s backend computes wrong numbers in its self-test: %s, head %d, element %d is %g, not %g.",
+                            backend.info().backend(),
+                            type,
                             head,
                             d,
                             got,

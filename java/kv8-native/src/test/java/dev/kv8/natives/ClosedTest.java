@@ -44,6 +44,7 @@ class ClosedTest extends CpuTest {
         calls.put("copy", () -> backend.copy(memory, 0, memory, 32, 1));
         calls.put("fill", () -> backend.fill(memory, 0, 1, (byte) 0));
         calls.put("synchronize", backend::synchronize);
+        calls.put("onStream", () -> backend.onStream(0));
         calls.put("cast", () -> backend.cast(memory, DType.FLOAT32, memory, DType.E5M2, 1, 1));
         calls.put("amax", () -> backend.amax(rows, 1, AmaxGranularity.TENSOR, memory, false));
         calls.put("view", () -> backend.view(memory, layer.layout(), null, null));

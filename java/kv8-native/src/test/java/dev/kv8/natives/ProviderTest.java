@@ -5,6 +5,7 @@ import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
 import dev.kv8.BackendUnavailableException;
 import dev.kv8.DType;
+import dev.kv8.DeviceException;
 import dev.kv8.DeviceMemory;
 import dev.kv8.HeadRows;
 import dev.kv8.KvBackend;
@@ -59,8 +60,7 @@ class ProviderTest {
 
     @Test
     void opensAPluginAndCallsItsKernels() throws IOException {
-        try (KvBackend backend =
-                with("works", "cuda", PluginJar.built("kv8_test_plugin")).open("cuda")) {
+        try (KvBackend backend = testPlugin("works").openUntested(0)) {
             assertThat(backend.info().backend()).isEqualTo("cuda");
             assertThat(backend.info().name()).isEqualTo("test device");
             DeviceMemory memory = backend.allocate(64);
@@ -71,6 +71,100 @@ class ProviderTest {
             assertThatThrownBy(() -> backend.siluMul(rows, rows, rows, 1))
                     .isInstanceOf(UnsupportedOperationException.class);
         }
+    }
+
+    @Test
+    void callsAPluginOnTheCallersStream() throws IOException {
+        KvBackend backend = testPlugin("streams").openUntested(0);
+        KvBackend onStream = backend.onStream(4242);
+        DeviceMemory memory = onStream.allocate(64);
+        backend.fill(memory, 0, 64, (byte) 0); // one device, so one memory
+        assertThatThrownBy(onStream::synchronize)
+                .isInstanceOf(DeviceException.class)
+                .hasMessageContaining("stream 4242 is stuck");
+        backend.synchronize();
+        onStream.close();
+        onStream.close();
+        assertThatThrownBy(onStream::synchronize)
+                .isInstanceOf(IllegalStateException.class)
+                .hasMessage("This cuda backend on a stream has been closed.");
+        assertThat(memory.isClosed()).isFalse();
+
+        KvBackend outlived = backend.onStream(1);
+        backend.close();
+        assertThat(memory.isClosed()).isTrue();
+        assertThatThrownBy(outlived::info)
+                .isInstanceOf(IllegalStateException.class)
+                .hasMessage("This cuda backend has been closed.");
+        outlived.close();
+    }
+
+    @Test
+    void theCpuHasNoStreamsOfOthers() {
+        try (KvBackend cpu = KvBackend.open("cpu")) {
+            assertThatThrownBy(() -> cpu.onStream(4242))
+                    .isInstanceOf(IllegalArgumentException.class)
+                    .hasMessageContaining("the CPU has no streams of its own");
+        }
+    }
+
+    @Test
+    void refusesABackendThatFailsItsSelfTest() throws IOException {
+        NativeBackendProvider provider = with("wrong", "cuda", PluginJar.built("kv8_test_plugin"));
+        assertThatThrownBy(() -> provider.open("cuda"))
+                .isInstanceOf(BackendUnavailableException.class)
+                .hasMessageStartingWith("The cuda backend failed its self-test: the test plug-in has no such kernel");
+    }
+
+    @Test
+    void opensTheEmulatorOnlyByItsName() {
+        assertThat(BackendOpener.NAMES).doesNotContain(Emulator.NAME);
+        String directory = System.clearProperty(Emulator.DIRECTORY);
+        try {
+            assertThatThrownBy(() -> KvBackend.open("emulator"))
+                    .isInstanceOf(BackendUnavailableException.class)
+                    .hasMessageContaining("The emulator is for tests and in no jar")
+                    .hasMessageContaining("-Dkv.backend=cpu works now");
+            System.setProperty(Emulator.DIRECTORY, this.directory.toString());
+            assertThatThrownBy(() -> KvBackend.open("emulator"))
+                    .isInstanceOf(BackendUnavailableException.class)
+                    .hasMessageContaining(this.directory + "/libkv8_emulator_sm_90.so does not exist");
+        } finally {
+            if (directory == null) {
+                System.clearProperty(Emulator.DIRECTORY);
+            } else {
+                System.setProperty(Emulator.DIRECTORY, directory);
+            }
+        }
+    }
+
+    @Test
+    void namesTheDevicesWhenThereIsNoSuchOne() throws IOException {
+        NativeBackendProvider provider = with("ordinal", "cuda", PluginJar.built("kv8_test_plugin"));
+        assertThatThrownBy(() -> withDevice("2", () -> provider.open("cuda")))
+                .isInstanceOf(BackendUnavailableException.class)
+                .hasMessageStartingWith("The cuda backend has no device 2: it has 2, counted from 0.");
+        assertThatThrownBy(() -> withDevice("1", () -> provider.open("cuda")))
+                .isInstanceOf(BackendUnavailableException.class)
+                .hasMessage("The cuda backend's device 1 cannot be opened:"
+                        + " the second device of the test plug-in is broken");
+        assertThatThrownBy(() -> withDevice("first", () -> provider.open("cuda")))
+                .isInstanceOf(IllegalArgumentException.class)
+                .hasMessageStartingWith("-Dkv.device=first is not the number of a device");
+    }
+
+    private static void withDevice(String value, Runnable body) {
+        System.setProperty(BackendOpener.DEVICE, value);
+        try {
+            body.run();
+        } finally {
+            System.clearProperty(BackendOpener.DEVICE);
+        }
+    }
+
+    private BackendOpener.Library testPlugin(String jar) throws IOException {
+        Path file = PluginJar.write(directory, jar, "cuda", PluginJar.built("kv8_test_plugin"));
+        return new BackendOpener(PluginJar.loader(file)).library("cuda");
     }
 
     @Test
@@ -136,6 +230,11 @@ class ProviderTest {
                 .containsExactly("cuda", "rocm", "cpu");
         assertThat(found.backends().get(0).outcome()).contains("is not on the class path");
         assertThat(found.backends().get(1).outcome()).contains("failed its self-test");
+        assertThat(found.backends().get(1).devices())
+                .extracting(NativeDiagnostics.DeviceAttempt::outcome)
+                .satisfiesExactly(
+                        first -> assertThat(first).contains("failed its self-test"),
+                        second -> assertThat(second).contains("the second device of the test plug-in is broken"));
         assertThat(found.backends().get(2).works()).isTrue();
         assertThat(found.backends().get(2).device().orElseThrow().arch()).isNotBlank();
         assertThat(found.properties()).containsKey(CacheDirectory.PROPERTY);
