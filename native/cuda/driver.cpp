@@ -1,9 +1,6 @@
 // Numbers are those of the CUDA driver API's reference; functions whose arguments once changed carry the version in their name.
 #include "cuda/driver.h"
 
-#include <cstdio>
-
-#include "dispatch/error.h"
 #include "gpu/host/vendor/failure.h"
 
 namespace kv8::cuda {
@@ -36,6 +33,7 @@ class Device final : public gpu::VendorDevice {
         traits_.name = name;
         traits_.arch = "sm_" + std::to_string(attribute(kComputeCapabilityMajor)) +
                        std::to_string(attribute(kComputeCapabilityMinor));
+        traits_.driver = driver_version();
         traits_.multiprocessors = attribute(kMultiprocessorCount);
         traits_.shared_per_block = attribute(kSharedMemoryPerBlockOptin);
         traits_.shared_per_multiprocessor = attribute(kSharedMemoryPerMultiprocessor);
@@ -57,6 +55,13 @@ class Device final : public gpu::VendorDevice {
         int value = 0;
         require(calls_.device_attribute, &value, which, device_);
         return value;
+    }
+
+    // 13010: CUDA 13.1, the latest that it serves.
+    std::string driver_version() const {
+        int version = 0;
+        require(calls_.driver_version, &version);
+        return "CUDA " + std::to_string(version / 1000) + "." + std::to_string(version % 1000 / 10);
     }
 
     void close() noexcept {
@@ -86,10 +91,8 @@ class Device final : public gpu::VendorDevice {
         Handle module = 0;
         const int code = calls_.module_load.function(&module, image.begin, 2, options, values);
         if (code == 0) return module;
-        int version = 0;
-        calls_.driver_version.function(&version);
-        std::string text = std::string(calls_.module_load.name) + ": " + words(code) + "; the driver is for CUDA " +
-                           std::to_string(version / 1000) + "." + std::to_string(version % 1000 / 10);
+        std::string text =
+            std::string(calls_.module_load.name) + ": " + words(code) + "; the driver is for " + traits_.driver;
         log[sizeof(log) - 1] = 0;
         if (*log != 0) text += std::string("; its compiler says: ") + log;
         gpu::refuse_driver_error(code, text);
@@ -164,8 +167,7 @@ Driver::Driver()
 }
 
 void Driver::require(const char* call, int code) const {
-    // What is lost here is no device of ours yet.
-    if (code != 0) refuse(KV8_DEVICE_ERROR, "%s: %s", call, words_for(calls_, code).c_str());
+    if (code != 0) gpu::refuse_driver_error(code, call + (": " + words_for(calls_, code)));
 }
 
 int Driver::device_count() {

@@ -50,19 +50,17 @@ uint64_t Allocations::allocate(uint64_t bytes, int32_t kind) {
 }
 
 void Allocations::release(uint64_t address) {
-    Allocation allocation;
-    {
-        std::lock_guard<std::mutex> lock(turn_);
-        auto found = by_address_.find(address);
-        if (found == by_address_.end())
-            refuse(KV8_INVALID_ARGUMENT,
-                   "ptr 0x%llx is not an allocation of this device: it was freed, or never came from kv8_alloc.",
-                   static_cast<unsigned long long>(address));
-        allocation = found->second;
-        by_address_.erase(found);
-        total_ -= allocation.bytes;
-    }
+    const std::lock_guard<std::mutex> lock(turn_);
+    auto found = by_address_.find(address);
+    if (found == by_address_.end())
+        refuse(KV8_INVALID_ARGUMENT,
+               "ptr 0x%llx is not an allocation of this device: it was freed, or never came from kv8_alloc.",
+               static_cast<unsigned long long>(address));
+    const Allocation allocation = found->second;
+    driver_.synchronize_all();  // kernels may use it; what drivers do when they free memory is their own affair
     driver_.release(allocation.base, allocation.host);
+    by_address_.erase(found);
+    total_ -= allocation.bytes;
 }
 
 uint64_t Allocations::allocated_bytes() const {

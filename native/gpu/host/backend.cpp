@@ -42,22 +42,25 @@ kv8_status on_device(kv8_impl_device* device, const Body& body) {
 
 // ---- devices
 
-kv8_status device_count(int32_t* count) {
-    return guarded(fail, [&] {
-        *count = driver->device_count();
-        return kv8_status{KV8_OK};
-    });
-}
-
-kv8_status device_open(const kv8_device_options* options, kv8_impl_device** out) {
+// A call before there is a device that could be lost.
+template <class Body>
+kv8_status on_driver(const Body& body) {
     return guarded(fail, [&] {
         try {
-            *out = new kv8_impl_device(driver->open(options->ordinal), options->ordinal);
+            body();
         } catch (const DeviceLost& lost) {
             refuse(KV8_DEVICE_ERROR, "%s", lost.text.c_str());
         }
         return kv8_status{KV8_OK};
     });
+}
+
+kv8_status device_count(int32_t* count) {
+    return on_driver([&] { *count = driver->device_count(); });
+}
+
+kv8_status device_open(const kv8_device_options* options, kv8_impl_device** out) {
+    return on_driver([&] { *out = new kv8_impl_device(driver->open(options->ordinal), options->ordinal); });
 }
 
 kv8_status device_close(kv8_impl_device* device) {
@@ -73,6 +76,7 @@ kv8_status device_info(kv8_impl_device* device, kv8_device_info* info) {
         told.ordinal = device->ordinal();
         std::snprintf(told.name, sizeof(told.name), "%s", traits.name.c_str());
         std::snprintf(told.arch, sizeof(told.arch), "%s", traits.arch.c_str());
+        std::snprintf(told.driver, sizeof(told.driver), "%s", traits.driver.c_str());
         told.memory_bytes = traits.memory_bytes;
         told.memory_free = device->driver().free_memory();
         told.allocated_bytes = device->allocations().allocated_bytes();
