@@ -1,5 +1,5 @@
-// What the host launches kernels with: their one argument, how large a block is, and how many blocks there is work for. Read by
-// both sides, so it holds neither's code. Views are embedded by value: the pointers to views in the arguments are the host's.
+// What the host launches kernels with: their names, their one argument, how large a block is, and how many blocks there is work
+// for. Read by both sides, so it holds neither's code. Views are embedded by value: the pointers to views in the arguments are the host's.
 //
 // Every kernel strides over its work, so any number of blocks computes the same; grid() says how many are worth launching.
 #pragma once
@@ -22,22 +22,25 @@ constexpr KV8_HOST_DEVICE int row_threads(int64_t width) {
     return threads;
 }
 
-// ---- module "cast"
+// ---- kernels/cast.cpp
 
 struct CastParams {
+    static constexpr const char *kModule = "cast", *kKernel = "kv8_cast_kernel";
     static constexpr int kThreads = 256, kResident = 4, kSharedBytes = 0;
     kv8_cast_args args;
 };
 
 // `out` holds zeros, or what the maximum is taken with: the host fills it with zeros first unless args.accumulate is set.
 struct AmaxParams {
+    static constexpr const char *kModule = "cast", *kKernel = "kv8_amax_kernel";
     static constexpr int kThreads = 256, kResident = 4, kSharedBytes = 0;
     kv8_amax_args args;
 };
 
-// ---- module "cache_rows"
+// ---- kernels/cache_rows.cpp
 
 struct WriteParams {
+    static constexpr const char *kModule = "cache_rows", *kKernel = "kv8_write_kernel";
     static constexpr int kThreads = 128, kResident = 8, kSharedBytes = 0;
     kv8_write_args args;
     kv8_cache_view view;
@@ -45,6 +48,7 @@ struct WriteParams {
 };
 
 struct GatherParams {
+    static constexpr const char *kModule = "cache_rows", *kKernel = "kv8_gather_kernel";
     static constexpr int kThreads = 128, kResident = 8, kSharedBytes = 0;
     kv8_gather_args args;
     kv8_cache_view view;
@@ -52,6 +56,7 @@ struct GatherParams {
 };
 
 struct MoveBlocksParams {
+    static constexpr const char *kModule = "cache_rows", *kKernel = "kv8_move_blocks_kernel";
     static constexpr int kThreads = 128, kResident = 8, kSharedBytes = 64;
     kv8_move_blocks_args args;
     kv8_cache_view src;
@@ -59,41 +64,47 @@ struct MoveBlocksParams {
     Fault* fault;
 };
 
-// ---- module "merge"
+// ---- kernels/merge.cpp
 
 struct MergeStatesParams {
+    static constexpr const char *kModule = "merge", *kKernel = "kv8_merge_states_kernel";
     static constexpr int kThreads = 128, kResident = 8, kSharedBytes = 0;
     kv8_merge_states_args args;
 };
 
-// ---- module "engine"
+// ---- kernels/engine.cpp
 
 struct RmsNormParams {
+    static constexpr const char *kModule = "engine", *kKernel = "kv8_rms_norm_kernel";
     static constexpr int kThreads = 256, kResident = 4, kSharedBytes = 64;
     static constexpr int kWidestOfGroup = 1024;  // wider rows have a block each
     kv8_rms_norm_args args;
 };
 
 struct RopeParams {
+    static constexpr const char *kModule = "engine", *kKernel = "kv8_rope_kernel";
     static constexpr int kThreads = 128, kResident = 8, kSharedBytes = 0;
     kv8_rope_args args;
     Fault* fault;
 };
 
 struct SiluMulParams {
+    static constexpr const char *kModule = "engine", *kKernel = "kv8_silu_mul_kernel";
     static constexpr int kThreads = 256, kResident = 4, kSharedBytes = 0;
     kv8_silu_mul_args args;
 };
 
 struct EmbeddingParams {
+    static constexpr const char *kModule = "engine", *kKernel = "kv8_embedding_kernel";
     static constexpr int kThreads = 256, kResident = 4, kSharedBytes = 0;
     kv8_embedding_args args;
     Fault* fault;
 };
 
-// ---- module "sampling"
+// ---- kernels/sampling.cpp
 
 struct SampleParams {
+    static constexpr const char *kModule = "sampling", *kKernel = "kv8_sample_kernel";
     static constexpr int kThreads = 256, kResident = 2;
     static constexpr int kBins = 16;
     static constexpr int kSharedBytes =

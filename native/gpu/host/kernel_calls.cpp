@@ -6,9 +6,9 @@ namespace kv8::gpu {
 namespace {
 
 template <class Params>
-void launch(Device& device, Stream stream, const char* module, const char* kernel, const Params& params) {
-    device.launch(module, kernel, grid(params, device.traits().multiprocessors), Params::kThreads, Params::kSharedBytes,
-                  params, stream);
+void launch(Device& device, Stream stream, const Params& params) {
+    device.launch(Params::kModule, Params::kKernel, grid(params, device.traits().multiprocessors), Params::kThreads,
+                  Params::kSharedBytes, params, stream);
 }
 
 uint64_t amax_bytes(const kv8_amax_args& args) {
@@ -21,49 +21,47 @@ uint64_t amax_bytes(const kv8_amax_args& args) {
 
 }  // namespace
 
-void cast(Device& device, Stream stream, const kv8_cast_args& args) {
-    launch(device, stream, "cast", "cast", CastParams{args});
-}
+void cast(Device& device, Stream stream, const kv8_cast_args& args) { launch(device, stream, CastParams{args}); }
 
 void amax(Device& device, Stream stream, const kv8_amax_args& args) {
     if (!args.accumulate) device.driver().fill(args.out.ptr, 0, amax_bytes(args), stream);
-    if (args.tokens > 0) launch(device, stream, "cast", "amax", AmaxParams{args});
+    if (args.tokens > 0) launch(device, stream, AmaxParams{args});
 }
 
 void write(Device& device, Stream stream, const kv8_write_args& args) {
-    launch(device, stream, "cache_rows", "write", WriteParams{args, *args.view, device.fault()});
+    launch(device, stream, WriteParams{args, *args.view, device.fault()});
 }
 
 void gather(Device& device, Stream stream, const kv8_gather_args& args) {
-    launch(device, stream, "cache_rows", "gather", GatherParams{args, *args.view, device.fault()});
+    launch(device, stream, GatherParams{args, *args.view, device.fault()});
 }
 
 void move_blocks(Device& device, Stream stream, const kv8_move_blocks_args& args) {
-    launch(device, stream, "cache_rows", "move_blocks", MoveBlocksParams{args, *args.src, *args.dst, device.fault()});
+    launch(device, stream, MoveBlocksParams{args, *args.src, *args.dst, device.fault()});
 }
 
 void merge_states(Device& device, Stream stream, const kv8_merge_states_args& args) {
-    launch(device, stream, "merge", "merge_states", MergeStatesParams{args});
+    launch(device, stream, MergeStatesParams{args});
 }
 
 void rms_norm(Device& device, Stream stream, const kv8_rms_norm_args& args) {
-    launch(device, stream, "engine", "rms_norm", RmsNormParams{args});
+    launch(device, stream, RmsNormParams{args});
 }
 
 void rope(Device& device, Stream stream, const kv8_rope_args& args) {
-    launch(device, stream, "engine", "rope", RopeParams{args, device.fault()});
+    launch(device, stream, RopeParams{args, device.fault()});
 }
 
 void silu_mul(Device& device, Stream stream, const kv8_silu_mul_args& args) {
-    launch(device, stream, "engine", "silu_mul", SiluMulParams{args});
+    launch(device, stream, SiluMulParams{args});
 }
 
 void embedding(Device& device, Stream stream, const kv8_embedding_args& args) {
-    launch(device, stream, "engine", "embedding", EmbeddingParams{args, device.fault()});
+    launch(device, stream, EmbeddingParams{args, device.fault()});
 }
 
 void sample(Device& device, Stream stream, const kv8_sample_args& args) {
-    launch(device, stream, "sampling", "sample", SampleParams{args, device.fault()});
+    launch(device, stream, SampleParams{args, device.fault()});
 }
 
 }  // namespace kv8::gpu

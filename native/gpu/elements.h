@@ -1,0 +1,175 @@
+// Elements of rows as float32 in registers: a thread moves kChunk consecutive ones of any of the seven dtypes at once, by the
+// widest accesses that their address allows.
+#pragma once
+
+#include "gpu/kernel_params.h"
+#include "gpu/numerics.h"
+
+namespace kv8::gpu {
+
+// Registers: only unrolled loops index it.
+struct Chunk {
+    float x[kChunk];
+};
+
+struct Float32 {
+    static constexpr bool fp8 = false;
+    static constexpr int bytes = 4;
+    KV8_DEVICE static float load_one(const uint8_t* from) { return load<float>(from); }
+    KV8_DEVICE static void store_one(uint8_t* to, float x) { store(to, canonical_bits(x)); }
+    KV8_DEVICE static Chunk load_chunk(const uint8_t* from) {
+        const Words4 a = load<Words4>(from), b = load<Words4>(from + 16);
+        return {{float_of(a.x), float_of(a.y), float_of(a.z), float_of(a.w), float_of(b.x), float_of(b.y),
+                 float_of(b.z), float_of(b.w)}};
+    }
+    KV8_DEVICE static void store_chunk(uint8_t* to, const Chunk& c) {
+        store(to,
+              Words4{canonical_bits(c.x[0]), canonical_bits(c.x[1]), canonical_bits(c.x[2]), canonical_bits(c.x[3])});
+        store(to + 16,
+              Words4{canonical_bits(c.x[4]), canonical_bits(c.x[5]), canonical_bits(c.x[6]), canonical_bits(c.x[7])});
+    }
+};
+
+// The two 16-bit formats, by their conversions.
+struct F16Conversion {
+    KV8_DEVICE static float widen(uint32_t x) { return widen_f16(uint16_t(x)); }
+    KV8_DEVICE static uint32_t narrow(float x) { return narrow_f16(x); }
+};
+struct BF16Conversion {
+    KV8_DEVICE static float widen(uint32_t x) { return widen_bf16(uint16_t(x)); }
+    KV8_DEVICE static uint32_t narrow(float x) { return narrow_bf16(x); }
+};
+
+template <class Conversion>
+struct Float16Bits {
+    static constexpr bool fp8 = false;
+    static constexpr int bytes = 2;
+    KV8_DEVICE static float load_one(const uint8_t* from) { return Conversion::widen(load<uint16_t>(from)); }
+    KV8_DEVICE static void store_one(uint8_t* to, float x) { store(to, uint16_t(Conversion::narrow(x))); }
+    KV8_DEVICE static float low(uint32_t pair) { return Conversion::widen(pair & 0xFFFFu); }
+    KV8_DEVICE static float high(uint32_t pair) { return Conversion::widen(pair >> 16); }
+    KV8_DEVICE static uint32_t pair(float low, float high) {
+        return Conversion::narrow(low) | Conversion::narrow(high) << 16;
+    }
+    KV8_DEVICE static Chunk load_chunk(const uint8_t* from) {
+        const Words4 w = load<Words4>(from);
+        return {{low(w.x), high(w.x), low(w.y), high(w.y), low(w.z), high(w.z), low(w.w), high(w.w)}};
+    }
+    KV8_DEVICE static void store_chunk(uint8_t* to, const Chunk& c) {
+        store(to, Words4{pair(c.x[0], c.x[1]), pair(c.x[2], c.x[3]), pair(c.x[4], c.x[5]), pair(c.x[6], c.x[7])});
+    }
+};
+using Float16 = Float16Bits<F16Conversion>;
+using BFloat16 = Float16Bits<BF16Conversion>;
+
+template <class Format>
+struct Float8 {
+    static constexpr bool fp8 = true;
+    static constexpr int bytes = 1;
+    static constexpr float max_value = Format::max_value;
+    KV8_DEVICE static float load_one(const uint8_t* from) {
+        float x, unused;
+        decode<Format>(load<uint8_t>(from), x, unused, unused, unused);
+        return x;
+    }
+    KV8_DEVICE static void store_one(uint8_t* to, float x) { store(to, uint8_t(encode<Format>(x, 0, 0, 0))); }
+    KV8_DEVICE static Chunk load_chunk(const uint8_t* from) {
+        const Words2 w = load<Words2>(from);
+        Chunk c;
+        decode<Format>(w.x, c.x[0], c.x[1], c.x[2], c.x[3]);
+        decode<Format>(w.y, c.x[4], c.x[5], c.x[6], c.x[7]);
+        return c;
+    }
+    KV8_DEVICE static void store_chunk(uint8_t* to, const Chunk& c) {
+        store(to,
+              Words2{encode<Format>(c.x[0], c.x[1], c.x[2], c.x[3]), encode<Format>(c.x[4], c.x[5], c.x[6], c.x[7])});
+    }
+};
+
+KV8_DEVICE Chunk chunk_of(float x) { return {{x, x, x, x, x, x, x, x}}; }
+
+// Whether a chunk at this address may be moved as a whole.
+template <class Element>
+KV8_DEVICE bool is_aligned(const uint8_t* at) {
+    return (reinterpret_cast<uint64_t>(at) & (Element::bytes == 1 ? 7 : 15)) == 0;
+}
+
+// The first `count` elements, at any address of theirs; those beyond are zero and not looked at.
+template <class Element>
+KV8_DEVICE Chunk load_some(const uint8_t* from, int64_t count) {
+    if (count >= kChunk && is_aligned<Element>(from)) return Element::load_chunk(from);
+    Chunk c;
+#pragma unroll
+    for (int i = 0; i < kChunk; i++) c.x[i] = i < count ? Element::load_one(from + i * Element::bytes) : 0.0f;
+    return c;
+}
+
+template <class Element>
+KV8_DEVICE void store_some(uint8_t* to, const Chunk& c, int64_t count) {
+    if (count >= kChunk && is_aligned<Element>(to)) return Element::store_chunk(to, c);
+#pragma unroll
+    for (int i = 0; i < kChunk; i++)
+        if (i < count) Element::store_one(to + i * Element::bytes, c.x[i]);
+}
+
+// The same for a dtype of kv8_rows that is known when the kernel runs; all threads branch alike.
+KV8_DEVICE int bytes_of(kv8_dtype dtype) { return dtype >= KV8_E4M3FN ? 1 : dtype == KV8_F32 ? 4 : 2; }
+
+KV8_DEVICE Chunk load_plain(kv8_dtype dtype, const uint8_t* from, int64_t count) {
+    if (dtype == KV8_F32) return load_some<Float32>(from, count);
+    if (dtype == KV8_F16) return load_some<Float16>(from, count);
+    return load_some<BFloat16>(from, count);
+}
+
+KV8_DEVICE void store_plain(kv8_dtype dtype, uint8_t* to, const Chunk& c, int64_t count) {
+    if (dtype == KV8_F32) return store_some<Float32>(to, c, count);
+    if (dtype == KV8_F16) return store_some<Float16>(to, c, count);
+    store_some<BFloat16>(to, c, count);
+}
+
+// ---- rows
+
+KV8_DEVICE uint8_t* address_of(const kv8_span& span) { return reinterpret_cast<uint8_t*>(span.ptr); }
+
+KV8_DEVICE uint8_t* row_at(const kv8_rows& rows, int64_t token, int64_t head) {
+    return address_of(rows.data) + token * rows.token_stride + head * rows.head_stride;
+}
+
+struct Division {
+    int64_t quotient;
+    int64_t remainder;
+};
+
+// Of numbers that are not negative. Most fit 32 bits, whose division takes a fifth of the instructions.
+KV8_DEVICE Division divided(int64_t dividend, int64_t divisor) {
+    if (uint64_t(dividend | divisor) >> 32 == 0) {
+        const uint32_t quotient = uint32_t(dividend) / uint32_t(divisor);
+        return {quotient, uint32_t(dividend) - quotient * uint32_t(divisor)};
+    }
+    return {dividend / divisor, dividend % divisor};
+}
+
+// A thread's part in rows that are shared by row_threads(width) threads each: of every round, its row and its chunk.
+struct RowShare {
+    int threads;        // that share a row
+    int rows_in_block;  // a round's
+    int row;            // of the round
+    int chunk;          // of the row, and every `threads` further
+    KV8_DEVICE RowShare(int64_t width, int block_threads)
+        : threads(row_threads(width)),
+          rows_in_block(block_threads / threads),
+          row(thread() / threads),
+          chunk(thread() % threads) {}
+};
+
+// Over the threads that share a row; every thread of the warp takes part.
+KV8_DEVICE float maximum_of_row(float x, int threads) {
+    for (int mask = threads / 2; mask > 0; mask /= 2) x = maximum(x, shuffle_xor(x, mask));
+    return x;
+}
+KV8_DEVICE float sum_of_row(float x, int threads) {
+    for (int mask = threads / 2; mask > 0; mask /= 2) x += shuffle_xor(x, mask);
+    return x;
+}
+
+}  // namespace kv8::gpu

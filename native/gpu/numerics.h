@@ -1,0 +1,150 @@
+// FP8 codes to float32 and back on the device, bit for bit what fp8.h computes: by the hardware's instruction where it converts
+// the format, else by integers and one float16 conversion. The dialects' instructions saturate and give the canonical NaN.
+// And e^x, which the vendors' libraries must not give each in their own way.
+#pragma once
+
+#include "gpu/dialect.h"
+
+// fp8.h after dialect.h, which may have to name the vendor's attributes first.
+#include "fp8/fp8.h"
+
+namespace kv8::gpu {
+
+using fp8::bits_of;
+using fp8::float_of;
+
+constexpr float kFloatMin = 0x1p-126f, kFloatMax = 0x1.fffffep127f;
+
+KV8_DEVICE float magnitude_of(float x) { return float_of(bits_of(x) & 0x7FFFFFFFu); }
+KV8_DEVICE bool is_nan(float x) { return x != x; }
+
+// Instruction sets differ in the NaN that arithmetic gives; what is stored as float32 is the canonical one.
+KV8_DEVICE uint32_t canonical_bits(float x) { return is_nan(x) ? fp8::kFloatNan : bits_of(x); }
+
+template <class Format>
+constexpr bool kConverts = Format::fnuz ? kConvertsFnuz : kConvertsOcp;
+
+namespace detail {
+
+// The low two codes as two float16. A dialect has the instructions of its formats only: the arguments' types are parameters, so
+// that the others' names are never looked up.
+template <class Format, class Word>
+KV8_DEVICE uint32_t widen(Word codes) {
+    if constexpr (Format::fnuz)
+        return Format::mantissa_bits == 3 ? widen_e4m3fnuz(codes) : widen_e5m2fnuz(codes);
+    else
+        return Format::mantissa_bits == 3 ? widen_e4m3fn(codes) : widen_e5m2(codes);
+}
+
+template <class Format, class Float>
+KV8_DEVICE uint32_t narrow(Float low, Float high) {
+    if constexpr (Format::fnuz)
+        return Format::mantissa_bits == 3 ? narrow_e4m3fnuz(low, high) : narrow_e5m2fnuz(low, high);
+    else
+        return Format::mantissa_bits == 3 ? narrow_e4m3fn(low, high) : narrow_e5m2(low, high);
+}
+
+// A float16 holds every value but for a power of two; its own subnormals serve the code's.
+template <class Format>
+KV8_DEVICE float decode_in_software(uint32_t code) {
+    const uint32_t magnitude = code & 0x7Fu, sign = (code & 0x80u) << 8;
+    uint32_t half;
+    if constexpr (Format::mantissa_bits == 3)
+        half = magnitude << 7;
+    else if constexpr (!Format::fnuz)
+        half = magnitude << 8;
+    else  // bias 16 uses the exponent that float16 keeps for infinity, and float16 is subnormal one step later
+        half = magnitude < 8 ? magnitude << 7 : (magnitude << 8) - 0x400u;
+    constexpr float kFactor = Format::mantissa_bits == 3 ? float(1 << (15 - Format::bias)) : 1.0f;
+    const bool nan = Format::fnuz ? code == Format::nan_code : magnitude > Format::last_number;
+    return nan ? float_of(fp8::kFloatNan) : widen_f16(uint16_t(half | sign)) * kFactor;
+}
+
+template <class Format>
+KV8_DEVICE uint32_t encode_in_software(float x) {
+    using D = fp8::Derived<Format>;
+    const uint32_t word = bits_of(x), magnitude = word & 0x7FFFFFFFu;
+    const uint32_t m = magnitude < D::max_finite ? magnitude : D::max_finite;
+    const uint32_t normal = ((m + ((1u << (D::shift - 1)) - 1u) + (m >> D::shift & 1u)) >> D::shift) - D::rebias;
+    // Added to 2^23 units, a number is rounded to whole units by the addition itself.
+    constexpr uint32_t kRuler = D::unit + (23u << 23);
+    const uint32_t subnormal = bits_of(float_of(m) + float_of(kRuler)) - kRuler;
+    const uint32_t code = m < D::min_normal ? subnormal : normal;
+    const uint32_t sign = Format::fnuz && code == 0 ? 0u : word >> 24 & 0x80u;
+    return magnitude > fp8::kFloatInfinity ? uint32_t(Format::nan_code) : code | sign;
+}
+
+}  // namespace detail
+
+// Four codes in a word, the first in the low byte.
+template <class Format>
+KV8_DEVICE void decode(uint32_t codes, float& x0, float& x1, float& x2, float& x3) {
+    if constexpr (kConverts<Format>) {
+        const uint32_t low = detail::widen<Format>(codes), high = detail::widen<Format>(codes >> 16);
+        x0 = widen_f16(uint16_t(low));
+        x1 = widen_f16(uint16_t(low >> 16));
+        x2 = widen_f16(uint16_t(high));
+        x3 = widen_f16(uint16_t(high >> 16));
+    } else {
+        x0 = detail::decode_in_software<Format>(codes & 0xFFu);
+        x1 = detail::decode_in_software<Format>(codes >> 8 & 0xFFu);
+        x2 = detail::decode_in_software<Format>(codes >> 16 & 0xFFu);
+        x3 = detail::decode_in_software<Format>(codes >> 24);
+    }
+}
+
+template <class Format>
+KV8_DEVICE uint32_t encode(float x0, float x1, float x2, float x3) {
+    if constexpr (kConverts<Format>)
+        return detail::narrow<Format>(x0, x1) | detail::narrow<Format>(x2, x3) << 16;
+    else
+        return detail::encode_in_software<Format>(x0) | detail::encode_in_software<Format>(x1) << 8 |
+               detail::encode_in_software<Format>(x2) << 16 | detail::encode_in_software<Format>(x3) << 24;
+}
+
+// e^x for x <= 0, within 2 ulp; 0 below -87.33, where the result would be subnormal, and for -inf; NaN for NaN.
+KV8_DEVICE float exp_of_negative(float x) {
+    // Adding 1.5 * 2^23 leaves the nearest integer n of x / ln 2 in the low bits; the rest of x is at most ln(2) / 2.
+    constexpr float kRuler = 12582912.0f;
+    const float shifted = fused(x, 1.44269504088896341f, kRuler);
+    const float n = shifted - kRuler;
+    float r = fused(n, -0.693359375f, x);
+    r = fused(n, 2.12194440e-4f, r);
+    // Minimax polynomial of degree 5 for (e^r - 1 - r) / r^2 (Cephes, expf).
+    float p = 1.9875691500e-4f;
+    p = fused(p, r, 1.3981999507e-3f);
+    p = fused(p, r, 8.3334519073e-3f);
+    p = fused(p, r, 4.1665795894e-2f);
+    p = fused(p, r, 1.6666665459e-1f);
+    p = fused(p, r, 5.0000001201e-1f);
+    p = fused(p, r * r, r) + 1.0f;
+    const uint32_t power = (bits_of(shifted) - bits_of(kRuler) + 127u) << 23;
+    return x < -87.33f ? 0.0f : p * float_of(power);
+}
+
+// e^x in float64 for -700 <= x <= 0, within 2 ulp.
+KV8_DEVICE double exp_of_negative(double x) {
+    constexpr double kRuler = 6755399441055744.0;  // 1.5 * 2^52
+    const double shifted = x * 1.44269504088896340736 + kRuler;
+    const double n = shifted - kRuler;
+    // ln 2 in two parts (fdlibm), the first so short that its product with n is exact.
+    const double r = (x - n * 6.93147180369123816490e-01) - n * 1.90821492927058770002e-10;
+    // Taylor's series; the first term left out, r^14 / 14!, is below 2^-57.
+    double p = 1.0 / 6227020800;
+    p = p * r + 1.0 / 479001600;
+    p = p * r + 1.0 / 39916800;
+    p = p * r + 1.0 / 3628800;
+    p = p * r + 1.0 / 362880;
+    p = p * r + 1.0 / 40320;
+    p = p * r + 1.0 / 5040;
+    p = p * r + 1.0 / 720;
+    p = p * r + 1.0 / 120;
+    p = p * r + 1.0 / 24;
+    p = p * r + 1.0 / 6;
+    p = p * r + 1.0 / 2;
+    p = p * r * r + r + 1.0;
+    const uint64_t power = (__builtin_bit_cast(uint64_t, shifted) - __builtin_bit_cast(uint64_t, kRuler) + 1023u) << 52;
+    return p * __builtin_bit_cast(double, power);
+}
+
+}  // namespace kv8::gpu
