@@ -1,0 +1,75 @@
+# Figures of CUDA kernels, from the PTX of a module and then ptxas' report on it, as lines "module kernel architecture figure
+# value": awk -v module=NAME -f loops.awk -f cuda_figures.awk
+# NAME.keep/NAME.compute_*.ptx NAME.report
+function figure(name, value) { print module, kernel, arch, name, value }
+
+function finish(    name, loop, count) {
+    if (kernel == "") return
+    for (name in counted) figure(name, counts[name] + 0)
+    figure("threads", threads)
+    figure("resident", resident)
+    register_budget[kernel, arch] = int(65536 / (threads * resident) / 8) * 8
+    loop = inner_loop()
+    if (loop >= 0) {
+        count = work_until[loop_last[loop]] - work_until[loop_first[loop]]
+        figure("loop_instructions", count)
+        figure("loop_elements", elements_in(loop))
+        figure("instructions_per_element", sprintf("%.2f", count / elements_in(loop)))
+    }
+    kernel = ""
+}
+
+BEGIN {
+    counted["matrix"] = "^mma\\.sync\\.aligned\\.m16n8k16\\."
+    counted["matrix_loads"] = "^ldmatrix\\."
+    counted["async_copies"] = "^cp\\.async\\.(cg|ca|bulk)"
+    counted["converts"] = "^cvt\\.rn\\.f16x2\\.e[45]m[23]x2$"
+    counted["local_accesses"] = "^(ld|st)\\.local"
+    counted["byte_loads"] = "^ld\\.(global|volatile\\.global|relaxed).*\\.[usb]8$"
+}
+
+FNR == 1 { finish(); is_report = FILENAME ~ /\.report$/ }
+
+is_report && /Compiling entry function/ { split($0, part, "'"); kernel = part[2]; arch = part[4] }
+is_report && /bytes stack frame/ {
+    figure("stack_bytes", $1)
+    figure("spilled_bytes", $5 + $9)
+}
+is_report && /Used [0-9]+ registers/ {
+    for (i = 1; i <= NF; i++) {
+        if ($(i) == "Used") figure("registers", $(i + 1))
+        if ($(i) == "bytes" && $(i + 1) ~ /^smem/) figure("static_shared_bytes", $(i - 1))
+    }
+    if ((kernel, arch) in register_budget) figure("register_budget", register_budget[kernel, arch])
+    kernel = ""
+}
+is_report { next }
+
+/^\.visible \.entry/ {
+    finish()
+    kernel = $3; sub(/\(.*/, "", kernel)
+    arch = FILENAME; sub(/.*\.compute_/, "sm_", arch); sub(/\.ptx$/, "", arch)
+    instructions = loops = work = elements = threads = 0
+    resident = 1
+    split("", counts); split("", label_at); split("", elements_until); split("", work_until)
+}
+/^\.maxntid/ { threads = $2 + 0 }
+/^\.minnctapersm/ { resident = $2 + 0 }
+/^\$L__[A-Za-z0-9_]+:/ { sub(/:.*/, ""); label_at[$0] = instructions; next }
+/^\t/ {
+    opcode = $1; target = $2
+    if (opcode ~ /^@/) { opcode = $2; target = $3 }
+    sub(/;$/, "", opcode); sub(/;$/, "", target)
+    if (opcode !~ /^[a-z]/) next
+    instructions++
+    for (name in counted) if (opcode ~ counted[name]) counts[name]++
+    if (opcode ~ counted["matrix"]) elements += 4  # of the operand made of the cache's codes, a lane of m16n8k16 holds four
+    work += opcode !~ /^mov\./  # names for what is in a register already, to ptxas
+    elements_until[instructions] = elements
+    work_until[instructions] = work
+    if (opcode ~ /^bra/ && target in label_at) {
+        loop_first[loops] = label_at[target]
+        loop_last[loops++] = instructions
+    }
+}
+END { finish() }
