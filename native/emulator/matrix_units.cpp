@@ -45,8 +45,8 @@ struct Wmma3 {
 };
 struct Wmma4 {
     static constexpr int kRows = 16, kColumns = 16, kWordsA = 4, kWordsB = 4, kFloats = 8;
-    static Place a(int lane, int i) { return {lane % 16, lane / 16 * 8 + i}; }
-    static Place b(int lane, int i) { return {lane / 16 * 8 + i, lane % 16}; }
+    static Place a(int lane, int i) { return {lane % 16, i % 4 + lane / 16 * 4 + i / 4 * 8}; }
+    static Place b(int lane, int i) { return {i % 4 + lane / 16 * 4 + i / 4 * 8, lane % 16}; }
     static Place c(int lane, int i) { return {lane / 16 * 8 + i, lane % 16}; }
 };
 
