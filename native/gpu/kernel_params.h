@@ -41,7 +41,7 @@ struct AmaxParams {
 
 struct WriteParams {
     static constexpr const char *kModule = "cache_rows", *kKernel = "kv8_write_kernel";
-    static constexpr int kThreads = 128, kResident = 8, kSharedBytes = 0;
+    static constexpr int kThreads = 128, kResident = 6, kSharedBytes = 0;
     kv8_write_args args;
     kv8_cache_view view;
     Fault* fault;

@@ -1,0 +1,150 @@
+// K or V of a cache on the device: where a row lies, and how its values become codes and back. Rows of a cache are aligned, so a
+// thread moves its chunk whole.
+#pragma once
+
+#include "gpu/elements.h"
+#include "gpu/report.h"
+
+namespace kv8::gpu {
+
+// A row of a cache, the thread's chunk of it from element `first`.
+struct CachePlace {
+    int64_t block;
+    int64_t slot;  // of the block
+    int64_t head;
+    int first;
+};
+
+KV8_DEVICE bool has_row_scales(const kv8_side& side) { return side.row_scale_offset >= 0; }
+
+KV8_DEVICE uint8_t* cache_chunk(const kv8_cache_view& view, const kv8_side& side, const CachePlace& at) {
+    return address_of(view.memory) + at.block * view.block_stride + side.offset + at.head * side.head_stride +
+           at.slot * side.slot_stride + at.first * bytes_of(side.dtype);
+}
+
+KV8_DEVICE uint8_t* row_scale(const kv8_cache_view& view, const kv8_side& side, const CachePlace& at) {
+    return address_of(view.memory) + at.block * view.block_stride + side.row_scale_offset +
+           at.head * side.row_scale_head_stride + at.slot * 4;
+}
+
+// ---- static scales
+
+KV8_DEVICE bool is_scale(float x) { return x >= 0x1p-126f && x <= 0x1p126f; }
+
+KV8_DEVICE float chan_at(const kv8_side& side, int64_t head, int64_t d) {
+    return load<float>(address_of(side.chan) + 4 * (head * side.chan_head_stride + d * side.chan_dim_stride));
+}
+
+KV8_DEVICE void check_scale(float scale, int64_t head, int64_t d, Fault* fault) {
+    if (!is_scale(scale)) report(fault, kBadScale, d, int64_t(bits_of(scale)), 0, uint32_t(head));
+}
+
+// Of the chunk's elements; an illegal one is reported, and used.
+KV8_DEVICE Chunk chan_of(const kv8_side& side, int64_t head, int first, Fault* fault) {
+    if (side.chan.ptr == 0) return chunk_of(1.0f);
+    if (side.chan_dim_stride == 0) {
+        const float scale = chan_at(side, head, 0);
+        check_scale(scale, head, 0, fault);
+        return chunk_of(scale);
+    }
+    Chunk c;
+    if (side.chan_dim_stride == 1) {
+        c = load_some<Float32>(address_of(side.chan) + 4 * (head * side.chan_head_stride + first), kChunk);
+    } else {
+#pragma unroll
+        for (int i = 0; i < kChunk; i++) c.x[i] = chan_at(side, head, first + i);
+    }
+    bool legal = true;
+#pragma unroll
+    for (int i = 0; i < kChunk; i++) legal &= is_scale(c.x[i]);
+    if (legal) return c;
+#pragma unroll
+    for (int i = 0; i < kChunk; i++) check_scale(c.x[i], head, first + i, fault);
+    return c;
+}
+
+// row * chan, kept normal and finite: then a zero divided by it stays zero, and a zero code times it too.
+KV8_DEVICE float joint_scale(float row, float chan) {
+    const float product = row * chan;
+    return product < kFloatMin ? kFloatMin : product > kFloatMax ? kFloatMax : product;
+}
+
+KV8_DEVICE float greatest_code_value(kv8_dtype dtype) {
+    if (dtype == KV8_E4M3FN) return fp8::E4M3FN::max_value;
+    if (dtype == KV8_E4M3FNUZ) return fp8::E4M3FNUZ::max_value;
+    static_assert(fp8::E5M2::max_value == fp8::E5M2FNUZ::max_value);
+    return fp8::E5M2::max_value;
+}
+
+// ---- rows in and out. All threads of a row, and of the warp, call these together; `valid` is false beyond the row's end, or
+// where there is no row, and nothing is touched then.
+
+KV8_DEVICE Chunk load_codes(kv8_dtype dtype, const uint8_t* from) {
+    if (dtype == KV8_E4M3FN) return Float8<fp8::E4M3FN>::load_chunk(from);
+    if (dtype == KV8_E5M2) return Float8<fp8::E5M2>::load_chunk(from);
+    if (dtype == KV8_E4M3FNUZ) return Float8<fp8::E4M3FNUZ>::load_chunk(from);
+    if (dtype == KV8_E5M2FNUZ) return Float8<fp8::E5M2FNUZ>::load_chunk(from);
+    if (dtype == KV8_F32) return Float32::load_chunk(from);
+    if (dtype == KV8_F16) return Float16::load_chunk(from);
+    return BFloat16::load_chunk(from);
+}
+
+KV8_DEVICE void store_codes(kv8_dtype dtype, uint8_t* to, const Chunk& c) {
+    if (dtype == KV8_E4M3FN) return Float8<fp8::E4M3FN>::store_chunk(to, c);
+    if (dtype == KV8_E5M2) return Float8<fp8::E5M2>::store_chunk(to, c);
+    if (dtype == KV8_E4M3FNUZ) return Float8<fp8::E4M3FNUZ>::store_chunk(to, c);
+    if (dtype == KV8_E5M2FNUZ) return Float8<fp8::E5M2FNUZ>::store_chunk(to, c);
+    if (dtype == KV8_F32) return Float32::store_chunk(to, c);
+    if (dtype == KV8_F16) return Float16::store_chunk(to, c);
+    BFloat16::store_chunk(to, c);
+}
+
+// The scale that makes the greatest of x / chan the format's maximum.
+KV8_DEVICE float row_scale_of(const Chunk& c, const Chunk& chan, bool valid, float max_value, int threads) {
+    float most = 0.0f;
+    if (valid) {
+#pragma unroll
+        for (int i = 0; i < kChunk; i++) {
+            const float quotient = magnitude_of(divide(c.x[i], chan.x[i]));
+            if (quotient <= kFloatMax) most = maximum(most, quotient);
+        }
+    }
+    most = maximum_of_row(most, threads);
+    if (most == 0.0f) return 1.0f;
+    const float scale = divide(most, max_value);
+    return scale < kFloatMin ? kFloatMin : scale;
+}
+
+// Stores a row in the cache's dtype, and its own scale if the side keeps one.
+KV8_DEVICE void put_row(Chunk c, const kv8_cache_view& view, const kv8_side& side, const CachePlace& at, bool valid,
+                        int threads, Fault* fault) {
+    if (side.dtype >= KV8_E4M3FN) {
+        Chunk scale = valid ? chan_of(side, at.head, at.first, fault) : chunk_of(1.0f);
+        if (has_row_scales(side)) {
+            const float row = row_scale_of(c, scale, valid, greatest_code_value(side.dtype), threads);
+            if (valid && at.first == 0) store(row_scale(view, side, at), row);
+#pragma unroll
+            for (int i = 0; i < kChunk; i++) scale.x[i] = joint_scale(row, scale.x[i]);
+        }
+#pragma unroll
+        for (int i = 0; i < kChunk; i++) c.x[i] = divide(c.x[i], scale.x[i]);
+    }
+    if (valid) store_codes(side.dtype, cache_chunk(view, side, at), c);
+}
+
+// The values of a cached row.
+KV8_DEVICE Chunk get_row(const kv8_cache_view& view, const kv8_side& side, const CachePlace& at, Fault* fault) {
+    Chunk c = load_codes(side.dtype, cache_chunk(view, side, at));
+    if (side.dtype < KV8_E4M3FN) return c;
+    Chunk scale = chan_of(side, at.head, at.first, fault);
+    if (has_row_scales(side)) {
+        const float row = load<float>(row_scale(view, side, at));
+#pragma unroll
+        for (int i = 0; i < kChunk; i++) scale.x[i] = joint_scale(row, scale.x[i]);
+    }
+#pragma unroll
+    for (int i = 0; i < kChunk; i++) c.x[i] *= scale.x[i];
+    return c;
+}
+
+}  // namespace kv8::gpu

@@ -1,0 +1,216 @@
+// A row of logits in the order of sampling: by the larger logit, then by the lower id. Nothing is sorted: a place in that order,
+// given by what lies before it, is found by narrowing the range of logits around it sixteenfold in each pass over the row.
+#pragma once
+
+#include "gpu/elements.h"
+
+namespace kv8::gpu {
+
+// Logits as integers of the same order, for which -0 equals 0.
+KV8_DEVICE uint32_t key_of(float logit) {
+    const uint32_t word = bits_of(logit + 0.0f);
+    return word >> 31 != 0 ? ~word : word | 0x80000000u;
+}
+KV8_DEVICE float logit_of(uint32_t key) { return float_of(key >> 31 != 0 ? key & 0x7FFFFFFFu : ~key); }
+
+constexpr uint32_t kBarredKey = 0x007FFFFFu;  // of -infinity
+
+struct LogitRow {
+    const uint8_t* logits;
+    kv8_dtype dtype;
+    int32_t vocabulary;
+
+    KV8_DEVICE Chunk chunk(int64_t first) const {
+        return load_plain(dtype, logits + first * bytes_of(dtype), vocabulary - first);
+    }
+
+    // visit(id, logit) for this thread's share of the row, in ascending order of ids. Two chunks are on their way at a time.
+    template <class Visit>
+    KV8_DEVICE void for_each(const Visit& visit) const {
+        constexpr int64_t kStep = int64_t(SampleParams::kThreads) * kChunk;
+        for (int64_t first = int64_t(thread()) * kChunk; first < vocabulary; first += 2 * kStep) {
+            const Chunk a = chunk(first), b = chunk(first + kStep);
+#pragma unroll
+            for (int i = 0; i < kChunk; i++)
+                if (first + i < vocabulary) visit(int32_t(first) + i, a.x[i]);
+#pragma unroll
+            for (int i = 0; i < kChunk; i++)
+                if (first + kStep + i < vocabulary) visit(int32_t(first + kStep) + i, b.x[i]);
+        }
+    }
+};
+
+// ---- measures: how much an id of a key counts
+
+struct One {
+    KV8_DEVICE double operator()(uint32_t) const { return 1.0; }
+};
+
+// e^((logit - the largest) / temperature). What is below e^-64 cannot be drawn and, summed over any vocabulary, is less than a
+// sum of at least 1 resolves in float64: it counts as 0.
+struct Weight {
+    double largest, inverse_temperature;
+    KV8_DEVICE double operator()(uint32_t key) const {
+        const double x = (double(logit_of(key)) - largest) * inverse_temperature;
+        return x < -64.0 ? 0.0 : exp_of_negative(x);
+    }
+};
+
+// ---- sums by bin
+
+constexpr int kBins = SampleParams::kBins, kBinBits = 4;
+static_assert(kBins == 1 << kBinBits && SampleParams::kThreads == kBins * kBins);
+
+// Sixteen sums over the ids of the block's threads. In shared memory a thread has a column of its own, then adds a part of one
+// bin's columns; no atomic operation is needed, and the sums do not depend on timing.
+class BinSums {
+  public:
+    KV8_DEVICE void clear() const {
+#pragma unroll
+        for (int bin = 0; bin < kBins; bin++) store(column(bin, thread()), 0.0);
+    }
+    KV8_DEVICE void add(uint32_t bin, double x) const {
+        const Shared at = column(int(bin), thread());
+        store(at, load<double>(at) + x);
+    }
+    KV8_DEVICE void close() const {
+        sync_block();
+        const int bin = thread() / kBins, part = thread() % kBins;
+        double sum = 0.0;
+        for (int i = 0; i < kBins; i++) sum += load<double>(column(bin, part + kBins * i));
+        store(partial(bin, part), sum);
+        sync_block();
+        if (thread() < kBins) {
+            double total = 0.0;
+            for (int i = 0; i < kBins; i++) total += load<double>(partial(thread(), i));
+            store(of(thread()), total);
+        }
+        sync_block();
+    }
+    KV8_DEVICE double operator[](int bin) const { return load<double>(of(bin)); }
+
+  private:
+    KV8_DEVICE static Shared column(int bin, int of_thread) {
+        return {uint32_t(8 * (bin * SampleParams::kThreads + of_thread))};
+    }
+    // Parts of a bin lie in a row one longer than there are, so that sixteen threads reading theirs meet no bank twice.
+    KV8_DEVICE static Shared partial(int bin, int part) {
+        return {uint32_t(8 * (kBins * SampleParams::kThreads + bin * (kBins + 1) + part))};
+    }
+    KV8_DEVICE static Shared of(int bin) { return partial(bin, kBins); }
+};
+
+// ---- places
+
+// The candidates: ids whose key is above the floor's, and the `ties` lowest ids of those that equal it.
+struct Candidates {
+    uint32_t floor;
+    int32_t ties;
+};
+
+struct RankedPlace {
+    uint32_t key;
+    int32_t rank;  // among the ids of this key
+};
+
+// The first place in the order of candidates where the sum of measures through it exceeds `share` of all candidates' sum; or
+// reaches it, with kOrEqual. share_is_sum: `share` is that sum itself. The last place that counts, where rounding leaves none.
+// `largest` is the row's largest key. Every thread of the block takes part and gets the same answer.
+template <bool kOrEqual, class Measure>
+KV8_DEVICE RankedPlace find_place(const LogitRow& row, uint32_t largest, Candidates candidates, const Measure& measure,
+                                  double share, bool share_is_sum) {
+    const auto reaches = [](double sum, double limit) { return kOrEqual ? sum >= limit : sum > limit; };
+    const double floor_sum = candidates.ties > 0 ? candidates.ties * measure(candidates.floor) : 0.0;
+    const uint32_t keys =
+        largest - candidates.floor;  // distance 0 is the largest key's, all below `keys` are candidates'
+    double before = 0.0, limit = share;
+    uint32_t begin = 0, key = candidates.floor;
+    double count = candidates.ties;
+
+    const int bits = keys <= 1 ? 0 : 32 - __builtin_clz(keys - 1);
+    int shift = bits > kBinBits ? bits - kBinBits : 0;
+    for (bool first_pass = true, found = keys == 0; !found; first_pass = false) {
+        // In the last pass a bin is one key, whose ids count alike.
+        const bool last_pass = shift == 0;
+        const BinSums sums;
+        sums.clear();
+        row.for_each([&](int32_t, float logit) {
+            const uint32_t id_key = key_of(logit), distance = largest - id_key, bin = (distance - begin) >> shift;
+            if (distance < begin || distance >= keys || bin >= uint32_t(kBins)) return;
+            sums.add(bin, last_pass ? 1.0 : measure(id_key));
+        });
+        sums.close();
+
+        const auto sum_of = [&](int bin) {
+            return last_pass ? sums[bin] * measure(largest - (begin + uint32_t(bin))) : sums[bin];
+        };
+        if (first_pass && !share_is_sum) {
+            double all = floor_sum;
+            for (int bin = 0; bin < kBins; bin++)
+                if (sums[bin] > 0.0) all += sum_of(bin);
+            limit = share * all;
+        }
+        int chosen = -1;
+        double sum = before, before_chosen = before;
+        for (int bin = 0; bin < kBins && !found; bin++) {
+            if (!(sums[bin] > 0.0)) continue;
+            const double own = sum_of(bin);
+            if (!(own > 0.0)) continue;
+            chosen = bin;
+            before_chosen = sum;
+            sum += own;
+            found = reaches(sum, limit);
+        }
+        if (first_pass && !found && floor_sum > 0.0) {  // among the floor's ids
+            before = sum;
+            break;
+        }
+        before = before_chosen;
+        begin += uint32_t(chosen) << shift;
+        key = largest - begin;
+        count = sums[chosen];
+        found = last_pass;
+        shift = shift > kBinBits ? shift - kBinBits : 0;
+    }
+
+    const double needed = (limit - before) / measure(key);
+    int32_t rank = needed <= 0.0 ? 0 : needed >= count ? int32_t(count) - 1 : int32_t(needed);
+    if (kOrEqual && rank > 0 && double(rank) == needed) rank--;
+    return {key, rank};
+}
+
+// The id at a place. Threads look at spans of ids one after the other.
+KV8_DEVICE int32_t id_at(const LogitRow& row, RankedPlace place) {
+    constexpr int kThreads = SampleParams::kThreads;
+    const int64_t span = chunks_of((int64_t(row.vocabulary) + kThreads - 1) / kThreads) * kChunk;
+    const int64_t begin = thread() * span, wanted_end = begin + span,
+                  end = wanted_end < row.vocabulary ? wanted_end : row.vocabulary;
+    int32_t own = 0;
+    for (int64_t first = begin; first < end; first += kChunk) {
+        const Chunk c = row.chunk(first);
+#pragma unroll
+        for (int i = 0; i < kChunk; i++) own += first + i < end && key_of(c.x[i]) == place.key ? 1 : 0;
+    }
+    store(Shared{uint32_t(4 * thread())}, own);
+    sync_block();
+    constexpr Shared kAnswer{4 * kThreads};
+    int32_t before = 0;
+    for (int i = 0; own > 0 && i < thread(); i++) before += load<int32_t>(Shared{uint32_t(4 * i)});
+    if (place.rank >= before && place.rank < before + own) {
+        int32_t rank = before;
+        for (int64_t first = begin; first < end; first += kChunk) {
+            const Chunk c = row.chunk(first);
+#pragma unroll
+            for (int i = 0; i < kChunk; i++) {
+                if (first + i >= end || key_of(c.x[i]) != place.key) continue;
+                if (rank++ == place.rank) store(kAnswer, int32_t(first) + i);
+            }
+        }
+    }
+    sync_block();
+    const int32_t id = load<int32_t>(kAnswer);
+    sync_block();
+    return id;
+}
+
+}  // namespace kv8::gpu
