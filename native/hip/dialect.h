@@ -10,6 +10,9 @@
     name(const Params params)
 
 #define KV8_MATRIX_AMD 1
+#if defined(__gfx90a__)  // MFMA takes subnormal factors for zero
+#define KV8_MATRIX_FLUSHES_SUBNORMALS 1
+#endif
 
 namespace kv8::gpu {
 
@@ -42,13 +45,6 @@ constexpr bool kConvertsOcp = false;
 constexpr bool kConvertsFnuz = true;
 #else
 constexpr bool kConvertsFnuz = false;
-#endif
-
-// MFMA on CDNA2 takes subnormal float16 for zero.
-#if defined(__gfx90a__)
-constexpr bool kMatrixKeepsSubnormals = false;
-#else
-constexpr bool kMatrixKeepsSubnormals = true;
 #endif
 
 constexpr int waves_per_simd(int threads, int resident) { return (resident * threads / kLanes + 3) / 4; }
@@ -295,6 +291,16 @@ KV8_DEVICE uint32_t nan_codes(float low, float high, uint32_t code) {
 
 }  // namespace detail
 
+// Declared on every target, so that a template may ask kConverts* before it calls one.
+KV8_DEVICE uint32_t widen_e4m3fn(uint32_t codes);
+KV8_DEVICE uint32_t widen_e5m2(uint32_t codes);
+KV8_DEVICE uint32_t widen_e4m3fnuz(uint32_t codes);
+KV8_DEVICE uint32_t widen_e5m2fnuz(uint32_t codes);
+KV8_DEVICE uint32_t narrow_e4m3fn(float low, float high);
+KV8_DEVICE uint32_t narrow_e5m2(float low, float high);
+KV8_DEVICE uint32_t narrow_e4m3fnuz(float low, float high);
+KV8_DEVICE uint32_t narrow_e5m2fnuz(float low, float high);
+
 #if defined(__gfx950__)
 KV8_DEVICE uint32_t widen_e4m3fn(uint32_t codes) {
     return __builtin_bit_cast(uint32_t, __builtin_amdgcn_cvt_scalef32_pk_f16_fp8(codes, 1.0f, false));
@@ -346,13 +352,13 @@ namespace detail {
 
 typedef float Floats4 __attribute__((ext_vector_type(4)));
 typedef float Floats8 __attribute__((ext_vector_type(8)));
+typedef _Float16 Halves2 __attribute__((ext_vector_type(2)));
 typedef _Float16 Halves4 __attribute__((ext_vector_type(4)));
 typedef _Float16 Halves8 __attribute__((ext_vector_type(8)));
 typedef _Float16 Halves16 __attribute__((ext_vector_type(16)));
 typedef short Shorts4 __attribute__((ext_vector_type(4)));
 typedef short Shorts8 __attribute__((ext_vector_type(8)));
 typedef short Shorts16 __attribute__((ext_vector_type(16)));
-typedef __bf16 Brains8 __attribute__((ext_vector_type(8)));
 
 // An array of registers as the vector that a builtin takes; __builtin_bit_cast does not take arrays.
 template <class Vector, class T, int kCount>
@@ -368,6 +374,13 @@ KV8_DEVICE void assign(T (&x)[kCount], const Vector& v) {
 }
 
 }  // namespace detail
+
+#if defined(KV8_MATRIX_FLUSHES_SUBNORMALS)
+KV8_DEVICE uint32_t multiply_f16(uint32_t a, uint32_t b) {
+    return __builtin_bit_cast(uint32_t,
+                              __builtin_bit_cast(detail::Halves2, a) * __builtin_bit_cast(detail::Halves2, b));
+}
+#endif
 
 #if defined(__GFX9__)  // c: rows 4 * (l / 16) + 0..3
 KV8_DEVICE void mfma_f16(float (&c)[4], Words2 a, Words2 b) {
