@@ -58,9 +58,9 @@ void Allocations::release(uint64_t address) {
                static_cast<unsigned long long>(address));
     const Allocation allocation = found->second;
     driver_.synchronize_all();  // kernels may use it; what drivers do when they free memory is their own affair
-    driver_.release(allocation.base, allocation.host);
     by_address_.erase(found);
     total_ -= allocation.bytes;
+    driver_.release(allocation.base, allocation.host);
 }
 
 uint64_t Allocations::allocated_bytes() const {

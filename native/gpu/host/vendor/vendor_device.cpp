@@ -1,5 +1,6 @@
 #include "gpu/host/vendor/vendor_device.h"
 
+#include <algorithm>
 #include <cstring>
 #include <string_view>
 
@@ -48,17 +49,21 @@ uint64_t VendorDevice::free_memory() {
 
 // ---- modules and kernels
 
+bool VendorDevice::serves(const EmbeddedImage& image) const { return *image.arch == 0 || traits_.arch == image.arch; }
+
+void VendorDevice::refuse_arch() const {
+    refuse(KV8_UNSUPPORTED, "%s is a %s; this plug-in has kernels for %s.", traits_.name.c_str(), traits_.arch.c_str(),
+           images().architectures);
+}
+
 const EmbeddedImage& VendorDevice::image_of(const char* module) const {
     const Images all = images();
-    bool known = false;
-    for (const EmbeddedImage* image = all.begin; image != all.end; image++) {
-        if (std::strcmp(image->module, module) != 0) continue;
-        if (*image->arch == 0 || traits_.arch == image->arch) return *image;
-        known = true;
-    }
-    if (!known) refuse(KV8_INTERNAL_ERROR, "This plug-in holds no module %s.", module);
-    refuse(KV8_UNSUPPORTED, "%s is a %s; this plug-in has kernels for %s.", traits_.name.c_str(), traits_.arch.c_str(),
-           all.architectures);
+    const EmbeddedImage* found = std::find_if(all.begin, all.end, [&](const EmbeddedImage& image) {
+        return std::strcmp(image.module, module) == 0 && serves(image);
+    });
+    if (found == all.end)
+        refuse(KV8_INTERNAL_ERROR, "This plug-in has no module %s for %s.", module, traits_.arch.c_str());
+    return *found;
 }
 
 VendorDevice::Module& VendorDevice::loaded(const char* module) {
@@ -77,9 +82,17 @@ VendorDevice::Module& VendorDevice::loaded(const char* module) {
 }
 
 void VendorDevice::probe() {
+    const auto bytes = [](const EmbeddedImage& image) {
+        return static_cast<const char*>(image.end) - static_cast<const char*>(image.begin);
+    };
+    const Images all = images();
+    const EmbeddedImage* smallest = nullptr;
+    for (const EmbeddedImage* image = all.begin; image != all.end; image++)
+        if (serves(*image) && (smallest == nullptr || bytes(*image) < bytes(*smallest))) smallest = image;
+    if (smallest == nullptr) refuse_arch();
     const Current current(*this);
     const std::lock_guard<std::mutex> lock(turn_);
-    loaded(images().begin->module);
+    loaded(smallest->module);
 }
 
 Function VendorDevice::function(const char* module, const char* name, int shared_bytes) {

@@ -92,7 +92,7 @@ class VendorDevice : public DriverDevice {
     }
     [[noreturn]] void fail(const char* call, int code) const;
 
-    // Loads any module, to find out whether there is code for this device at all; and unloads all of them.
+    // Loads the smallest module, to find out whether there is code for this device at all; and unloads all of them.
     void probe();
     void unload() noexcept;
 
@@ -109,6 +109,8 @@ class VendorDevice : public DriverDevice {
         std::map<std::string, Kernel, std::less<>> kernels;
     };
 
+    bool serves(const EmbeddedImage& image) const;
+    [[noreturn]] void refuse_arch() const;
     const EmbeddedImage& image_of(const char* module) const;
     Module& loaded(const char* module);
 

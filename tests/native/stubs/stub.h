@@ -1,0 +1,132 @@
+// A GPU driver without a GPU: device memory is the host's, kernels are only written down, copies and fills happen as late as a
+// driver may do them. libcuda and libamdhip64 stubs (cuda_stub.cpp, hip_stub.cpp) put their vendor's names on it.
+//
+// A test opens the stub library itself and reaches the state through kv8_stub(). Where it cannot, as from Java, the environment
+// says the same when the library is loaded: KV8_STUB_DEVICES=0, KV8_STUB_ARCH=sm_75, KV8_STUB_FAIL=cuInit=100,cuMemAlloc_v2#2=2
+// (the second call from there on gives error 2).
+#pragma once
+
+#include <cstdint>
+#include <deque>
+#include <functional>
+#include <map>
+#include <mutex>
+#include <set>
+#include <string>
+#include <vector>
+
+namespace kv8_test {
+
+struct Stub;
+extern "C" Stub* kv8_stub();
+
+struct Stub {
+    struct Failure {
+        std::string function;
+        int call;  // 1: the next one
+        int code;
+    };
+    struct Launch {
+        std::string kernel;
+        unsigned blocks, threads, shared_bytes;
+        uint64_t stream;
+        std::vector<unsigned char> params;
+        uint64_t end;  // of the list that names the parameters
+    };
+    struct Memory {
+        void* base;
+        uint64_t bytes;
+        bool host;
+    };
+    // The machine.
+    int devices = 1;
+    std::string arch;
+    uint64_t memory_bytes = uint64_t{1} << 32;
+    std::vector<Failure> failures;
+
+    // What happened.
+    std::map<std::string, int> calls;
+    std::vector<Launch> launches;
+    std::map<std::string, int> shared_bytes_allowed;  // by kernel
+    int broken_captures = 0;                          // calls that may not be made while a stream is captured
+    int calls_without_device = 0;                     // for which no device was current
+
+    // What exists.
+    std::map<uint64_t, Memory> memory;
+    std::set<uint64_t> streams, modules, events, capturing;
+    int contexts = 0;
+
+    bool is_empty() const {
+        return memory.empty() && streams.empty() && modules.empty() && events.empty() && contexts == 0;
+    }
+
+    // For the stubs.
+    struct Mark {
+        uint64_t stream;
+        uint64_t work;  // how much of it
+    };
+    struct Queue {
+        uint64_t done = 0;
+        std::deque<std::function<void()>> waiting;
+    };
+    std::mutex turn;
+    uint64_t next_handle = 0x1000;
+    std::map<uint64_t, std::string> kernels;
+    std::map<uint64_t, Queue> queues;   // by stream
+    std::map<uint64_t, Mark> recorded;  // by event
+
+    int failure_of(const char* function, bool may_be_captured);
+    int allocate(uint64_t* out, uint64_t bytes, bool host);
+    int release(uint64_t address, bool host);
+    const Memory* find(uint64_t address) const;
+    int create(std::set<uint64_t>& handles, uint64_t* out);
+    int function(uint64_t* out, uint64_t module, const char* name);
+    int launch(uint64_t function, unsigned blocks, unsigned threads, unsigned shared_bytes, uint64_t stream,
+               void** extra);
+    int copy(uint64_t to, uint64_t from, uint64_t bytes, uint64_t stream);
+    int fill(uint64_t to, unsigned char value, uint64_t bytes, uint64_t stream);
+    int record(uint64_t event, uint64_t stream);
+    int synchronize(uint64_t stream);
+    int wait(uint64_t event);
+    int synchronize_all();
+
+  private:
+    void drain(uint64_t stream, uint64_t work);
+};
+
+constexpr int kInvalidValue = 1, kOutOfMemory = 2, kNoDevice = 100, kInvalidDevice = 101, kNoBinary = 209,
+              kInvalidHandle = 400, kCaptureUnsupported = 900;
+
+extern thread_local int capture_mode;  // 2: relaxed
+
+enum class Capture { kAllowed, kRefused };  // while a stream is captured in a mode that is not relaxed
+
+// A call of the driver, one at a time.
+class Entry {
+  public:
+    explicit Entry(const char* function, Capture capture = Capture::kAllowed)
+        : stub_(*kv8_stub()), lock_(stub_.turn), failure_(stub_.failure_of(function, capture == Capture::kAllowed)) {}
+
+    template <class Body>
+    int operator()(const Body& body) {
+        return failure_ != 0 ? failure_ : body(stub_);
+    }
+    // What ends something ends it, whatever it reports.
+    template <class Body>
+    int always(const Body& body) {
+        const int code = body(stub_);
+        return failure_ != 0 ? failure_ : code;
+    }
+
+  private:
+    Stub& stub_;
+    std::lock_guard<std::mutex> lock_;
+    const int failure_;
+};
+
+struct ErrorWords {
+    const char *name, *text;
+};
+ErrorWords words_of(int code, bool cuda);
+
+}  // namespace kv8_test
