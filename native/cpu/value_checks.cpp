@@ -112,10 +112,6 @@ void check_pairs(const kv8_move_blocks_args& args, std::vector<uint8_t>& marks) 
                    static_cast<long long>(i), to, args.dst->num_blocks - 1);
     }
     const bool shared = share_memory(*args.src, *args.dst);
-    if (shared && (args.src->memory.ptr != args.dst->memory.ptr || args.src->block_stride != args.dst->block_stride))
-        refuse(KV8_INVALID_ARGUMENT,
-               "src and dst overlap but are not one memory with one block_stride; give both the whole cache.");
-
     const size_t blocks = static_cast<size_t>(std::max(args.src->num_blocks, args.dst->num_blocks));
     if (marks.size() < blocks) marks.resize(blocks);
     int64_t twice = -1, chained = -1;

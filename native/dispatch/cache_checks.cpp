@@ -111,6 +111,11 @@ bool check(const kv8_move_blocks_args& a) {
                "must agree.",
                a.src->block_size, a.src->kv_heads, a.src->head_size, a.dst->block_size, a.dst->kv_heads,
                a.dst->head_size);
+    const kv8_span &from = a.src->memory, &to = a.dst->memory;
+    const bool overlap = from.ptr < to.ptr + to.bytes && to.ptr < from.ptr + from.bytes;
+    if (overlap && (from.ptr != to.ptr || a.src->block_stride != a.dst->block_stride))
+        refuse(KV8_INVALID_ARGUMENT,
+               "src and dst overlap but are not one memory with one block_stride; give both the whole cache.");
     check_span("pairs", a.pairs, times(a.count, 8), 4);
     return a.count > 0;
 }

@@ -51,11 +51,6 @@ uint64_t VendorDevice::free_memory() {
 
 bool VendorDevice::serves(const EmbeddedImage& image) const { return *image.arch == 0 || traits_.arch == image.arch; }
 
-void VendorDevice::refuse_arch() const {
-    refuse(KV8_UNSUPPORTED, "%s is a %s; this plug-in has kernels for %s.", traits_.name.c_str(), traits_.arch.c_str(),
-           images().architectures);
-}
-
 const EmbeddedImage& VendorDevice::image_of(const char* module) const {
     const Images all = images();
     const EmbeddedImage* found = std::find_if(all.begin, all.end, [&](const EmbeddedImage& image) {
@@ -89,7 +84,9 @@ void VendorDevice::probe() {
     const EmbeddedImage* smallest = nullptr;
     for (const EmbeddedImage* image = all.begin; image != all.end; image++)
         if (serves(*image) && (smallest == nullptr || bytes(*image) < bytes(*smallest))) smallest = image;
-    if (smallest == nullptr) refuse_arch();
+    if (smallest == nullptr)
+        refuse(KV8_UNSUPPORTED, "%s is a %s; this plug-in has kernels for %s.", traits_.name.c_str(),
+               traits_.arch.c_str(), all.architectures);
     const Current current(*this);
     const std::lock_guard<std::mutex> lock(turn_);
     loaded(smallest->module);

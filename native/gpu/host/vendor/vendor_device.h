@@ -110,7 +110,6 @@ class VendorDevice : public DriverDevice {
     };
 
     bool serves(const EmbeddedImage& image) const;
-    [[noreturn]] void refuse_arch() const;
     const EmbeddedImage& image_of(const char* module) const;
     Module& loaded(const char* module);
 
