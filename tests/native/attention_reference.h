@@ -21,8 +21,7 @@ class ExactSequence {
         v_ = values(c.v, s.v, s.v_row);
     }
 
-    // Without keys [hidden, hidden_end).
-    ExactRow row(int query, int head, int hidden = 0, int hidden_end = 0) const {
+    ExactRow row(int query, int head) const {
         const int size = case_.head_size, kv_head = head / case_.group();
         const int position = sequence_.keys - sequence_.queries + query;
         std::vector<double> q(size_t(size), 0.0);
@@ -37,7 +36,7 @@ class ExactSequence {
             s *= case_.softmax_scale;
             if (case_.softcap > 0) s = case_.softcap * std::tanh(s / case_.softcap);
             if (!case_.slopes.empty()) s += double(case_.slopes[size_t(head)]) * (j - position);
-            scores.push_back(j >= hidden && j < hidden_end ? -INFINITY : s);
+            scores.push_back(s);
         }
         ExactRow r;
         r.out.assign(size_t(size), 0.0);

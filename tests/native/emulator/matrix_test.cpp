@@ -85,13 +85,14 @@ KV8_DEVICE void multiply(const MatrixParams& params) {
 
 #define KV8_MULTIPLY(Format, atoms) \
     KV8_KERNEL(multiply_##Format##_##atoms, kLanes, 1, MatrixParams) { multiply<Format, atoms>(params); }
-#define KV8_MULTIPLY_ALL(Format)                                                                    \
-    KV8_MULTIPLY(Format, 1)                                                                         \
-    KV8_MULTIPLY(Format, 2)                                                                         \
-    KV8_MULTIPLY(Format, 3)                                                                         \
-    KV8_MULTIPLY(Format, 4)                                                                         \
-    KV8_MULTIPLY(Format, 5) KV8_MULTIPLY(Format, 6) KV8_MULTIPLY(Format, 7) KV8_MULTIPLY(Format, 8) \
-        KV8_MULTIPLY(Format, 12) KV8_MULTIPLY(Format, 16)
+#define KV8_MULTIPLY_ALL(Format) \
+    KV8_MULTIPLY(Format, 1)      \
+    KV8_MULTIPLY(Format, 2)      \
+    KV8_MULTIPLY(Format, 3)      \
+    KV8_MULTIPLY(Format, 4)      \
+    KV8_MULTIPLY(Format, 5)      \
+    KV8_MULTIPLY(Format, 6)      \
+    KV8_MULTIPLY(Format, 7) KV8_MULTIPLY(Format, 8) KV8_MULTIPLY(Format, 12) KV8_MULTIPLY(Format, 16)
 KV8_MULTIPLY_ALL(F16)
 KV8_MULTIPLY_ALL(BF16)
 KV8_MULTIPLY_ALL(E4M3FN)

@@ -1,0 +1,18 @@
+// Measures attention, cache writes and casts on a device against its own copy bandwidth, and writes the results as JSON, one
+// measurement a line.
+#pragma once
+
+#include <string>
+
+#include "device_bench.h"
+
+namespace kv8_verify {
+
+struct BenchmarkOptions {
+    bool tiny = false;  // the smallest of each, once: tries the program, measures nothing
+};
+
+// The JSON object's members from "copy_gbps" on, without braces. Progress goes to standard error.
+std::string benchmark(const TestDevice& device, const BenchmarkOptions& options);
+
+}  // namespace kv8_verify
