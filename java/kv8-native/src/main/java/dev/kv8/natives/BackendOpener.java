@@ -72,11 +72,21 @@ final class BackendOpener {
                 return opened;
             } catch (RuntimeException e) {
                 opened.close();
-                throw e instanceof BackendUnavailableException
-                        ? e
-                        : new BackendUnavailableException(
-                                "The " + name + " backend failed its self-test: " + e.getMessage(), e);
+                throw e instanceof BackendUnavailableException ? e : untestable(ordinal, e);
             }
+        }
+
+        private BackendUnavailableException untestable(int ordinal, RuntimeException failure) {
+            return new BackendUnavailableException(
+                    failure instanceof UnsupportedOperationException
+                            ? noKernels(ordinal, String.valueOf(failure.getMessage()))
+                            : "The " + name + " backend failed its self-test on device " + ordinal + ": "
+                                    + failure.getMessage(),
+                    failure);
+        }
+
+        private String noKernels(int ordinal, String reason) {
+            return "The " + name + " backend has no kernels for device " + ordinal + ": " + reason;
         }
 
         NativeBackend openUntested(int ordinal) {
@@ -121,7 +131,7 @@ final class BackendOpener {
             }
             return new BackendUnavailableException(
                     status == KV8_UNSUPPORTED
-                            ? "The " + name + " backend has no kernels for device " + ordinal + ": " + message
+                            ? noKernels(ordinal, message)
                             : "The " + name + " backend's device " + ordinal + " cannot be opened: " + message);
         }
     }

@@ -50,12 +50,18 @@ final class Plugin {
             return "The " + name + " backend is of another version: " + message + " Use "
                     + Artifacts.coordinates(classifier(name)) + ".";
         }
+        String noDriver = "The plug-in " + library.getPath() + " cannot work here: ";
+        if (message.startsWith(noDriver)) {
+            // The plug-in's own words, which say what brings it.
+            return "The " + name + " backend finds no driver: " + message.substring(noDriver.length())
+                    + " -Dkv.backend=cpu works now.";
+        }
         return LoadFailure.linkerCause(
                         message,
                         Host.libc(),
                         CacheDirectory.problem(library.getParentFile().toPath()))
-                .orElseGet(() -> "The " + name + " backend's library cannot be used: " + message + " " + needs(name)
-                        + " If the file " + library + " is damaged, delete it; it is extracted again.");
+                .orElseGet(() -> "The " + name + " backend's library cannot be used: " + message + " If the file "
+                        + library + " is damaged, delete it; it is extracted again. -Dkv.backend=cpu works now.");
     }
 
     /** What a backend needs beside its jar, and how to see whether it is there. */
