@@ -37,7 +37,8 @@ class IllegalValues : public testing::Test {
         const T legal = value;
         value = illegal;
         EXPECT_REFUSED(c.test_device.finished(call()), KV8_INVALID_ARGUMENT, message);
-        EXPECT_EQ(bytes_of_span(written), want);
+        const std::vector<uint8_t> got = bytes_of_span(written);
+        for (size_t i = 0; i < got.size(); i++) ASSERT_EQ(+got[i], +want[i]) << "byte " << i << " of what is written";
         value = legal;
         std::memcpy(reinterpret_cast<void*>(written.ptr), before.data(), before.size());
         EXPECT_EQ(c.test_device.finished(call()), KV8_OK) << "the next call: " << kv8_last_error();

@@ -128,7 +128,7 @@ TEST_F(Sampling, DrawsAsTheHeaderSays) {
 }
 
 TEST_F(Sampling, DrawsEachTokenAsOftenAsItsProbability) {
-    constexpr int kDraws = 20'000;
+    const int kDraws = rounds(20'000);
     const std::vector<float> logits{0, 2, -1, 2, kBarred, 0.5f, -4, 1};
     for (const auto& device : devices()) {
         SCOPED_TRACE(device->name());
@@ -136,12 +136,12 @@ TEST_F(Sampling, DrawsEachTokenAsOftenAsItsProbability) {
         for (float logit : logits) p.push_back(std::exp(double(logit) / 1.5));
         const double mass = std::accumulate(p.begin(), p.end(), 0.0);
         std::vector<int> drawn(logits.size());
-        Elements rows(KV8_F32, logits.size() * kDraws);
+        Elements rows(KV8_F32, logits.size() * static_cast<size_t>(kDraws));
         std::vector<kv8_sampling> samplings;
         for (int i = 0; i < kDraws; i++) {
             for (size_t id = 0; id < logits.size(); id++)
                 rows.set(static_cast<size_t>(i) * logits.size() + id, bits_of(logits[id]));
-            samplings.push_back({1.5f, 1, 0, (static_cast<float>(i) + 0.5f) / kDraws});
+            samplings.push_back({1.5f, 1, 0, (static_cast<float>(i) + 0.5f) / static_cast<float>(kDraws)});
         }
         for (int32_t id : draw(*device, rows, samplings, static_cast<int64_t>(logits.size())))
             drawn[static_cast<size_t>(id)]++;
