@@ -57,7 +57,7 @@ struct GatherParams {
 
 struct MoveBlocksParams {
     static constexpr const char *kModule = "cache_rows", *kKernel = "kv8_move_blocks_kernel";
-    static constexpr int kThreads = 128, kResident = 8, kSharedBytes = 64;
+    static constexpr int kThreads = 128, kResident = 6, kSharedBytes = 64;
     kv8_move_blocks_args args;
     kv8_cache_view src;
     kv8_cache_view dst;

@@ -62,10 +62,13 @@ constexpr int kBins = SampleParams::kBins, kBinBits = 4;
 static_assert(kBins == 1 << kBinBits && SampleParams::kThreads == kBins * kBins);
 
 // Sixteen sums over the ids of the block's threads. In shared memory a thread has a column of its own, then adds a part of one
-// bin's columns; no atomic operation is needed, and the sums do not depend on timing.
+// bin's columns; no atomic operation is needed, and the sums do not depend on timing. Threads without ids have no column.
 class BinSums {
   public:
-    KV8_DEVICE void clear() const {
+    KV8_DEVICE explicit BinSums(const LogitRow& row)
+        : columns_(row.vocabulary < SampleParams::kThreads * kChunk ? int(chunks_of(row.vocabulary))
+                                                                    : SampleParams::kThreads) {
+        if (thread() >= columns_) return;
 #pragma unroll
         for (int bin = 0; bin < kBins; bin++) store(column(bin, thread()), 0.0);
     }
@@ -73,21 +76,24 @@ class BinSums {
         const Shared at = column(int(bin), thread());
         store(at, load<double>(at) + x);
     }
-    KV8_DEVICE void close() const {
+    // factor(bin) is what each sum is multiplied by.
+    template <class Factor>
+    KV8_DEVICE void close(double (&sums)[kBins], const Factor& factor) const {
         sync_block();
         const int bin = thread() / kBins, part = thread() % kBins;
         double sum = 0.0;
-        for (int i = 0; i < kBins; i++) sum += load<double>(column(bin, part + kBins * i));
+        for (int i = part; i < columns_; i += kBins) sum += load<double>(column(bin, i));
         store(partial(bin, part), sum);
         sync_block();
         if (thread() < kBins) {
             double total = 0.0;
             for (int i = 0; i < kBins; i++) total += load<double>(partial(thread(), i));
-            store(of(thread()), total);
+            store(of(thread()), total > 0.0 ? total * factor(thread()) : 0.0);
         }
         sync_block();
+#pragma unroll
+        for (int i = 0; i < kBins; i++) sums[i] = load<double>(of(i));
     }
-    KV8_DEVICE double operator[](int bin) const { return load<double>(of(bin)); }
 
   private:
     KV8_DEVICE static Shared column(int bin, int of_thread) {
@@ -98,6 +104,8 @@ class BinSums {
         return {uint32_t(8 * (kBins * SampleParams::kThreads + bin * (kBins + 1) + part))};
     }
     KV8_DEVICE static Shared of(int bin) { return partial(bin, kBins); }
+
+    int columns_;
 };
 
 // ---- places
@@ -119,64 +127,59 @@ struct RankedPlace {
 template <bool kOrEqual, class Measure>
 KV8_DEVICE RankedPlace find_place(const LogitRow& row, uint32_t largest, Candidates candidates, const Measure& measure,
                                   double share, bool share_is_sum) {
-    const auto reaches = [](double sum, double limit) { return kOrEqual ? sum >= limit : sum > limit; };
     const double floor_sum = candidates.ties > 0 ? candidates.ties * measure(candidates.floor) : 0.0;
     const uint32_t keys =
         largest - candidates.floor;  // distance 0 is the largest key's, all below `keys` are candidates'
-    double before = 0.0, limit = share;
-    uint32_t begin = 0, key = candidates.floor;
-    double count = candidates.ties;
-
+    RankedPlace place = {candidates.floor, 0};
+    double before = 0.0, own = floor_sum, limit = share_is_sum ? share : share * floor_sum;
+    uint32_t begin = 0;
     const int bits = keys <= 1 ? 0 : 32 - __builtin_clz(keys - 1);
     int shift = bits > kBinBits ? bits - kBinBits : 0;
-    for (bool first_pass = true, found = keys == 0; !found; first_pass = false) {
+    for (bool first_pass = true, last_pass = keys == 0; !last_pass; first_pass = false) {
         // In the last pass a bin is one key, whose ids count alike.
-        const bool last_pass = shift == 0;
-        const BinSums sums;
-        sums.clear();
+        last_pass = shift == 0;
+        const BinSums bins(row);
         row.for_each([&](int32_t, float logit) {
-            const uint32_t id_key = key_of(logit), distance = largest - id_key, bin = (distance - begin) >> shift;
+            const uint32_t key = key_of(logit), distance = largest - key, bin = (distance - begin) >> shift;
             if (distance < begin || distance >= keys || bin >= uint32_t(kBins)) return;
-            sums.add(bin, last_pass ? 1.0 : measure(id_key));
+            bins.add(bin, last_pass ? 1.0 : measure(key));
         });
-        sums.close();
+        double sums[kBins];
+        bins.close(sums, [&](int bin) { return last_pass ? measure(largest - (begin + uint32_t(bin))) : 1.0; });
 
-        const auto sum_of = [&](int bin) {
-            return last_pass ? sums[bin] * measure(largest - (begin + uint32_t(bin))) : sums[bin];
-        };
         if (first_pass && !share_is_sum) {
             double all = floor_sum;
-            for (int bin = 0; bin < kBins; bin++)
-                if (sums[bin] > 0.0) all += sum_of(bin);
+#pragma unroll
+            for (int bin = 0; bin < kBins; bin++) all += sums[bin];
             limit = share * all;
         }
-        int chosen = -1;
-        double sum = before, before_chosen = before;
-        for (int bin = 0; bin < kBins && !found; bin++) {
-            if (!(sums[bin] > 0.0)) continue;
-            const double own = sum_of(bin);
-            if (!(own > 0.0)) continue;
-            chosen = bin;
-            before_chosen = sum;
-            sum += own;
-            found = reaches(sum, limit);
-        }
-        if (first_pass && !found && floor_sum > 0.0) {  // among the floor's ids
+        bool reached = false;
+        double sum = before;
+        uint32_t chosen = 0;
+#pragma unroll
+        for (int bin = 0; bin < kBins; bin++) {
+            if (reached || !(sums[bin] > 0.0)) continue;
+            chosen = uint32_t(bin);
             before = sum;
+            own = sums[bin];
+            sum += own;
+            reached = kOrEqual ? sum >= limit : sum > limit;
+        }
+        if (first_pass && !reached && floor_sum > 0.0) {  // among the floor's ids
+            before = sum;
+            own = floor_sum;
             break;
         }
-        before = before_chosen;
-        begin += uint32_t(chosen) << shift;
-        key = largest - begin;
-        count = sums[chosen];
-        found = last_pass;
+        begin += chosen << shift;
+        place.key = largest - begin;
         shift = shift > kBinBits ? shift - kBinBits : 0;
     }
 
-    const double needed = (limit - before) / measure(key);
-    int32_t rank = needed <= 0.0 ? 0 : needed >= count ? int32_t(count) - 1 : int32_t(needed);
-    if (kOrEqual && rank > 0 && double(rank) == needed) rank--;
-    return {key, rank};
+    const double one = measure(place.key), count = own / one, needed = (limit - before) / one;
+    const int32_t last = int32_t(count + 0.5) - 1;
+    place.rank = needed <= 0.0 ? 0 : needed >= double(last) + 1.0 ? last : int32_t(needed);
+    if (kOrEqual && place.rank > 0 && double(place.rank) == needed) place.rank--;
+    return place;
 }
 
 // The id at a place. Threads look at spans of ids one after the other.

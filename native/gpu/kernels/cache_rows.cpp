@@ -23,12 +23,20 @@ struct Rounds {
     KV8_DEVICE int64_t row(const RowShare& share) const { return round / 2 * step + share.row; }
 };
 
-// Where a token goes, or a block of -1: slot -1 skips it, and an illegal one is reported.
-KV8_DEVICE CachePlace place_of(const kv8_cache_view& view, const kv8_span& slots, int64_t token, int64_t head,
-                               int first, Fault* fault) {
+// A token's slot: -1 skips it, and so does one outside the cache, which is reported and told apart by `legal`.
+struct Slot {
+    int64_t number;
+    bool legal;
+};
+
+KV8_DEVICE Slot slot_of(const kv8_cache_view& view, const kv8_span& slots, int64_t token, Fault* fault) {
     const int64_t slot = load<int64_t>(address_of(slots) + 8 * token), end = int64_t(view.num_blocks) * view.block_size;
-    if (slot < -1 || slot >= end) report(fault, kBadSlot, token, slot, end);
-    if (slot < 0 || slot >= end) return {-1, 0, head, first};
+    if (slot >= -1 && slot < end) return {slot, true};
+    report(fault, kBadSlot, token, slot, end);
+    return {-1, false};
+}
+
+KV8_DEVICE CachePlace place_of(const kv8_cache_view& view, int64_t slot, int64_t head, int first) {
     const Division place = divided(slot, view.block_size);
     return {place.quotient, place.remainder, head, first};
 }
@@ -101,22 +109,23 @@ KV8_KERNEL(kv8_write_kernel, WriteParams::kThreads, WriteParams::kResident, Writ
         const bool of_v = rounds.of_v();
         const int64_t row = rounds.row(share);
         const kv8_rows& rows = of_v ? args.v : args.k;
-        CachePlace place = {-1, 0, 0, first};
+        CachePlace place = {0, 0, 0, first};
         Chunk c = chunk_of(0.0f);
+        bool valid = false;
         if (row < rounds.rows && first < view.head_size) {
             const Division of = divided(row, view.kv_heads);  // token and head
-            place = place_of(view, args.slots, of.quotient, of.remainder, first, params.fault);
+            const int64_t slot = slot_of(view, args.slots, of.quotient, params.fault).number;
+            valid = slot >= 0;
+            place = place_of(view, valid ? slot : 0, of.remainder, first);
             const uint8_t* from = row_at(rows, of.quotient, of.remainder);
             c = load_plain(rows.dtype, from + first * bytes_of(rows.dtype), kChunk);
-            if (args.rope.rotary_size > 0) {
+            if (args.rope.rotary_size > 0 && !of_v) {
                 const uint8_t* angles = angles_of(args.rope, of.quotient, params.fault);
-                if (angles == nullptr)
-                    place.block = -1;
-                else if (!of_v)
-                    rotate(c, rows, from, first, angles, args.rope);
+                valid &= angles != nullptr;
+                if (angles != nullptr) rotate(c, rows, from, first, angles, args.rope);
             }
         }
-        put_row(c, view, of_v ? view.v : view.k, place, place.block >= 0, share.threads, params.fault);
+        put_row(c, view, of_v ? view.v : view.k, place, valid, share.threads, params.fault);
     }
 }
 
@@ -132,8 +141,11 @@ KV8_KERNEL(kv8_gather_kernel, GatherParams::kThreads, GatherParams::kResident, G
         const bool of_v = rounds.of_v();
         const kv8_rows& rows = of_v ? args.v : args.k;
         const Division of = divided(row, view.kv_heads);
-        const CachePlace place = place_of(view, args.slots, of.quotient, of.remainder, first, params.fault);
-        const Chunk c = place.block >= 0 ? get_row(view, of_v ? view.v : view.k, place, params.fault) : chunk_of(0.0f);
+        const Slot slot = slot_of(view, args.slots, of.quotient, params.fault);
+        if (!slot.legal) continue;
+        Chunk c = chunk_of(0.0f);
+        if (slot.number >= 0)
+            c = get_row(view, of_v ? view.v : view.k, place_of(view, slot.number, of.remainder, first), params.fault);
         store_plain(rows.dtype, row_at(rows, of.quotient, of.remainder) + first * bytes_of(rows.dtype), c, kChunk);
     }
 }

@@ -168,13 +168,13 @@ KV8_KERNEL(kv8_embedding_kernel, EmbeddingParams::kThreads, EmbeddingParams::kRe
         const Division place = divided(i, chunks);
         const int64_t token = place.quotient, first = place.remainder * kChunk, count = args.width - first;
         const int32_t id = load<int32_t>(address_of(args.ids) + 4 * token);
-        Chunk c = chunk_of(0.0f);
         if (id < 0 || id >= args.vocabulary) {
             report(params.fault, kBadTokenId, token, id, args.vocabulary);
-        } else {
-            const int64_t element = int64_t(id) * args.width + first;
-            c = load_plain(args.table_dtype, address_of(args.table) + element * bytes_of(args.table_dtype), count);
+            continue;
         }
+        const int64_t element = int64_t(id) * args.width + first;
+        const Chunk c =
+            load_plain(args.table_dtype, address_of(args.table) + element * bytes_of(args.table_dtype), count);
         store_at(args.out, token, 0, first, c, count);
     }
 }
