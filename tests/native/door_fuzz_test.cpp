@@ -15,8 +15,6 @@ namespace {
 
 using namespace kv8_test;
 
-const int kMutants = rounds(200'000);
-
 class Mutator {
   public:
     Mutator(const DoorCalls& calls, uint64_t seed) : calls_(calls), random_(seed) {}
@@ -210,8 +208,9 @@ TEST(DoorFuzz, MutatedArgumentsAreServedOrRefused) {
     const DoorCalls calls;
     const std::vector<Kernel> all = kernels(calls);
     Mutator mutator(calls, seed());
+    const int mutants = rounds(200'000);
     std::vector<int> served(all.size()), refused(all.size());
-    for (int i = 0; i < kMutants; i++) {
+    for (int i = 0; i < mutants; i++) {
         const size_t which = mutator.below(all.size());
         const kv8_status status = all[which].call_mutant(calls, mutator, static_cast<int>(mutator.below(4)));
         if (status == KV8_OK) {
@@ -225,8 +224,8 @@ TEST(DoorFuzz, MutatedArgumentsAreServedOrRefused) {
     }
     // Both outcomes are common for every kernel, or its mutants test nothing.
     for (size_t which = 0; which < all.size(); which++) {
-        EXPECT_GT(served[which], kMutants / 13 / 10) << all[which].name();
-        EXPECT_GT(refused[which], kMutants / 13 / 10) << all[which].name();
+        EXPECT_GT(served[which], mutants / 13 / 10) << all[which].name();
+        EXPECT_GT(refused[which], mutants / 13 / 10) << all[which].name();
     }
 }
 

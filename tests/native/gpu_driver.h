@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include <fstream>
+#include <memory>
 #include <string>
 
 #include "refusals.h"
@@ -53,20 +54,22 @@ class PluginCopy {
 };
 
 // The vendor's plug-in, opened with its stub in place of the driver.
-inline kv8_backend* open_backend(const Vendor& vendor) {
-    setenv(vendor.variable, library(vendor.stub).c_str(), 1);
-    const PluginCopy plugin(vendor.plugin);
+struct OpenPlugin {
+    const PluginCopy file;
     kv8_backend* backend = nullptr;
-    EXPECT_EQ(kv8_backend_load(plugin.path(), &backend), KV8_OK) << kv8_last_error();
-    unsetenv(vendor.variable);
-    return backend;
-}
 
-inline kv8_backend* backend_of(const Vendor& vendor) {
-    static std::map<std::string, kv8_backend*> opened;
-    kv8_backend*& backend = opened[vendor.name];
-    if (backend == nullptr) backend = open_backend(vendor);
-    return backend;
+    explicit OpenPlugin(const Vendor& vendor) : file(vendor.plugin) {
+        setenv(vendor.variable, library(vendor.stub).c_str(), 1);
+        EXPECT_EQ(kv8_backend_load(file.path(), &backend), KV8_OK) << kv8_last_error();
+        unsetenv(vendor.variable);
+    }
+};
+
+inline const OpenPlugin& plugin_of(const Vendor& vendor) {
+    static std::map<std::string, std::unique_ptr<OpenPlugin>> opened;
+    std::unique_ptr<OpenPlugin>& plugin = opened[vendor.name];
+    if (plugin == nullptr) plugin = std::make_unique<OpenPlugin>(vendor);
+    return *plugin;
 }
 
 inline Stub& stub_of(const Vendor& vendor) {
@@ -78,7 +81,7 @@ inline Stub& stub_of(const Vendor& vendor) {
 // A test on one vendor's plug-in, which leaves nothing behind.
 class GpuDriver : public testing::TestWithParam<Vendor> {
   protected:
-    kv8_backend* const backend = backend_of(GetParam());
+    kv8_backend* const backend = plugin_of(GetParam()).backend;
     Stub& stub = stub_of(GetParam());
     kv8_device* device = nullptr;
 
@@ -96,6 +99,7 @@ class GpuDriver : public testing::TestWithParam<Vendor> {
         }
         stub.capturing.clear();
         EXPECT_TRUE(stub.is_empty());
+        EXPECT_TRUE(stub.is_thread_as_before());
         EXPECT_EQ(stub.calls_without_device, 0);
         EXPECT_EQ(stub.broken_captures, 0);
     }

@@ -128,7 +128,7 @@ TEST_F(Sampling, DrawsAsTheHeaderSays) {
 }
 
 TEST_F(Sampling, DrawsEachTokenAsOftenAsItsProbability) {
-    const int kDraws = rounds(20'000);
+    const int kDraws = devices().front()->is_emulated() ? 1'000 : 20'000;
     const std::vector<float> logits{0, 2, -1, 2, kBarred, 0.5f, -4, 1};
     for (const auto& device : devices()) {
         SCOPED_TRACE(device->name());

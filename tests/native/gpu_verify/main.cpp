@@ -8,6 +8,7 @@
 #include <ctime>
 #include <fstream>
 #include <iostream>
+#include <stdexcept>
 #include <string>
 #include <vector>
 
@@ -157,6 +158,7 @@ int verify(const Options& options) {
     setenv("KV8_GOLDENS", goldens.path().c_str(), 0);
 
     const TestDevice& device = *kv8_test::devices().front();
+    if (!device.is_gpu()) throw std::logic_error("a suite opened the CPU before the plug-in was chosen");
     std::string json = "{\"date\": " + quoted(date("%Y-%m-%dT%H:%M:%SZ")) + ",\n" + device_json(device);
     const bool passed = !options.tests || RUN_ALL_TESTS() == 0;
     if (options.tests) json += ",\n" + tests_json();

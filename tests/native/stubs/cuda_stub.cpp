@@ -12,8 +12,6 @@ namespace {
 constexpr uint64_t kContext = 0xC0;
 constexpr Capture kRefused = Capture::kRefused;
 
-thread_local int current_contexts = 0;
-
 int compute_capability(const Stub& stub) { return stub.arch.empty() ? 90 : std::atoi(stub.arch.c_str() + 3); }
 
 int attribute(const Stub& stub, int which) {
@@ -35,7 +33,7 @@ int attribute(const Stub& stub, int which) {
 
 // A call that needs a context.
 Entry in_context(const char* function, Capture capture = Capture::kAllowed) {
-    if (current_contexts == 0) kv8_stub()->calls_without_device++;
+    if (kv8_stub()->current_contexts == 0) kv8_stub()->calls_without_device++;
     return Entry(function, capture);
 }
 
@@ -106,15 +104,15 @@ int cuDevicePrimaryCtxRelease_v2(int) {
 }
 
 int cuCtxPushCurrent_v2(uint64_t context) {
-    return Entry(__func__)([&](Stub&) {
-        current_contexts++;
+    return Entry(__func__)([&](Stub& stub) {
+        stub.current_contexts++;
         return context == kContext ? 0 : kInvalidValue;
     });
 }
 
 int cuCtxPopCurrent_v2(uint64_t* context) {
-    return Entry(__func__).always([&](Stub&) {
-        current_contexts--;
+    return Entry(__func__).always([&](Stub& stub) {
+        stub.current_contexts--;
         *context = kContext;
         return 0;
     });
@@ -193,8 +191,8 @@ int cuStreamIsCapturing(uint64_t stream, int* status) {
 
 #ifndef WITHOUT_CAPTURE_MODE
 int cuThreadExchangeStreamCaptureMode(int* mode) {
-    return Entry(__func__)([&](Stub&) {
-        std::swap(*mode, capture_mode);
+    return Entry(__func__)([&](Stub& stub) {
+        std::swap(*mode, stub.capture_mode);
         return 0;
     });
 }

@@ -10,10 +10,6 @@ using namespace kv8_test;
 namespace {
 
 constexpr Capture kRefused = Capture::kRefused;
-constexpr int kOtherDevice = 7;  // that the caller has chosen
-
-thread_local int current_device = kOtherDevice;
-
 std::string arch_of(const Stub& stub) { return (stub.arch.empty() ? "gfx942" : stub.arch) + ":sramecc+:xnack-"; }
 
 int attribute(int which) {
@@ -30,7 +26,7 @@ int attribute(int which) {
 
 // A call that acts on the current device.
 Entry on_device(const char* function, Capture capture = Capture::kAllowed) {
-    if (current_device == kOtherDevice) kv8_stub()->calls_without_device++;
+    if (kv8_stub()->current_device != 0) kv8_stub()->calls_without_device++;
     return Entry(function, capture);
 }
 
@@ -96,15 +92,15 @@ int hipGetDevicePropertiesR0600(void* out, int) { return properties(__func__, ou
 int hipGetDeviceProperties(void* out, int) { return properties(__func__, out, 792, 396); }
 
 int hipGetDevice(int* device) {
-    return Entry(__func__)([&](Stub&) {
-        *device = current_device;
+    return Entry(__func__)([&](Stub& stub) {
+        *device = stub.current_device;
         return 0;
     });
 }
 
 int hipSetDevice(int device) {
-    return Entry(__func__).always([&](Stub&) {
-        current_device = device;
+    return Entry(__func__)([&](Stub& stub) {
+        stub.current_device = device;
         return 0;
     });
 }
@@ -163,8 +159,8 @@ int hipStreamIsCapturing(uint64_t stream, int* status) {
 }
 
 int hipThreadExchangeStreamCaptureMode(int* mode) {
-    return Entry(__func__)([&](Stub&) {
-        std::swap(*mode, capture_mode);
+    return Entry(__func__)([&](Stub& stub) {
+        std::swap(*mode, stub.capture_mode);
         return 0;
     });
 }

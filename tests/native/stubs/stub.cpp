@@ -32,8 +32,6 @@ std::vector<Stub::Failure> parse_failures(const std::string& text) {
 
 }  // namespace
 
-thread_local int capture_mode = 0;
-
 ErrorWords words_of(int code, bool cuda) {
     switch (code) {
         case 1:
@@ -85,13 +83,6 @@ int Stub::release(uint64_t address, bool host) {
     std::free(found->second.base);
     memory.erase(found);
     return 0;
-}
-
-const Stub::Memory* Stub::find(uint64_t address) const {
-    auto after = memory.upper_bound(address);
-    if (after == memory.begin()) return nullptr;
-    const auto& [begin, m] = *--after;
-    return address < begin + m.bytes ? &m : nullptr;
 }
 
 int Stub::create(std::set<uint64_t>& handles, uint64_t* out) {

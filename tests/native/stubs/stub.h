@@ -7,6 +7,7 @@
 #pragma once
 
 #include <cstdint>
+#include <cstdlib>
 #include <deque>
 #include <functional>
 #include <map>
@@ -21,6 +22,8 @@ struct Stub;
 extern "C" Stub* kv8_stub();
 
 struct Stub {
+    static constexpr int kCallersDevice = 7;
+
     struct Failure {
         std::string function;
         int call;  // 1: the next one
@@ -56,8 +59,36 @@ struct Stub {
     std::set<uint64_t> streams, modules, events, capturing;
     int contexts = 0;
 
+    // Of the one thread that a test has.
+    int capture_mode = 0;                 // 2: relaxed
+    int current_device = kCallersDevice;  // HIP
+    int current_contexts = 0;             // CUDA
+
     bool is_empty() const {
         return memory.empty() && streams.empty() && modules.empty() && events.empty() && contexts == 0;
+    }
+
+    const Memory* find(uint64_t address) const {
+        auto after = memory.upper_bound(address);
+        if (after == memory.begin()) return nullptr;
+        const auto& [begin, m] = *--after;
+        return address < begin + m.bytes ? &m : nullptr;
+    }
+
+    bool is_thread_as_before() const {
+        return capture_mode == 0 && current_device == kCallersDevice && current_contexts == 0;
+    }
+
+    // Drops what exists and puts the thread's state back, after a failure that made them stay.
+    void forget() {
+        for (const auto& [address, m] : memory) free(m.base);
+        memory.clear();
+        streams.clear();
+        modules.clear();
+        events.clear();
+        queues.clear();
+        contexts = capture_mode = current_contexts = 0;
+        current_device = kCallersDevice;
     }
 
     // For the stubs.
@@ -78,7 +109,6 @@ struct Stub {
     int failure_of(const char* function, bool may_be_captured);
     int allocate(uint64_t* out, uint64_t bytes, bool host);
     int release(uint64_t address, bool host);
-    const Memory* find(uint64_t address) const;
     int create(std::set<uint64_t>& handles, uint64_t* out);
     int function(uint64_t* out, uint64_t module, const char* name);
     int launch(uint64_t function, unsigned blocks, unsigned threads, unsigned shared_bytes, uint64_t stream,
@@ -96,8 +126,6 @@ struct Stub {
 
 constexpr int kInvalidValue = 1, kOutOfMemory = 2, kNoDevice = 100, kInvalidDevice = 101, kNoBinary = 209,
               kInvalidHandle = 400, kCaptureUnsupported = 900;
-
-extern thread_local int capture_mode;  // 2: relaxed
 
 enum class Capture { kAllowed, kRefused };  // while a stream is captured in a mode that is not relaxed
 
