@@ -7,6 +7,7 @@ KV8_STATE="$KV8_ROOT/target"
 KV8_STAMP="$KV8_STATE/kv8-build.stamp"
 KV8_LOG="$KV8_STATE/kv8-build.log"
 KV8_CLI="$KV8_ROOT/java/kv8-cli/target"
+KV8_EMULATORS="$KV8_ROOT/native/target/dist/linux-x86_64/test-plugins"
 
 say() { printf '%s\n' "$*" >&2; }
 
@@ -99,27 +100,69 @@ source_state() {
     )
 }
 
-is_fresh() {
-    [ -s "$KV8_CLI/classpath" ] && [ -f "$KV8_STAMP" ] && [ "$(source_state)" = "$(cat "$KV8_STAMP")" ]
+# java_property NAME: the value that JAVA_OPTS gives a system property.
+java_property() {
+    local word value=""
+    for word in ${JAVA_OPTS:-}; do
+        case "$word" in "-D$1="*) value="${word#*=}" ;; esac
+    done
+    printf '%s\n' "$value"
 }
 
-# Builds the command and what it stands on, without tests, unless it is built already. Two callers take turns.
+# The part of kv8 that the command needs beside the CPU backend: "cuda", "rocm", "emulator.sm_90" or nothing.
+needed_part() {
+    local backend arch
+    backend="$(java_property kv.backend)"
+    case "${backend:-${KV8_BACKEND:-}}" in
+        cuda | rocm) printf '%s\n' "${backend:-$KV8_BACKEND}" ;;
+        emulator)
+            arch="$(java_property kv8.emulator)"
+            printf 'emulator.%s\n' "${arch:-sm_90}"
+            ;;
+    esac
+}
+
+# has_part PART: whether the last build made it. Other builds in this checkout may have taken it away again.
+has_part() {
+    case "$1" in
+        cuda | rocm) grep -q -e "-$1\.jar" "$KV8_CLI/classpath" ;;
+        emulator.*) [ -f "$KV8_EMULATORS/libkv8_emulator_${1#*.}.so" ] && grep -qx "$1" "$KV8_STAMP" ;;
+    esac
+}
+
+# Whether the command and the part it needs are built from the sources as they are.
+is_fresh() {
+    local part
+    part="$(needed_part)"
+    [ -s "$KV8_CLI/classpath" ] && [ -f "$KV8_STAMP" ] && [ "$(source_state)" = "$(head -n 1 "$KV8_STAMP")" ] &&
+        { [ -z "$part" ] || has_part "$part"; }
+}
+
+# Builds the command and what it stands on, without tests, unless it is built already. GPU kernels, which take minutes, are
+# built only when JAVA_OPTS or KV8_BACKEND asks for them. Two callers take turns.
 build_if_stale() {
+    local part options
     ! is_fresh || return 0
+    part="$(needed_part)"
     require_tools
     mkdir -p "$KV8_STATE"
+    options=(-DskipTests -Dmaven.test.skip=true -Dkv8.native.tests=OFF -Dkv8.cuda=OFF -Dkv8.rocm=OFF)
+    case "$part" in
+        cuda | rocm) options+=("-Dkv8.$part=ON" "-Dkv.backend=$part" -Dkv8.native.emulator=OFF) ;;
+        emulator.*) options+=("-Dkv8.native.emulator.architectures=${part#*.}") ;;
+        *) options+=(-Dkv8.native.emulator=OFF) ;;
+    esac
     (
         if has flock; then flock 9; fi
         ! is_fresh || exit 0
         cd "$KV8_ROOT"
         state="$(source_state)"
         rm -f "$KV8_STAMP"
-        if ! mvn -B -ntp -DskipTests -Dmaven.test.skip=true -Dkv8.native.tests=OFF -pl java/kv8-cli -am package \
-            >"$KV8_LOG" 2>&1 </dev/null; then
-            grep -E '^\[(ERROR|WARNING)\] .*(\.java:|Failed)|error:|FAILED:' "$KV8_LOG" | head -n 20 >&2 || true
+        if ! mvn -B -ntp "${options[@]}" -pl java/kv8-cli -am package >"$KV8_LOG" 2>&1 </dev/null; then
+            grep -E '^\[(ERROR|WARNING)\] .*(\.java:|Failed)|error:|FAILED:|CMake Error' -A 3 "$KV8_LOG" | head -n 20 >&2 || true
             fail "the build failed; the whole log is ${KV8_LOG#"$KV8_ROOT"/}."
         fi
-        printf '%s\n' "$state" >"$KV8_STAMP"
+        printf '%s\n' "$state" "$part" >"$KV8_STAMP"
     ) 9>"$KV8_STATE/kv8-build.lock"
 }
 
@@ -127,6 +170,7 @@ build_if_stale() {
 exec_kv8() {
     local java_options=() jars
     read -r -a java_options <<<"${JAVA_OPTS:-}" || true
+    case "$(needed_part)" in emulator.*) java_options+=("-Dkv8.emulator.directory=$KV8_EMULATORS") ;; esac
     jars=("$KV8_CLI"/kv8-cli-*.jar)
     # Arguments and file names are UTF-8 even where no locale is set.
     if [ "$(locale charmap 2>/dev/null)" != UTF-8 ]; then export LC_ALL=C.UTF-8; fi

@@ -43,8 +43,7 @@ class EmulatorTest {
 
     private static KvBackend emulator(String arch) {
         assumeTrue(
-                Files.exists(
-                        Path.of(System.getProperty("kv8.emulator.directory"), "libkv8_emulator_" + arch + ".so")),
+                Files.exists(Path.of(System.getProperty("kv8.emulator.directory"), "libkv8_emulator_" + arch + ".so")),
                 "no emulator was built (-Dkv8.native.emulator=OFF)");
         System.setProperty("kv8.emulator", arch);
         try {

@@ -77,8 +77,7 @@ class CudaPresetTest {
         DeviceMemory back = CudaPreset.memory(pointer.position(16), 48);
         assertThat(back.address()).isEqualTo(4112);
         assertThat(back.bytes()).isEqualTo(48);
-        assertThatThrownBy(() -> CudaPreset.memory(new BytePointer(), 1))
-                .isInstanceOf(IllegalArgumentException.class);
+        assertThatThrownBy(() -> CudaPreset.memory(new BytePointer(), 1)).isInstanceOf(IllegalArgumentException.class);
     }
 
     @Test
