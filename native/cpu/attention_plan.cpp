@@ -87,21 +87,6 @@ class Cutting {
     int64_t most_work_;
 };
 
-// What the dispatcher cannot check: values in the arrays.
-void check_values(const kv8_attention_plan_args& args) {
-    const int32_t start = int32_at(args.query_start_loc.ptr, 0);
-    if (start != 0)
-        refuse(KV8_INVALID_ARGUMENT, "query_start_loc begins with %d; the first sequence's first row is 0.", start);
-    for (int32_t s = 0; s < args.num_seqs; s++) {
-        const int32_t begin = int32_at(args.query_start_loc.ptr, s), end = int32_at(args.query_start_loc.ptr, s + 1);
-        if (end < begin)
-            refuse(KV8_INVALID_ARGUMENT,
-                   "query_start_loc must not descend, but sequence %d goes from row %d to row %d.", s, begin, end);
-        const int32_t keys = int32_at(args.seq_lens.ptr, s);
-        if (keys < 0) refuse(KV8_INVALID_ARGUMENT, "seq_lens[%d] is %d; a sequence has at least 0 keys.", s, keys);
-    }
-}
-
 void check_block_table(const kv8_attention_args& args, const AttentionPlan& plan) {
     const kv8_cache_view& view = *args.view;
     for (int32_t s = 0; s < plan.num_seqs; s++) {
@@ -124,7 +109,6 @@ void check_block_table(const kv8_attention_args& args, const AttentionPlan& plan
 }  // namespace
 
 void plan_attention(kv8_attention_plan_args& args, int threads) {
-    check_values(args);
     const int group = args.q_heads / args.kv_heads;
     const int tile_queries = std::max(1, kTileRows / group);
     const Cutting cutting(args, tile_queries, threads);

@@ -73,7 +73,7 @@ struct AttentionPlan {
 };
 
 // Sets args.workspace_bytes and, if a workspace is given, fills it for a device of so many threads. The dispatcher has
-// checked the arguments' shapes; the arrays' values are checked here. Throws Refusal.
+// checked the arguments and their arrays. Throws Refusal.
 void plan_attention(kv8_attention_plan_args& args, int threads);
 
 // The plan in args.plan, after the checks that need it: that it is one, that the call's arrays hold its batch, and that

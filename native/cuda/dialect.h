@@ -16,6 +16,14 @@ constexpr bool kConvertsOcp = true;
 constexpr bool kConvertsOcp = false;
 #endif
 constexpr bool kConvertsFnuz = false;
+// CUDA C++ Programming Guide, "Technical Specifications per Compute Capability".
+#if !defined(__CUDA_ARCH__) || __CUDA_ARCH__ == 800
+constexpr int kSharedKiB = 164;
+#elif __CUDA_ARCH__ == 900 || __CUDA_ARCH__ == 1000
+constexpr int kSharedKiB = 228;
+#else
+constexpr int kSharedKiB = 100;
+#endif
 
 // ---- threads
 

@@ -1,4 +1,6 @@
 // The checks of what concerns a paged cache: its view, the rows written and read, and attention over it.
+#include <cstring>
+
 #include "dispatch/checks.h"
 #include "dispatch/error.h"
 #include "dispatch/extents.h"
@@ -76,6 +78,27 @@ void check_view(const ViewNames& names, const kv8_cache_view* view) {
     check_side(names.v, view->v, names, *view);
 }
 
+int32_t int32_at(const kv8_span& span, int64_t index) {
+    int32_t value;
+    std::memcpy(&value, reinterpret_cast<const char*>(span.ptr) + index * 4, 4);
+    return value;
+}
+
+// The values of arrays that are in host memory on every backend.
+void check_batch(const kv8_attention_plan_args& a) {
+    const int32_t start = int32_at(a.query_start_loc, 0);
+    if (start != 0)
+        refuse(KV8_INVALID_ARGUMENT, "query_start_loc begins with %d; the first sequence's first row is 0.", start);
+    for (int32_t s = 0; s < a.num_seqs; s++) {
+        const int32_t begin = int32_at(a.query_start_loc, s), end = int32_at(a.query_start_loc, s + 1);
+        if (end < begin)
+            refuse(KV8_INVALID_ARGUMENT,
+                   "query_start_loc must not descend, but sequence %d goes from row %d to row %d.", s, begin, end);
+        const int32_t keys = int32_at(a.seq_lens, s);
+        if (keys < 0) refuse(KV8_INVALID_ARGUMENT, "seq_lens[%d] is %d; a sequence has at least 0 keys.", s, keys);
+    }
+}
+
 }  // namespace
 
 bool check(const kv8_write_args& a) {
@@ -137,6 +160,7 @@ bool check(const kv8_attention_plan_args& a) {
     check_span("query_start_loc", a.query_start_loc, times(static_cast<int64_t>(a.num_seqs) + 1, 4), 4);
     check_span("seq_lens", a.seq_lens, times(a.num_seqs, 4), 4);
     if (!is_absent(a.workspace)) check_span("workspace", a.workspace, 1, 64);
+    check_batch(a);
     return true;
 }
 

@@ -92,16 +92,6 @@ struct Shared {
 
 namespace kv8::gpu {
 
-// Declared in every dialect, so that a template may ask kConverts* before it calls one.
-KV8_DEVICE uint32_t widen_e4m3fn(uint32_t codes);
-KV8_DEVICE uint32_t widen_e5m2(uint32_t codes);
-KV8_DEVICE uint32_t widen_e4m3fnuz(uint32_t codes);
-KV8_DEVICE uint32_t widen_e5m2fnuz(uint32_t codes);
-KV8_DEVICE uint32_t narrow_e4m3fn(float low, float high);
-KV8_DEVICE uint32_t narrow_e5m2(float low, float high);
-KV8_DEVICE uint32_t narrow_e4m3fnuz(float low, float high);
-KV8_DEVICE uint32_t narrow_e5m2fnuz(float low, float high);
-
 KV8_DEVICE constexpr Shared operator+(Shared shared, int bytes) { return {shared.at + uint32_t(bytes)}; }
 
 #if !defined(KV8_COPIES_IN_REGISTERS)

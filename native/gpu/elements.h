@@ -121,6 +121,26 @@ KV8_DEVICE Chunk load_plain(kv8_dtype dtype, const uint8_t* from, int64_t count)
     return load_some<BFloat16>(from, count);
 }
 
+// A whole chunk of a cache's row, whose rows are aligned.
+KV8_DEVICE Chunk load_any(kv8_dtype dtype, const uint8_t* from) {
+    switch (dtype) {
+        case KV8_F32:
+            return Float32::load_chunk(from);
+        case KV8_F16:
+            return Float16::load_chunk(from);
+        case KV8_BF16:
+            return BFloat16::load_chunk(from);
+        case KV8_E4M3FN:
+            return Float8<fp8::E4M3FN>::load_chunk(from);
+        case KV8_E5M2:
+            return Float8<fp8::E5M2>::load_chunk(from);
+        case KV8_E4M3FNUZ:
+            return Float8<fp8::E4M3FNUZ>::load_chunk(from);
+        default:
+            return Float8<fp8::E5M2FNUZ>::load_chunk(from);
+    }
+}
+
 KV8_DEVICE void store_plain(kv8_dtype dtype, uint8_t* to, const Chunk& c, int64_t count) {
     if (dtype == KV8_F32) return store_some<Float32>(to, c, count);
     if (dtype == KV8_F16) return store_some<Float16>(to, c, count);

@@ -20,6 +20,7 @@ enum FaultKind : uint32_t {
     kBadTopP,        // index: token, value: the float's bits
     kBadTopK,        // index: token, value: top_k
     kBadUniform,     // index: token, value: the float's bits
+    kBadPlan,         // the workspace does not hold a plan for the call's shape
     kBadLogits,      // index: token
 };
 

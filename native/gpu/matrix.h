@@ -13,8 +13,10 @@
 //   static constexpr float kStoredK, kStoredV               what a widened code is, times its value: 1, or 2^-8 where the
 //                                                           conversion leaves the exponent's bias as it is
 //   struct Query                                            an operand: 16 queries by 16 dims, in 16-bit floats
+//   template <int kAtoms>
 //   static Query load_query(Shared rows, int pitch, int atom)
-//                                   rows: 16 rows of 16-bit floats, `pitch` bytes apart; dims [16 atom, 16 atom + 16)
+//                                   rows: 16 rows of 16 * kAtoms 16-bit floats, `pitch` bytes apart; what multiplies the
+//                                   atom-th part of the dims in scores()
 //   template <int kAtoms>
 //   static void scores(float (&s)[kRows][kTokens], const Query (&q)[kAtoms], Shared k, int pitch)
 //                                   s = q . k over 16 * kAtoms dims; k: the rows of 16 tokens as the cache stores them
@@ -23,9 +25,9 @@
 //   static void store_weights(Shared to, int pitch, const Weights&)     to: 16 rows of 16 tokens, `pitch` bytes apart
 //   static Weights load_weights(Shared from, int pitch)
 //   template <int kAtoms>
-//   static void accumulate(float (&o)[kAtoms][kRows][kDims], const Weights&, Shared v, int pitch, int first, int step)
-//                                   o[i] += p . v over the 16 tokens of v, for the dims of atom first + i * step; atoms at or
-//                                   beyond the row's end (first + i * step >= total) are left out by the caller's template
+//   static void accumulate(float (&o)[kAtoms][kRows][kDims], const Weights&, Shared v, int pitch, int atoms)
+//                                   o[i] += p . v over 16 tokens; v: the tokens' rows, from the first dim of o[0] on; only the
+//                                   first `atoms` are computed, the same number in all lanes
 //   static float row_maximum(float), row_sum(float)         over all tokens of a row: over the lanes that hold it
 //
 // Elements are permuted inside an atom so that a lane reads its codes from shared memory as whole words and widens them where

@@ -109,11 +109,19 @@ kv8_status stream_sync(kv8_impl_device* device, kv8_impl_stream* stream) {
     return on_device(device, [&] { device->synchronize(native(stream)); });
 }
 
-// The dispatcher has forgotten the handle: it goes, whatever the driver says.
+// The dispatcher has forgotten the handle: the stream goes, whatever state the device is in.
 kv8_status stream_destroy(kv8_impl_device* device, kv8_impl_stream* stream) {
     const std::unique_ptr<kv8_impl_stream> gone(stream);
     if (!stream->owned) return KV8_OK;
-    return on_device(device, [&] { device->driver().destroy_stream(stream->native); });
+    return guarded(fail, [&] {
+        try {
+            device->driver().destroy_stream(stream->native);
+        } catch (const DeviceLost& lost) {
+            device->lose(lost.text);
+        }
+        device->require_present();
+        return kv8_status{KV8_OK};
+    });
 }
 
 // ---- memory
@@ -123,7 +131,10 @@ kv8_status alloc(kv8_impl_device* device, uint64_t bytes, int32_t kind, uint64_t
 }
 
 kv8_status release(kv8_impl_device* device, uint64_t ptr) {
-    return on_device(device, [&] { device->allocations().release(ptr); });
+    return on_device(device, [&] {
+        device->plans().forget(ptr);
+        device->allocations().release(ptr);
+    });
 }
 
 kv8_status copy(kv8_impl_device* device, kv8_impl_stream* stream, kv8_span dst, kv8_span src) {

@@ -10,6 +10,7 @@
 #include "gpu/faults.h"
 #include "gpu/host/allocations.h"
 #include "gpu/host/driver.h"
+#include "gpu/host/plan_registry.h"
 #include "gpu/host/staging.h"
 
 namespace kv8::gpu {
@@ -25,6 +26,7 @@ class Device {
     const DeviceTraits& traits() const { return driver_->traits(); }
     int ordinal() const { return ordinal_; }
     Allocations& allocations() { return allocations_; }
+    PlanRegistry& plans() { return plans_; }
 
     // Where kernels report what they find wrong; an address for host and device.
     Fault* fault() { return reinterpret_cast<Fault*>(fault_); }
@@ -59,6 +61,7 @@ class Device {
     const int ordinal_;
     Allocations allocations_;
     StagingRing staging_;
+    PlanRegistry plans_;
     uint64_t fault_;
 
     mutable std::mutex turn_;  // guards what follows

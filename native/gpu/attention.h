@@ -1,0 +1,420 @@
+// Paged attention on matrix units: a block walks the keys of its items, tile by tile, for one KV head.
+//
+// The 16 rows of a row warp (the query heads that share the KV head, and several queries) stand in the rows of one matrix, so
+// that a key is read once for all of them. With several token warps, each computes the scores of its sixteen tokens of the
+// tile; maxima and weights are exchanged through shared memory, and each warp then sums its part of the head's dims over all
+// of the tile's tokens. With one, nothing is exchanged. Either way a row's arithmetic is the same: scores by ascending dims,
+// one maximum per tile, sums by ascending tokens.
+//
+// Scores are in base 2. Static scales are folded into q and the result; row scales multiply columns of scores and weights.
+#pragma once
+
+#include "gpu/attention_results.h"
+#include "gpu/attention_stream.h"
+#include "gpu/matrix.h"
+
+namespace kv8::gpu {
+
+// Weights are 2^14 at most instead of 1, which moves what half floats lose from 2^-24 to 2^-38 of the largest; normalized row
+// scales, below 2, still fit above.
+constexpr float kWeightExponent = 14;
+
+template <class Format, int kHeadSize, bool kLarge>
+class Attention {
+    using Stream = TileStream<kHeadSize, Format::bytes, kLarge>;
+    using M = Matrix<Format>;
+    static constexpr AttentionConfig kConfig = Stream::kConfig;
+    static constexpr int kTokenWarps = kConfig.token_warps, kTileKeys = kConfig.tile_keys;
+    static constexpr int kTokens = M::kTokens, kDims = M::kDims;
+    static constexpr int kGroups = kConfig.groups();                               // of 16 tokens in a tile
+    static constexpr int kWarpGroups = (kGroups + kTokenWarps - 1) / kTokenWarps;  // that a warp scores
+    static constexpr int kAtoms = kHeadSize / 16;                                  // of 16 dims in a head
+    static constexpr int kWarpAtoms = (kAtoms + kTokenWarps - 1) / kTokenWarps;    // that a warp sums
+    static constexpr bool kFp8 = Format::bytes == 1;
+
+  public:
+    KV8_DEVICE explicit Attention(const AttentionParams& params)
+        : params_(params),
+          schedule_(params),
+          kv_head_(block() % params.view.kv_heads),
+          row_warp_(warp() / kTokenWarps),
+          token_warp_(warp() % kTokenWarps),
+          first_atom_(least(token_warp_ * kWarpAtoms, kAtoms)),
+          atoms_(kTokenWarps == 1 ? kAtoms : least(kWarpAtoms, kAtoms - first_atom_)) {}
+
+    KV8_DEVICE void run() {
+        if (!schedule_.is_legal()) return;
+        const int slot = block() / params_.view.kv_heads;
+        const int begin = schedule_.slot_begin(params_.tiles, slot),
+                  end = schedule_.slot_begin(params_.tiles, slot + 1);
+        if (begin == end) return;
+        Stream stream(params_, schedule_, kv_head_, begin, end);
+#pragma unroll 1
+        for (int index = begin; index < end; index++) run_item(stream, index);
+    }
+
+    // ---- who has what of a result, for compute_splits
+
+    static constexpr int kRows = M::kRows;
+    KV8_DEVICE int row_in_tile(int r) const { return row_warp_ * 16 + M::row(r); }
+    KV8_DEVICE bool writes_row() const { return token_warp_ == 0 && M::token(0) == 0; }
+
+    // body(sum, d): this lane's elements of row r.
+    template <class Body>
+    KV8_DEVICE void for_dims(int r, const Body& body) {
+#pragma unroll
+        for (int a = 0; a < kWarpAtoms; a++) {
+            if (kTokenWarps > 1 && a >= atoms_) break;
+#pragma unroll
+            for (int i = 0; i < kDims; i++) body(output_[a][r][i], (first_atom_ + a) * 16 + M::dim(i));
+        }
+    }
+
+  private:
+    KV8_DEVICE void run_item(Stream& stream, int index) {
+        const Work<kTileKeys> work(params_, schedule_, kv_head_, schedule_.item(params_.tiles, index));
+        if (work.first_tile < work.last_tile) {
+            load_rows(work);
+            load_queries(work);
+        }
+        compute_splits(*this, params_, schedule_, work, 0, kConfig.rows(), [&](int first, int last) {
+            start_split();
+#pragma unroll 1
+            for (int tile = first; tile < last; tile += kTileKeys) {
+                const int stage = stream.next();
+                walk_tile(stage, tile);
+                stream.finish();
+            }
+            return close_split(first < last);
+        });
+    }
+
+    // ---- what belongs to an item's rows
+
+    KV8_DEVICE void load_rows(const Work<kTileKeys>& work) {
+        const Tile& tile = work.tile;
+        // Keys that every row sees need no mask.
+        seen_by_all_first_ = most(tile.first_key(tile.rows - 1), work.first_key);
+        seen_by_all_last_ = least(tile.last_key(0), work.last_key);
+#pragma unroll
+        for (int r = 0; r < kRows; r++) {
+            const int row = row_in_tile(r);
+            first_key_[r] = tile.first_key(row);
+            last_key_[r] = tile.last_key(row);
+            if (params_.alibi_slopes != 0) {
+                slope_[r] = load_at<float>(params_.alibi_slopes, tile.head(row)) * kLog2E;
+                position_[r] = tile.position(row);
+            }
+        }
+    }
+
+    // q to 16-bit floats in shared memory, from there to operands. A row is brought near 2^8 by a power of two, so that
+    // bfloat16's range fits a half float; the power, and what scales are the same for all dims, return in factor_.
+    KV8_DEVICE void load_queries(const Work<kTileKeys>& work) {
+        constexpr int kPairs = kHeadSize / 2, kSteps = (kPairs + kLanes - 1) / kLanes;
+        const kv8_side& side = params_.view.k;
+        const bool by_channel = kFp8 && side.chan.ptr != 0 && side.chan_dim_stride != 0;
+        const Shared rows = {uint32_t(kConfig.query_at())}, factors = {uint32_t(kConfig.factor_at())};
+#pragma unroll 1
+        for (int row = warp(); row < kConfig.rows(); row += kAttentionWarps) {
+            const uint64_t from = row_of(params_.q, work.tile.token(row), work.tile.head(row));
+            float low[kSteps], high[kSteps], largest = 0;
+#pragma unroll
+            for (int i = 0; i < kSteps; i++) {
+                const int pair = i * kLanes + lane();
+                low[i] = high[i] = 0;
+                if (pair >= kPairs || row >= work.tile.rows) continue;
+                low[i] = load_element(params_.q.dtype, from, 2 * pair);
+                high[i] = load_element(params_.q.dtype, from, 2 * pair + 1);
+                if (by_channel) {
+                    low[i] *= checked_channel_scale(side, 2 * pair);
+                    high[i] *= checked_channel_scale(side, 2 * pair + 1);
+                }
+                largest = maximum(largest, maximum(magnitude(low[i]), magnitude(high[i])));
+            }
+            int power = 0;
+            if constexpr (Format::dtype != KV8_BF16) {
+#pragma unroll
+                for (int mask = kLanes / 2; mask > 0; mask /= 2) largest = maximum(largest, shuffle_xor(largest, mask));
+                power = largest > 0 ? least(most(exponent_of(largest) - 8, -126), 126) : 0;
+            }
+#pragma unroll
+            for (int i = 0; i < kSteps; i++) {
+                const int pair = i * kLanes + lane();
+                if (pair >= kPairs) continue;
+                const float x = low[i] * power_of_two(-power), y = high[i] * power_of_two(-power);
+                store(rows + (row * kConfig.query_pitch + pair * 4),
+                      Format::dtype == KV8_BF16 ? pack_bf16(x, y) : pack_f16(x, y));
+            }
+            if (lane() == 0) {
+                float factor = params_.softmax_scale * power_of_two(power) / M::kStoredK;
+                if (kFp8 && side.chan.ptr != 0 && !by_channel) factor *= checked_channel_scale(side, 0);
+                if (params_.softcap == 0) factor *= kLog2E;
+                store(factors + 4 * row, factor);
+            }
+        }
+        sync_block();
+#pragma unroll
+        for (int atom = 0; atom < kAtoms; atom++)
+            query_[atom] =
+                M::template load_query<kAtoms>(rows + row_warp_ * 16 * kConfig.query_pitch, kConfig.query_pitch, atom);
+#pragma unroll
+        for (int r = 0; r < kRows; r++) factor_[r] = load<float>(factors + 4 * row_in_tile(r));
+    }
+
+    KV8_DEVICE static float magnitude(float x) { return x < 0 ? -x : x; }
+    KV8_DEVICE static int exponent_of(float x) { return int(__builtin_bit_cast(uint32_t, x) >> 23 & 0xFF) - 127; }
+    KV8_DEVICE static float power_of_two(int n) { return __builtin_bit_cast(float, uint32_t(n + 127) << 23); }
+
+    KV8_DEVICE float checked_channel_scale(const kv8_side& side, int d) const {
+        const float scale = channel_scale(side, kv_head_, d);
+        if (!(scale >= 0x1p-126f && scale <= 0x1p126f))
+            report(params_.fault, kBadScale, d, int64_t(__builtin_bit_cast(uint32_t, scale)), 0, uint32_t(kv_head_));
+        return scale;
+    }
+
+    // ---- one split: online softmax
+
+    KV8_DEVICE void start_split() {
+        value_scale_ = 0;
+#pragma unroll
+        for (int r = 0; r < kRows; r++) {
+            largest_[r] = -kInfinity;
+#pragma unroll
+            for (int g = 0; g < kWarpGroups; g++) weight_[g][r] = 0;
+        }
+#pragma unroll
+        for (int a = 0; a < kWarpAtoms; a++)
+#pragma unroll
+            for (int r = 0; r < kRows; r++)
+#pragma unroll
+                for (int d = 0; d < kDims; d++) output_[a][r][d] = 0;
+    }
+
+    // A warp's g-th group of sixteen tokens; there may be fewer groups than token warps.
+    KV8_DEVICE int group(int g) const { return token_warp_ + g * kTokenWarps; }
+    KV8_DEVICE bool has_group(int g) const { return kGroups % kTokenWarps == 0 || group(g) < kGroups; }
+
+    KV8_DEVICE void walk_tile(int stage, int tile) {
+        float s[kWarpGroups][kRows][kTokens];
+#pragma unroll
+        for (int g = 0; g < kWarpGroups; g++) {
+            if (!has_group(g)) continue;
+            M::scores(s[g], query_, Stream::keys(stage) + group(g) * 16 * kConfig.pitch, kConfig.pitch);
+            scale_scores(s[g], stage, tile, group(g));
+        }
+        float decay[kRows];
+        raise_maximum(s, decay);
+
+        typename M::Weights weights[kGroups];
+        const bool row_scales = kFp8 && params_.view.v.row_scale_offset >= 0;
+        if (row_scales) raise_value_scale(stage);
+#pragma unroll
+        for (int g = 0; g < kWarpGroups; g++) {
+            if (!has_group(g)) continue;
+            weigh(s[g], g, decay);
+            if (row_scales) scale_weights(s[g], stage, group(g));
+            weights[g] = M::pack(s[g]);
+        }
+        if constexpr (kTokenWarps > 1) exchange(weights);
+
+        bool decays = false;
+#pragma unroll
+        for (int r = 0; r < kRows; r++) decays |= decay[r] != 1.0f;
+        if (any_lane(decays)) {
+#pragma unroll
+            for (int r = 0; r < kRows; r++) multiply_row(r, decay[r]);
+        }
+#pragma unroll
+        for (int g = 0; g < kGroups; g++)
+            M::accumulate(output_, weights[g],
+                          Stream::values(stage) + (g * 16 * kConfig.pitch + first_atom_ * 16 * Format::bytes),
+                          kConfig.pitch, atoms_);
+    }
+
+    // Products become scores in base 2: scaled, capped, biased, masked.
+    KV8_DEVICE void scale_scores(float (&s)[kRows][kTokens], int stage, int tile, int group) {
+        const bool row_scales = kFp8 && params_.view.k.row_scale_offset >= 0;
+#pragma unroll
+        for (int t = 0; t < kTokens; t++) {
+            const int token = group * 16 + M::token(t);
+            float scale = 1;
+            if (row_scales) scale = load<float>(Stream::key_scales(stage) + 4 * token);
+#pragma unroll
+            for (int r = 0; r < kRows; r++) {
+                s[r][t] *= factor_[r];
+                if (row_scales) s[r][t] *= scale;
+            }
+        }
+        if (params_.softcap > 0) {
+#pragma unroll
+            for (int r = 0; r < kRows; r++)
+#pragma unroll
+                for (int t = 0; t < kTokens; t++)
+                    s[r][t] = tanh_of(divide(s[r][t], params_.softcap)) * (params_.softcap * kLog2E);
+        }
+        if (params_.alibi_slopes != 0) {
+#pragma unroll
+            for (int r = 0; r < kRows; r++)
+#pragma unroll
+                for (int t = 0; t < kTokens; t++)
+                    s[r][t] = fused(slope_[r], float(tile + group * 16 + M::token(t) - position_[r]), s[r][t]);
+        }
+        if (tile < seen_by_all_first_ || tile + kTileKeys > seen_by_all_last_) {
+#pragma unroll
+            for (int r = 0; r < kRows; r++)
+#pragma unroll
+                for (int t = 0; t < kTokens; t++) {
+                    const int key = tile + group * 16 + M::token(t);
+                    if (key < first_key_[r] || key >= last_key_[r]) s[r][t] = -kInfinity;
+                }
+        }
+    }
+
+    // The largest score of each row so far, over all token warps; decay: what earlier weights are multiplied by.
+    KV8_DEVICE void raise_maximum(const float (&s)[kWarpGroups][kRows][kTokens], float (&decay)[kRows]) {
+        float largest[kRows];
+#pragma unroll
+        for (int r = 0; r < kRows; r++) {
+            largest[r] = -kInfinity;
+#pragma unroll
+            for (int g = 0; g < kWarpGroups; g++) {
+                if (!has_group(g)) continue;
+#pragma unroll
+                for (int t = 0; t < kTokens; t++) largest[r] = maximum(largest[r], s[g][r][t]);
+            }
+            largest[r] = M::row_maximum(largest[r]);
+        }
+        if constexpr (kTokenWarps > 1) exchange_rows(largest, [](float a, float b) { return maximum(a, b); });
+#pragma unroll
+        for (int r = 0; r < kRows; r++) {
+            const float raised = maximum(largest_[r], largest[r]);
+            decay[r] = raised == largest_[r] ? 1.0f : exp2_fast(largest_[r] - raised);
+            largest_[r] = raised;
+        }
+    }
+
+    // Scores become weights; their sum is taken before they are rounded to 16 bits.
+    KV8_DEVICE void weigh(float (&s)[kRows][kTokens], int g, const float (&decay)[kRows]) {
+#pragma unroll
+        for (int r = 0; r < kRows; r++) {
+            const float reference = finite(largest_[r]) - kWeightExponent;
+            float sum = 0;
+#pragma unroll
+            for (int t = 0; t < kTokens; t++) {
+                s[r][t] = exp2_fast(s[r][t] - reference);
+                sum += s[r][t];
+            }
+            weight_[g][r] = fused(weight_[g][r], decay[r], sum);
+        }
+    }
+
+    // Sums over V's codes are kept times 1 / value_scale_, the power of two below the largest row scale so far.
+    KV8_DEVICE void raise_value_scale(int stage) {
+        float largest = 0;
+#pragma unroll
+        for (int key = 0; key < kTileKeys; key += kLanes) {
+            const int own = key + lane() % least(kLanes, kTileKeys);
+            largest = maximum(largest, load<float>(Stream::value_scales(stage) + 4 * own));
+        }
+#pragma unroll
+        for (int mask = kLanes / 2; mask > 0; mask /= 2) largest = maximum(largest, shuffle_xor(largest, mask));
+        const float raised =
+            maximum(value_scale_, __builtin_bit_cast(float, __builtin_bit_cast(uint32_t, largest) & 0x7F800000u));
+        if (raised == value_scale_) return;
+        const float change = divide(value_scale_, raised);
+#pragma unroll
+        for (int r = 0; r < kRows; r++) multiply_row(r, change);
+        value_scale_ = raised;
+    }
+
+    KV8_DEVICE void scale_weights(float (&p)[kRows][kTokens], int stage, int group) {
+        const float inverse = value_scale_ > 0 ? divide(1.0f, value_scale_) : 0.0f;
+#pragma unroll
+        for (int t = 0; t < kTokens; t++) {
+            const float scale = load<float>(Stream::value_scales(stage) + 4 * (group * 16 + M::token(t))) * inverse;
+#pragma unroll
+            for (int r = 0; r < kRows; r++) p[r][t] *= scale;
+        }
+    }
+
+    KV8_DEVICE void multiply_row(int r, float factor) {
+#pragma unroll
+        for (int a = 0; a < kWarpAtoms; a++)
+#pragma unroll
+            for (int d = 0; d < kDims; d++) output_[a][r][d] *= factor;
+    }
+
+    // ---- between the token warps of a row warp
+
+    // Every warp's weights to every warp. What is written here was last read before the barriers of the tile's start.
+    KV8_DEVICE void exchange(typename M::Weights (&weights)[kGroups]) {
+        const Shared rows = {uint32_t(kConfig.weight_at() + row_warp_ * 16 * kConfig.weight_pitch)};
+#pragma unroll
+        for (int g = 0; g < kWarpGroups; g++)
+            if (has_group(g)) M::store_weights(rows + group(g) * 32, kConfig.weight_pitch, weights[g]);
+        sync_block();
+#pragma unroll
+        for (int g = 0; g < kGroups; g++) weights[g] = M::load_weights(rows + g * 32, kConfig.weight_pitch);
+    }
+
+    // x[r] of all token warps that have tokens, joined in their order.
+    template <class Join>
+    KV8_DEVICE void exchange_rows(float (&x)[kRows], const Join& join) {
+        static_assert(kWarpGroups == 1, "a warp has one group");
+        const Shared at = {uint32_t(kConfig.maximum_at() + row_warp_ * 16 * kGroups * 4)};
+#pragma unroll
+        for (int r = 0; r < kRows; r++)
+            if (has_group(0) && M::token(0) == 0) store(at + (token_warp_ * 16 + M::row(r)) * 4, x[r]);
+        sync_block();
+#pragma unroll
+        for (int r = 0; r < kRows; r++) {
+            x[r] = load<float>(at + M::row(r) * 4);
+#pragma unroll
+            for (int g = 1; g < kGroups; g++) x[r] = join(x[r], load<float>(at + (g * 16 + M::row(r)) * 4));
+        }
+    }
+
+    // ---- results
+
+    KV8_DEVICE void sum_weights(float (&weight)[kRows]) {
+#pragma unroll
+        for (int r = 0; r < kRows; r++) {
+            weight[r] = M::row_sum(weight_[0][r]);
+#pragma unroll
+            for (int g = 1; g < kWarpGroups; g++) weight[r] += M::row_sum(weight_[g][r]);
+        }
+        if constexpr (kTokenWarps > 1) exchange_rows(weight, [](float a, float b) { return a + b; });
+    }
+
+    // What the split gave: softmax of this lane's rows; the sums become sums of V without its static scale.
+    KV8_DEVICE SoftmaxOf<kRows> close_split(bool has_keys) {
+        float weight[kRows] = {};
+        if (has_keys) sum_weights(weight);
+        const bool row_scales = kFp8 && params_.view.v.row_scale_offset >= 0;
+        const float factor = (row_scales ? value_scale_ : 1.0f) / M::kStoredV;
+        SoftmaxOf<kRows> result;
+#pragma unroll
+        for (int r = 0; r < kRows; r++) {
+            result.row[r] = {largest_[r] == -kInfinity ? -kInfinity : largest_[r] - kWeightExponent, weight[r]};
+            if (factor != 1.0f) multiply_row(r, factor);
+        }
+        return result;
+    }
+
+    const AttentionParams& params_;
+    const Schedule schedule_;
+    const int kv_head_, row_warp_, token_warp_, first_atom_, atoms_;
+
+    typename M::Query query_[kAtoms];
+    float factor_[kRows], slope_[kRows];
+    int position_[kRows], first_key_[kRows], last_key_[kRows];
+    int seen_by_all_first_, seen_by_all_last_;
+
+    float largest_[kRows];
+    float weight_[kWarpGroups][kRows];  // this lane's part of each group's sum
+    float value_scale_;
+    float output_[kWarpAtoms][kRows][kDims];
+};
+
+}  // namespace kv8::gpu

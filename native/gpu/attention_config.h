@@ -1,0 +1,100 @@
+// How an attention kernel is cut for a device: constants that the kernel is compiled with and the host launches with.
+#pragma once
+
+#include "fp8/fp8.h"
+
+namespace kv8::gpu {
+
+constexpr int kAttentionWarps = 4;
+
+// Rows of K and V in shared memory: an odd number of 16-byte units apart, so that the eight rows which a matrix load reads
+// lie in different banks.
+KV8_HOST_DEVICE constexpr int odd_pitch(int row_bytes) { return (row_bytes / 16 | 1) * 16; }
+
+// Rows of a large tile: four warps of sixteen, or two where a row's output is too long for one warp's registers.
+KV8_HOST_DEVICE constexpr int large_rows(int head_size) { return head_size <= 128 ? 64 : 32; }
+
+struct AttentionConfig {
+    int row_warps;    // each has 16 rows
+    int token_warps;  // share the tile's tokens for the scores, and the head's dims for the output
+    int tile_keys;
+    int stages;  // tiles of K and V in shared memory, all but one of them under way
+    int resident;
+    int head_size, pitch, query_pitch, weight_pitch;  // pitches in bytes
+
+    KV8_HOST_DEVICE constexpr int rows() const { return 16 * row_warps; }
+    KV8_HOST_DEVICE constexpr int groups() const { return tile_keys / 16; }
+    KV8_HOST_DEVICE constexpr int tile_bytes() const { return tile_keys * pitch; }
+
+    // The arena's parts, in this order.
+    KV8_HOST_DEVICE constexpr int stage_bytes() const { return 2 * tile_bytes(); }
+    KV8_HOST_DEVICE constexpr int query_at() const { return stages * stage_bytes(); }
+    KV8_HOST_DEVICE constexpr int weight_at() const { return query_at() + rows() * query_pitch; }
+    KV8_HOST_DEVICE constexpr int maximum_at() const {
+        return weight_at() + (token_warps > 1 ? rows() * weight_pitch : 0);
+    }
+    KV8_HOST_DEVICE constexpr int factor_at() const { return maximum_at() + 4 * rows() * groups(); }
+    KV8_HOST_DEVICE constexpr int address_at() const { return (factor_at() + 4 * rows() + 15) / 16 * 16; }
+    KV8_HOST_DEVICE constexpr int scale_at() const { return address_at() + 2 * 16 * tile_keys; }
+    KV8_HOST_DEVICE constexpr int shared_bytes() const { return scale_at() + stages * 2 * 4 * tile_keys; }
+};
+
+// Blocks that a multiprocessor should hold, and the pipeline's depth, where shared memory allows.
+KV8_HOST_DEVICE constexpr int wanted_residents(int shared_kib, bool large) {
+    return shared_kib >= 200 ? (large ? 2 : 3) : shared_kib >= 160 ? (large ? 1 : 2) : 1;
+}
+constexpr int kMostStages = 4;
+
+KV8_HOST_DEVICE constexpr AttentionConfig attention_config_of(int head_size, int element_bytes, bool large,
+                                                              int tile_keys, int stages, int resident) {
+    AttentionConfig c{};
+    c.row_warps = large ? large_rows(head_size) / 16 : 1;
+    c.token_warps = kAttentionWarps / c.row_warps;
+    c.tile_keys = tile_keys;
+    c.stages = stages;
+    c.resident = resident;
+    c.head_size = head_size;
+    c.pitch = odd_pitch(head_size * element_bytes);
+    c.query_pitch = odd_pitch(head_size * 2);
+    c.weight_pitch = odd_pitch(tile_keys * 2);
+    return c;
+}
+
+// Shared memory for one block of `resident`; a kibibyte of each is the system's.
+KV8_HOST_DEVICE constexpr int shared_for_each(int shared_kib, int resident) {
+    return (shared_kib * 1024 / resident) - (shared_kib > 64 ? 1024 : 0);
+}
+
+// The residents of a multiprocessor do not depend on the element's size, since a plan is made for all caches.
+KV8_HOST_DEVICE constexpr int attention_residents(int shared_kib, int head_size, bool large) {
+    for (int resident = wanted_residents(shared_kib, large); resident > 1; resident--)
+        if (attention_config_of(head_size, 2, large, 32, 2, resident).shared_bytes() <=
+            shared_for_each(shared_kib, resident))
+            return resident;
+    return 1;
+}
+
+// Both shapes of tile walk keys in the same steps: a row's result is the same in either.
+KV8_HOST_DEVICE constexpr int attention_tile_keys(int shared_kib, int head_size, int element_bytes) {
+    for (int keys = head_size <= 128 ? 64 : 32; keys > 16; keys /= 2) {
+        bool fits = true;
+        for (int large = 0; large < 2; large++)
+            fits &= attention_config_of(head_size, element_bytes, large, keys, 2, 1).shared_bytes() <=
+                    shared_for_each(shared_kib, attention_residents(shared_kib, head_size, large));
+        if (fits) return keys;
+    }
+    return 16;
+}
+
+KV8_HOST_DEVICE constexpr AttentionConfig attention_config(int shared_kib, int head_size, int element_bytes,
+                                                           bool large) {
+    const int resident = attention_residents(shared_kib, head_size, large);
+    const int keys = attention_tile_keys(shared_kib, head_size, element_bytes);
+    for (int stages = kMostStages; stages > 2; stages--) {
+        const AttentionConfig c = attention_config_of(head_size, element_bytes, large, keys, stages, resident);
+        if (c.shared_bytes() <= shared_for_each(shared_kib, resident)) return c;
+    }
+    return attention_config_of(head_size, element_bytes, large, keys, 2, resident);
+}
+
+}  // namespace kv8::gpu

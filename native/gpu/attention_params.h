@@ -1,0 +1,36 @@
+// The one argument of every attention kernel. Addresses are the device's.
+#pragma once
+
+#include "fp8/fp8.h"
+#include "gpu/faults.h"
+#include "kv8/kv8.h"
+
+namespace kv8::gpu {
+
+constexpr int kCombineThreads = 128, kPreciseThreads = 128;
+
+// Of the kernel in float32: sixteen rows of q, sixteen keys and values, weights and row scales.
+KV8_HOST_DEVICE constexpr int precise_shared_bytes(int head_size) {
+    return 4 * (16 * (head_size + 4) + 2 * 16 * (head_size + 1) + 16 * 17 + 2 * 16);
+}
+
+struct AttentionParams {
+    kv8_cache_view view;
+    kv8_rows q;
+    kv8_rows out;
+    uint64_t plan;
+    uint64_t block_table;  // int32 [num_seqs][block_table_stride]
+    int64_t block_table_stride;
+    uint64_t lse;           // float32 [total_q][q_heads], or 0
+    uint64_t sinks;         // float32 [q_heads], or 0
+    uint64_t alibi_slopes;  // float32 [q_heads], or 0
+    int32_t q_heads;
+    int32_t window;
+    float softmax_scale;
+    float softcap;
+    int32_t tiles;  // of enum Tiles: the list to compute; the combine takes no notice
+    int32_t reserved;
+    Fault* fault;
+};
+
+}  // namespace kv8::gpu

@@ -1,0 +1,162 @@
+// The tiles of K and V that a block walks, item after item, on their way into shared memory.
+//
+// It runs ahead of the block's work by the pipeline's depth, over the ends of items too, so that loads are always under way.
+// Each key's row is found one step before it is copied, by one thread, and its entry of the block table is read one step
+// earlier still: neither is waited for.
+#pragma once
+
+#include "gpu/attention_config.h"
+#include "gpu/attention_rows.h"
+#include "gpu/report.h"
+
+namespace kv8::gpu {
+
+template <int kHeadSize, int kElementBytes, bool kLarge>
+class TileStream {
+  public:
+    static constexpr AttentionConfig kConfig = attention_config(kSharedKiB, kHeadSize, kElementBytes, kLarge);
+    static constexpr int kTileKeys = kConfig.tile_keys, kThreads = kAttentionWarps * kLanes;
+
+    // Items [begin, end) of the schedule's list.
+    KV8_DEVICE TileStream(const AttentionParams& params, const Schedule& schedule, int kv_head, int begin, int end)
+        : params_(params), schedule_(schedule), kv_head_(kv_head), item_(begin - 1), end_(end) {
+        next_item();
+        read_entry();
+        find_rows();
+#pragma unroll 1
+        for (int i = 0; i < kConfig.stages - 1; i++) {
+            sync_block();
+            advance();
+            finish();
+        }
+    }
+
+    // Waits for the next tile and gives the stage that holds it; every thread has done with the one before. The copies that
+    // it starts are closed by finish(), to be called after the work on the tile.
+    KV8_DEVICE int next() {
+        wait_copies<kConfig.stages - 2>();
+        sync_block();
+        advance();
+        const int stage = reading_;
+        reading_ = after(reading_);
+        return stage;
+    }
+
+    KV8_DEVICE void finish() {
+        if (kCopyThreads == kThreads || thread() < kCopyThreads) commit_copies(copies_);
+    }
+
+    KV8_DEVICE static Shared keys(int stage) { return {uint32_t(stage * kConfig.stage_bytes())}; }
+    KV8_DEVICE static Shared values(int stage) { return keys(stage) + kConfig.tile_bytes(); }
+    // Row scales of the tile's keys, float32 [kTileKeys], zero where there is no key.
+    KV8_DEVICE static Shared key_scales(int stage) {
+        return {uint32_t(kConfig.scale_at() + stage * 2 * 4 * kTileKeys)};
+    }
+    KV8_DEVICE static Shared value_scales(int stage) { return key_scales(stage) + 4 * kTileKeys; }
+
+  private:
+    static constexpr int kUnits = kHeadSize * kElementBytes / 16;  // 16-byte copies of a row
+    static constexpr int kTileCopies = 2 * kTileKeys * kUnits;
+    static constexpr int kCopyThreads = kTileCopies % kThreads == 0 ? kThreads : 128;
+    static constexpr int kCopies = kTileCopies / kCopyThreads;
+    static_assert(kTileCopies % kCopyThreads == 0 && kTileKeys <= kThreads, "every thread has as many copies");
+
+    struct Rows {  // where a key's K and V are, 0: nowhere
+        uint64_t k, v;
+    };
+
+    KV8_DEVICE static int after(int stage) { return stage + 1 == kConfig.stages ? 0 : stage + 1; }
+    KV8_DEVICE static Shared rows_at(int parity) { return {uint32_t(kConfig.address_at() + parity * 16 * kTileKeys)}; }
+    KV8_DEVICE bool has_row_scales() const {
+        return params_.view.k.row_scale_offset >= 0 || params_.view.v.row_scale_offset >= 0;
+    }
+
+    // The next item that has a key.
+    KV8_DEVICE void next_item() {
+        for (item_++; item_ < end_; item_++) {
+            const Work<kTileKeys> work(params_, schedule_, kv_head_, schedule_.item(params_.tiles, item_));
+            tile_ = work.first_tile;
+            last_tile_ = work.last_tile;
+            first_key_ = work.first_key;
+            sequence_ = work.item.sequence;
+            if (tile_ < last_tile_) return;
+        }
+        tile_ = last_tile_ = first_key_ = 0;
+    }
+
+    // Of this thread's key in the tile that is to be found next.
+    KV8_DEVICE void read_entry() {
+        const int key = tile_ + thread();
+        has_key_ = thread() < kTileKeys && key >= first_key_ && key < last_tile_;
+        if (!has_key_) return;
+        entry_ = key / params_.view.block_size;
+        slot_ = key % params_.view.block_size;
+        block_ = load_at<int32_t>(params_.block_table, sequence_ * params_.block_table_stride + entry_);
+    }
+
+    // Turns the entry into addresses, and reads the next tile's.
+    KV8_DEVICE void find_rows() {
+        if (thread() < kTileKeys) {
+            const kv8_cache_view& view = params_.view;
+            Rows rows{};
+            k_scale_ = v_scale_ = 0;
+            if (has_key_ && uint32_t(block_) >= uint32_t(view.num_blocks)) {
+                report(params_.fault, kBadBlock, entry_, block_, view.num_blocks, uint32_t(sequence_));
+            } else if (has_key_) {
+                const uint64_t block = view.memory.ptr + uint64_t(block_ * view.block_stride);
+                rows = {block + uint64_t(row_offset(view.k)), block + uint64_t(row_offset(view.v))};
+                if (view.k.row_scale_offset >= 0) k_scale_ = load_at<float>(block + scale_offset(view.k), slot_);
+                if (view.v.row_scale_offset >= 0) v_scale_ = load_at<float>(block + scale_offset(view.v), slot_);
+            }
+            store(rows_at(parity_) + 16 * thread(), __builtin_bit_cast(Words4, rows));
+        }
+        parity_ ^= 1;
+        if (tile_ < last_tile_) {
+            tile_ += kTileKeys;
+            if (tile_ >= last_tile_) next_item();
+        }
+        read_entry();
+    }
+    KV8_DEVICE int64_t row_offset(const kv8_side& side) const {
+        return side.offset + kv_head_ * side.head_stride + slot_ * side.slot_stride;
+    }
+    KV8_DEVICE uint64_t scale_offset(const kv8_side& side) const {
+        return uint64_t(side.row_scale_offset + kv_head_ * side.row_scale_head_stride);
+    }
+
+    // Starts the copies of the tile whose rows were found last, and finds those of the next.
+    KV8_DEVICE void advance() {
+        if (has_row_scales() && thread() < kTileKeys) {
+            store(key_scales(writing_) + 4 * thread(), k_scale_);
+            store(value_scales(writing_) + 4 * thread(), v_scale_);
+        }
+        if (kCopyThreads == kThreads || thread() < kCopyThreads) {
+            const Shared found = rows_at(parity_ ^ 1), to = keys(writing_);
+#pragma unroll
+            for (int i = 0; i < kCopies; i++) {
+                const int copy = i * kCopyThreads + thread();
+                const int row = copy / kUnits, unit = copy % kUnits;  // rows of K, then of V
+                const bool of_v = row >= kTileKeys;
+                const int key = of_v ? row - kTileKeys : row;
+                const uint64_t from = load<uint64_t>(found + (16 * key + (of_v ? 8 : 0)));
+                copy_async(copies_, i, to + (row * kConfig.pitch + unit * 16),
+                           reinterpret_cast<const void*>(from + uint64_t(unit * 16)), from != 0);
+            }
+        }
+        writing_ = after(writing_);
+        find_rows();
+    }
+
+    const AttentionParams& params_;
+    const Schedule& schedule_;
+    const int kv_head_;
+    int item_, end_;
+    int tile_ = 0, last_tile_ = 0, first_key_ = 0, sequence_ = 0;  // to be found next
+    bool has_key_ = false;
+    int entry_ = 0, slot_ = 0, block_ = 0;
+    float k_scale_ = 0, v_scale_ = 0;
+    int parity_ = 0, writing_ = 0, reading_ = 0;
+    Copies<kCopies> copies_;
+};
+
+}  // namespace kv8::gpu

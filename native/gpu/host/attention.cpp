@@ -1,0 +1,131 @@
+#include "gpu/host/attention.h"
+
+#include <algorithm>
+#include <cstdio>
+#include <cstdlib>
+
+#include "dispatch/error.h"
+#include "gpu/attention_config.h"
+#include "gpu/attention_params.h"
+#include "gpu/host/attention_schedule.h"
+
+namespace kv8::gpu {
+namespace {
+
+// kSharedKiB of the dialect, for the kernels that a device of this architecture is given (a newer one than those that kernels
+// are built for is given the newest's).
+int shared_kib(const std::string& arch) {
+    if (arch.rfind("sm_", 0) != 0) return arch == "gfx950" ? 160 : 64;
+    const int version = std::atoi(arch.c_str() + 3);
+    if (version < 86 || version == 87) return 164;
+    return version >= 90 && version < 120 ? 228 : 100;
+}
+
+int lanes(const DeviceTraits& traits) { return traits.arch.rfind("gfx9", 0) == 0 ? 64 : 32; }
+
+int slots(const DeviceTraits& traits, int kv_heads, int head_size, bool large) {
+    const int resident = attention_residents(shared_kib(traits.arch), head_size, large);
+    return std::max(1, traits.multiprocessors * resident / kv_heads);
+}
+
+// A cache format's name in the matrix kernels' names, or null where only the kernel in float32 serves.
+const char* matrix_format(const DeviceTraits& traits, const kv8_attention_args& args) {
+    const kv8_dtype q = args.q.dtype, kv = args.view->k.dtype;
+    if (q == KV8_F32 || args.view->v.dtype != kv) return nullptr;
+    switch (kv) {
+        case KV8_F16:
+            return "f16";
+        case KV8_BF16:
+            return q == KV8_BF16 ? "bf16" : nullptr;  // a half float's mantissa does not fit
+        case KV8_E4M3FN:
+            return "e4m3fn";
+        case KV8_E5M2:
+            return "e5m2";
+        case KV8_E4M3FNUZ:
+            return traits.arch.rfind("gfx", 0) == 0 ? "e4m3fnuz" : nullptr;
+        default:
+            return nullptr;
+    }
+}
+
+struct Kernel {
+    char module[32], name[64];
+    int threads, shared_bytes;
+};
+
+Kernel kernel_of(const DeviceTraits& traits, const kv8_attention_args& args, int tiles) {
+    Kernel kernel{};
+    const int head_size = args.view->head_size;
+    const char* format = matrix_format(traits, args);
+    if (format == nullptr) {
+        std::snprintf(kernel.module, sizeof(kernel.module), "attention_precise");
+        std::snprintf(kernel.name, sizeof(kernel.name), "kv8_attention_precise_d%d", head_size);
+        kernel.threads = kPreciseThreads;
+        kernel.shared_bytes = precise_shared_bytes(head_size);
+        return kernel;
+    }
+    const bool large = tiles == kLargeTiles;
+    std::snprintf(kernel.module, sizeof(kernel.module), "attention_d%d", head_size);
+    std::snprintf(kernel.name, sizeof(kernel.name), "kv8_attention_%s_%s", format, large ? "large" : "small");
+    kernel.threads = kAttentionWarps * lanes(traits);
+    const int element_bytes = args.view->k.dtype < KV8_E4M3FN ? 2 : 1;
+    kernel.shared_bytes = attention_config(shared_kib(traits.arch), head_size, element_bytes, large).shared_bytes();
+    return kernel;
+}
+
+}  // namespace
+
+void plan_attention(Device& device, Stream stream, kv8_attention_plan_args& args) {
+    const DeviceTraits& traits = device.traits();
+    const AttentionSchedule schedule = make_schedule(args, {{slots(traits, args.kv_heads, args.head_size, false),
+                                                             slots(traits, args.kv_heads, args.head_size, true)},
+                                                            large_rows(args.head_size)});
+    args.workspace_bytes = schedule.workspace_bytes;
+    if (args.workspace.ptr == 0) return;
+    if (args.workspace.bytes < schedule.workspace_bytes)
+        refuse(KV8_BUFFER_TOO_SMALL, "workspace has %llu bytes; this plan needs %llu.",
+               static_cast<unsigned long long>(args.workspace.bytes),
+               static_cast<unsigned long long>(schedule.workspace_bytes));
+    device.upload(stream, args.workspace.ptr, schedule.bytes.data(), schedule.bytes.size());
+    device.plans().remember(args.workspace.ptr, schedule.known);
+}
+
+void attention(Device& device, Stream stream, const kv8_attention_args& args) {
+    const KnownPlan plan = device.plans().find(args.plan.ptr, args.plan.bytes);
+    check_against_plan(args, plan.shape);
+
+    AttentionParams params{};
+    params.view = *args.view;
+    params.q = args.q;
+    params.out = args.out;
+    params.plan = args.plan.ptr;
+    params.block_table = args.block_table.ptr;
+    params.block_table_stride = args.block_table_stride;
+    params.lse = args.lse.ptr;
+    params.sinks = args.sinks.ptr;
+    params.alibi_slopes = args.alibi_slopes.ptr;
+    params.q_heads = plan.shape.q_heads;
+    params.window = args.window;
+    params.softmax_scale = args.softmax_scale;
+    params.softcap = args.softcap;
+    params.fault = device.fault();
+
+    const bool captured = device.driver().is_capturing(stream);
+    for (int tiles : {kSmallTiles, kLargeTiles}) {
+        const int used = captured ? plan.slots[tiles] : plan.used_slots[tiles];
+        if (used == 0) continue;
+        params.tiles = tiles;
+        const Kernel kernel = kernel_of(device.traits(), args, tiles);
+        device.launch(kernel.module, kernel.name, used * plan.shape.kv_heads, kernel.threads, kernel.shared_bytes,
+                      params, stream);
+    }
+    if (!captured && plan.combine_rows == 0) return;
+    constexpr int kResidentCombines = 8;
+    const int most = device.traits().multiprocessors * kResidentCombines;
+    const int warps = kCombineThreads / lanes(device.traits());
+    const int64_t needed = (int64_t(plan.combine_rows) * plan.shape.kv_heads + warps - 1) / warps;
+    device.launch("attention_combine", "kv8_attention_combine", captured ? most : int(std::min<int64_t>(needed, most)),
+                  kCombineThreads, 0, params, stream);
+}
+
+}  // namespace kv8::gpu

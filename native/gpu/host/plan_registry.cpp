@@ -1,0 +1,28 @@
+#include "gpu/host/plan_registry.h"
+
+#include "dispatch/error.h"
+
+namespace kv8::gpu {
+
+void PlanRegistry::remember(uint64_t workspace, const KnownPlan& plan) {
+    std::lock_guard<std::mutex> lock(turn_);
+    plans_[workspace] = plan;
+}
+
+KnownPlan PlanRegistry::find(uint64_t workspace, uint64_t bytes) const {
+    std::lock_guard<std::mutex> lock(turn_);
+    const auto known = plans_.find(workspace);
+    if (known == plans_.end() || bytes < known->second.bytes)
+        refuse(KV8_INVALID_ARGUMENT,
+               "plan is not a workspace that kv8_attention_plan filled on this device, or not the whole of it; it has "
+               "%llu bytes.",
+               static_cast<unsigned long long>(bytes));
+    return known->second;
+}
+
+void PlanRegistry::forget(uint64_t workspace) {
+    std::lock_guard<std::mutex> lock(turn_);
+    plans_.erase(workspace);
+}
+
+}  // namespace kv8::gpu
