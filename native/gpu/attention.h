@@ -109,11 +109,11 @@ class Attention {
     }
 
     // q to 16-bit floats in shared memory, from there to operands. A row is brought near 2^8 by a power of two, so that
-    // bfloat16's range fits a half float; the power, and what scales are the same for all dims, return in factor_.
+    // bfloat16's range fits a half float; the power, and what scales are the same for all dims, return in factor_. With scales
+    // by channel a product is not a half float any more, and what rounding took is multiplied with the keys too.
     KV8_DEVICE void load_queries(const Work<kTileKeys>& work) {
         constexpr int kPairs = kHeadSize / 2, kSteps = (kPairs + kLanes - 1) / kLanes;
         const kv8_side& side = params_.view.k;
-        const bool by_channel = kFp8 && side.chan.ptr != 0 && side.chan_dim_stride != 0;
         const Shared rows = {uint32_t(kConfig.query_at())}, factors = {uint32_t(kConfig.factor_at())};
 #pragma unroll 1
         for (int row = warp(); row < kConfig.rows(); row += kAttentionWarps) {
@@ -126,7 +126,7 @@ class Attention {
                 if (pair >= kPairs || row >= work.tile.rows) continue;
                 low[i] = load_element(params_.q.dtype, from, 2 * pair);
                 high[i] = load_element(params_.q.dtype, from, 2 * pair + 1);
-                if (by_channel) {
+                if (scales_by_channel()) {
                     low[i] *= checked_channel_scale(side, 2 * pair);
                     high[i] *= checked_channel_scale(side, 2 * pair + 1);
                 }
@@ -143,23 +143,37 @@ class Attention {
                 const int pair = i * kLanes + lane();
                 if (pair >= kPairs) continue;
                 const float x = low[i] * power_of_two(-power), y = high[i] * power_of_two(-power);
-                store(rows + (row * kConfig.query_pitch + pair * 4),
-                      Format::dtype == KV8_BF16 ? pack_bf16(x, y) : pack_f16(x, y));
+                const uint32_t packed = Format::dtype == KV8_BF16 ? pack_bf16(x, y) : pack_f16(x, y);
+                const Shared to = rows + (row * kConfig.query_pitch + pair * 4);
+                store(to, packed);
+                if (scales_by_channel())
+                    store(to + kRemainder,
+                          pack_f16(x - widen_f16(uint16_t(packed)), y - widen_f16(uint16_t(packed >> 16))));
             }
             if (lane() == 0) {
                 float factor = params_.softmax_scale * power_of_two(power) / M::kStoredK;
-                if (kFp8 && side.chan.ptr != 0 && !by_channel) factor *= checked_channel_scale(side, 0);
+                if (kFp8 && side.chan.ptr != 0 && !scales_by_channel()) factor *= checked_channel_scale(side, 0);
                 if (params_.softcap == 0) factor *= kLog2E;
                 store(factors + 4 * row, factor);
             }
         }
         sync_block();
-#pragma unroll
-        for (int atom = 0; atom < kAtoms; atom++)
-            query_[atom] =
-                M::template load_query<kAtoms>(rows + row_warp_ * 16 * kConfig.query_pitch, kConfig.query_pitch, atom);
+        load_operands(query_, rows);
 #pragma unroll
         for (int r = 0; r < kRows; r++) factor_[r] = load<float>(factors + 4 * row_in_tile(r));
+    }
+
+    static constexpr int kRemainder = kConfig.query_remainder_at() - kConfig.query_at();
+
+    KV8_DEVICE bool scales_by_channel() const {
+        return kFp8 && params_.view.k.chan.ptr != 0 && params_.view.k.chan_dim_stride != 0;
+    }
+
+    KV8_DEVICE void load_operands(typename M::Query (&q)[kAtoms], Shared rows) const {
+#pragma unroll
+        for (int atom = 0; atom < kAtoms; atom++)
+            q[atom] =
+                M::template load_query<kAtoms>(rows + row_warp_ * 16 * kConfig.query_pitch, kConfig.query_pitch, atom);
     }
 
     KV8_DEVICE static float magnitude(float x) { return x < 0 ? -x : x; }
@@ -200,7 +214,9 @@ class Attention {
 #pragma unroll
         for (int g = 0; g < kWarpGroups; g++) {
             if (!has_group(g)) continue;
-            M::scores(s[g], query_, Stream::keys(stage) + group(g) * 16 * kConfig.pitch, kConfig.pitch);
+            const Shared keys = Stream::keys(stage) + group(g) * 16 * kConfig.pitch;
+            M::scores(s[g], query_, keys, kConfig.pitch);
+            if (scales_by_channel()) add_remainder(s[g], keys);
             scale_scores(s[g], stage, tile, group(g));
         }
         float decay[kRows];
@@ -230,6 +246,17 @@ class Attention {
             M::accumulate(output_, weights[g],
                           Stream::values(stage) + (g * 16 * kConfig.pitch + first_atom_ * 16 * Format::bytes),
                           kConfig.pitch, atoms_);
+    }
+
+    KV8_DEVICE void add_remainder(float (&s)[kRows][kTokens], Shared keys) const {
+        typename M::Query remainder[kAtoms];
+        load_operands(remainder, {uint32_t(kConfig.query_remainder_at())});
+        float more[kRows][kTokens];
+        M::scores(more, remainder, keys, kConfig.pitch);
+#pragma unroll
+        for (int r = 0; r < kRows; r++)
+#pragma unroll
+            for (int t = 0; t < kTokens; t++) s[r][t] += more[r][t];
     }
 
     // Products become scores in base 2: scaled, capped, biased, masked.

@@ -22,6 +22,8 @@ struct AttentionConfig {
     int resident;
     int head_size, pitch, query_pitch, weight_pitch;  // pitches in bytes
 
+    // What rounding to a half float takes from q; only FP8 caches have the scales that make it matter.
+    KV8_HOST_DEVICE constexpr int query_remainder_pitch() const { return pitch < 2 * head_size ? query_pitch : 0; }
     KV8_HOST_DEVICE constexpr int rows() const { return 16 * row_warps; }
     KV8_HOST_DEVICE constexpr int groups() const { return tile_keys / 16; }
     KV8_HOST_DEVICE constexpr int tile_bytes() const { return tile_keys * pitch; }
@@ -29,7 +31,8 @@ struct AttentionConfig {
     // The arena's parts, in this order.
     KV8_HOST_DEVICE constexpr int stage_bytes() const { return 2 * tile_bytes(); }
     KV8_HOST_DEVICE constexpr int query_at() const { return stages * stage_bytes(); }
-    KV8_HOST_DEVICE constexpr int weight_at() const { return query_at() + rows() * query_pitch; }
+    KV8_HOST_DEVICE constexpr int query_remainder_at() const { return query_at() + rows() * query_pitch; }
+    KV8_HOST_DEVICE constexpr int weight_at() const { return query_remainder_at() + rows() * query_remainder_pitch(); }
     KV8_HOST_DEVICE constexpr int maximum_at() const {
         return weight_at() + (token_warps > 1 ? rows() * weight_pitch : 0);
     }

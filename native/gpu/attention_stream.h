@@ -59,6 +59,8 @@ class TileStream {
     static constexpr int kTileCopies = 2 * kTileKeys * kUnits;
     static constexpr int kCopyThreads = kTileCopies % kThreads == 0 ? kThreads : 128;
     static constexpr int kCopies = kTileCopies / kCopyThreads;
+    // Registers that hold copies want constant indices; elsewhere a few copies at a time leave registers to the kernel.
+    static constexpr int kUnrolledCopies = kCopiesInRegisters ? kCopies : 2;
     static_assert(kTileCopies % kCopyThreads == 0 && kTileKeys <= kThreads, "every thread has as many copies");
 
     struct Rows {  // where a key's K and V are, 0: nowhere
@@ -132,7 +134,7 @@ class TileStream {
         }
         if (kCopyThreads == kThreads || thread() < kCopyThreads) {
             const Shared found = rows_at(parity_ ^ 1), to = keys(writing_);
-#pragma unroll
+#pragma unroll kUnrolledCopies
             for (int i = 0; i < kCopies; i++) {
                 const int copy = i * kCopyThreads + thread();
                 const int row = copy / kUnits, unit = copy % kUnits;  // rows of K, then of V
