@@ -146,6 +146,11 @@ KV8_DEVICE float log2_fast(float x) {
     return y;
 }
 
+KV8_DEVICE int opaque(int x) {
+    asm volatile("" : "+r"(x));
+    return x;
+}
+
 // ---- conversions
 
 KV8_DEVICE uint16_t narrow_f16(float x) {

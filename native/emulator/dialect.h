@@ -159,6 +159,8 @@ KV8_DEVICE float maximum(float a, float b) { return a > b ? a : b; }
 KV8_DEVICE float exp2_fast(float x) { return __builtin_exp2f(x); }
 KV8_DEVICE float log2_fast(float x) { return __builtin_log2f(x); }
 
+KV8_DEVICE int opaque(int x) { return x; }
+
 // ---- conversions
 
 KV8_DEVICE uint16_t narrow_f16(float x) { return emulator::narrow_f16(x); }

@@ -62,11 +62,12 @@ class Attention {
     // body(sum, d): this lane's elements of row r.
     template <class Body>
     KV8_DEVICE void for_dims(int r, const Body& body) {
+        const int first_dim = opaque(first_atom_ * 16 + M::dim(0));
 #pragma unroll
         for (int a = 0; a < kWarpAtoms; a++) {
             if (kTokenWarps > 1 && a >= atoms_) break;
 #pragma unroll
-            for (int i = 0; i < kDims; i++) body(output_[a][r][i], (first_atom_ + a) * 16 + M::dim(i));
+            for (int i = 0; i < kDims; i++) body(output_[a][r][i], first_dim + a * 16 + (M::dim(i) - M::dim(0)));
         }
     }
 

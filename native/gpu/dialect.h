@@ -44,6 +44,8 @@
 //   float exp2_fast(float), log2_fast(float)                2 ulp; exp2_fast(-inf) is 0
 //   float maximum(float, float)                             of two numbers that are not NaN; of a NaN and a number, either
 //   (Other products and sums are rounded one by one: contraction is off in every build.)
+//   int opaque(int)                     the same number, of which the compiler knows nothing: what follows from it is computed
+//                                       where it is used, not ahead of a loop and kept in registers
 //
 //   uint16_t narrow_f16(float), narrow_bf16(float)          nearest even; a NaN becomes 0x7E00, 0x7FC0
 //   float widen_f16(uint16_t), widen_bf16(uint16_t)         exact

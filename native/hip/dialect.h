@@ -3,11 +3,16 @@
 #pragma once
 
 #define KV8_DEVICE __attribute__((device, always_inline)) inline
-// A multiprocessor has four SIMDs, among which the waves of its resident blocks are spread.
+// A multiprocessor has four SIMDs, among which the waves of its resident blocks are spread. The argument is read where it lies:
+// the compiler would load all of a parameter at the kernel's start, more than there are scalar registers.
 #define KV8_KERNEL(name, threads, resident, Params)                                                   \
+    KV8_DEVICE void name##_body(const Params& params);                                                \
     extern "C" __attribute__((global, amdgpu_flat_work_group_size(threads, threads),                  \
                               amdgpu_waves_per_eu(kv8::gpu::waves_per_simd(threads, resident)))) void \
-    name(const Params params)
+    name(const Params) {                                                                              \
+        name##_body(*(const Params*)__builtin_amdgcn_kernarg_segment_ptr());                          \
+    }                                                                                                 \
+    KV8_DEVICE void name##_body([[maybe_unused]] const Params& params)
 
 #define KV8_MATRIX_AMD 1
 #if defined(__gfx90a__)  // MFMA takes subnormal factors for zero
@@ -240,6 +245,11 @@ KV8_DEVICE float maximum(float a, float b) { return __builtin_fmaxf(a, b); }
 // v_exp_f32 and v_log_f32: 1 ulp; a subnormal result, or argument of the logarithm, counts as zero.
 KV8_DEVICE float exp2_fast(float x) { return __builtin_amdgcn_exp2f(x); }
 KV8_DEVICE float log2_fast(float x) { return __builtin_amdgcn_logf(x); }
+
+KV8_DEVICE int opaque(int x) {
+    asm volatile("" : "+v"(x));
+    return x;
+}
 
 // ---- conversions
 
