@@ -1,6 +1,7 @@
 package dev.kv8.tests;
 
 import static dev.kv8.tests.Command.kv8;
+import static dev.kv8.tests.Command.kv8InNewJvm;
 import static java.nio.charset.StandardCharsets.UTF_8;
 import static org.assertj.core.api.Assertions.assertThat;
 
@@ -19,6 +20,7 @@ import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.MethodSource;
+import org.junit.jupiter.params.provider.ValueSource;
 
 class AttendCommandTest {
     private static final Path GOLDENS = Path.of("goldens");
@@ -40,6 +42,20 @@ class AttendCommandTest {
     void a_case_is_within_the_tolerance_of_float64(Path golden) throws IOException {
         kv8("attend", golden, folder).succeeds();
         assertIsGolden(golden);
+    }
+
+    @ParameterizedTest
+    @ValueSource(strings = {"sm_90", "gfx942"})
+    void the_gpu_kernels_are_within_the_tolerance_too(String arch) throws Exception {
+        for (Path golden : cases()) {
+            List<String> emulator = Emulator.options(arch);
+            Json json = kv8InNewJvm(emulator, "attend", golden, folder, "--json")
+                    .succeeds()
+                    .json();
+            assertThat(json.get("backend").text()).isEqualTo("emulator");
+            assertThat(json.get("isa").text()).isEqualTo(arch);
+            assertIsGolden(golden);
+        }
     }
 
     @Test

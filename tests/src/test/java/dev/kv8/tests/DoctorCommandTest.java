@@ -38,6 +38,20 @@ class DoctorCommandTest {
         assertThat(backend(doctor.json(), "cpu").get("works").isTrue()).isTrue();
     }
 
+    @Test
+    void the_emulator_is_named_when_it_is_asked_for_and_its_device_described() throws Exception {
+        Command doctor = kv8InNewJvm(Emulator.options("sm_90"), "doctor", "--json").succeeds();
+        assertThat(doctor.json().get("selected").text()).isEqualTo("emulator");
+        Json emulator = backend(doctor.json(), "emulator");
+        assertThat(emulator.get("devices").list()).hasSize(1);
+        Json device = emulator.get("devices").list().get(0);
+        assertThat(device.get("ordinal").number()).isZero();
+        assertThat(device.get("works").isTrue()).isTrue();
+        assertThat(device.get("arch").text()).isEqualTo("sm_90");
+        assertThat(device.get("driver").text()).isNotBlank();
+        assertThat(device.get("native_fp8").list()).extracting(Json::text).containsExactly("e4m3fn", "e5m2");
+    }
+
     private static Json backend(Json report, String name) {
         return report.get("backends").list().stream()
                 .filter(backend -> backend.get("name").text().equals(name))

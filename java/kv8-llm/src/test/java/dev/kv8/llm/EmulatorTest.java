@@ -18,7 +18,7 @@ import org.junit.jupiter.params.provider.CsvSource;
  * each vendor; matrix products are oneDNN's, which the emulator's memory allows.
  */
 class EmulatorTest {
-    private static final int TOKENS = 4;
+    private static final int TOKENS = 12;
 
     @ParameterizedTest
     @CsvSource({"sm_90, fp8", "sm_90, auto", "gfx942, fp8"})
