@@ -23,13 +23,6 @@ function(kv8_kernel_source module folder source definitions)
   set(${definitions} ${macros} PARENT_SCOPE)
 endfunction()
 
-foreach(module ${KV8_KERNEL_MODULES})
-  kv8_kernel_source(${module} ${KV8_GPU_SOURCES} source definitions)
-  if(NOT EXISTS ${source})
-    list(REMOVE_ITEM KV8_KERNEL_MODULES ${module})
-  endif()
-endforeach()
-
 # kv8_gpu_plugin(TARGET SOURCES...): a plug-in on the host side that all GPUs share. It exports its entry alone, and needs
 # no libraries but the C library's.
 function(kv8_gpu_plugin target)
