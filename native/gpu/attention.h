@@ -31,6 +31,7 @@ class Attention {
     static constexpr int kAtoms = kHeadSize / 16;                                  // of 16 dims in a head
     static constexpr int kWarpAtoms = (kAtoms + kTokenWarps - 1) / kTokenWarps;    // that a warp sums
     static constexpr bool kFp8 = Format::bytes == 1;
+    static constexpr int kWeightParts = attention_weight_parts(Format::dtype == KV8_BF16);
 
   public:
     KV8_DEVICE explicit Attention(const AttentionParams& params)
@@ -116,6 +117,8 @@ class Attention {
         constexpr int kPairs = kHeadSize / 2, kSteps = (kPairs + kLanes - 1) / kLanes;
         const kv8_side& side = params_.view.k;
         const Shared rows = {uint32_t(kConfig.query_at())}, factors = {uint32_t(kConfig.factor_at())};
+        if (scales_by_channel())
+            sync_block();  // the remainder is read for each tile, up to the last of the item before
 #pragma unroll 1
         for (int row = warp(); row < kConfig.rows(); row += kAttentionWarps) {
             const uint64_t from = row_of(params_.q, work.tile.token(row), work.tile.head(row));
@@ -223,7 +226,7 @@ class Attention {
         float decay[kRows];
         raise_maximum(s, decay);
 
-        typename M::Weights weights[kGroups];
+        typename M::Weights weights[kWeightParts][kGroups];
         const bool row_scales = kFp8 && params_.view.v.row_scale_offset >= 0;
         if (row_scales) raise_value_scale(stage);
 #pragma unroll
@@ -231,7 +234,8 @@ class Attention {
             if (!has_group(g)) continue;
             weigh(s[g], g, decay);
             if (row_scales) scale_weights(s[g], stage, group(g));
-            weights[g] = M::pack(s[g]);
+            weights[0][g] = M::pack(s[g]);
+            if constexpr (kWeightParts == 2) weights[1][g] = M::pack(remainder_of(s[g]).x);
         }
         if constexpr (kTokenWarps > 1) exchange(weights);
 
@@ -244,9 +248,11 @@ class Attention {
         }
 #pragma unroll
         for (int g = 0; g < kGroups; g++)
-            M::accumulate(output_, weights[g],
-                          Stream::values(stage) + (g * 16 * kConfig.pitch + first_atom_ * 16 * Format::bytes),
-                          kConfig.pitch, atoms_);
+#pragma unroll
+            for (int part = 0; part < kWeightParts; part++)
+                M::accumulate(output_, weights[part][g],
+                              Stream::values(stage) + (g * 16 * kConfig.pitch + first_atom_ * 16 * Format::bytes),
+                              kConfig.pitch, atoms_);
     }
 
     KV8_DEVICE void add_remainder(float (&s)[kRows][kTokens], Shared keys) const {
@@ -337,6 +343,20 @@ class Attention {
         }
     }
 
+    struct Scores {
+        float x[kRows][kTokens];
+    };
+
+    // What rounding to bfloat16 takes from weights.
+    KV8_DEVICE static Scores remainder_of(const float (&p)[kRows][kTokens]) {
+        Scores remainder;
+#pragma unroll
+        for (int r = 0; r < kRows; r++)
+#pragma unroll
+            for (int t = 0; t < kTokens; t++) remainder.x[r][t] = p[r][t] - widen_bf16(narrow_bf16(p[r][t]));
+        return remainder;
+    }
+
     // Sums over V's codes are kept times 1 / value_scale_, the power of two below the largest row scale so far.
     KV8_DEVICE void raise_value_scale(int stage) {
         float largest = 0;
@@ -376,14 +396,21 @@ class Attention {
     // ---- between the token warps of a row warp
 
     // Every warp's weights to every warp. What is written here was last read before the barriers of the tile's start.
-    KV8_DEVICE void exchange(typename M::Weights (&weights)[kGroups]) {
+    KV8_DEVICE void exchange(typename M::Weights (&weights)[kWeightParts][kGroups]) {
         const Shared rows = {uint32_t(kConfig.weight_at() + row_warp_ * 16 * kConfig.weight_pitch)};
+        constexpr int kPart = kConfig.rows() * kConfig.weight_pitch;
 #pragma unroll
-        for (int g = 0; g < kWarpGroups; g++)
-            if (has_group(g)) M::store_weights(rows + group(g) * 32, kConfig.weight_pitch, weights[g]);
+        for (int part = 0; part < kWeightParts; part++)
+#pragma unroll
+            for (int g = 0; g < kWarpGroups; g++)
+                if (has_group(g))
+                    M::store_weights(rows + (part * kPart + group(g) * 32), kConfig.weight_pitch, weights[part][g]);
         sync_block();
 #pragma unroll
-        for (int g = 0; g < kGroups; g++) weights[g] = M::load_weights(rows + g * 32, kConfig.weight_pitch);
+        for (int part = 0; part < kWeightParts; part++)
+#pragma unroll
+            for (int g = 0; g < kGroups; g++)
+                weights[part][g] = M::load_weights(rows + (part * kPart + g * 32), kConfig.weight_pitch);
     }
 
     // x[r] of all token warps that have tokens, joined in their order.

@@ -14,12 +14,16 @@ KV8_HOST_DEVICE constexpr int odd_pitch(int row_bytes) { return (row_bytes / 16 
 // Rows of a large tile: four warps of sixteen, or two where a row's output is too long for one warp's registers.
 KV8_HOST_DEVICE constexpr int large_rows(int head_size) { return head_size <= 128 ? 64 : 32; }
 
+// A bfloat16 holds a weight to 2^-8 of it, which is too little: it takes two, and as many products with V.
+KV8_HOST_DEVICE constexpr int attention_weight_parts(bool bf16) { return bf16 ? 2 : 1; }
+
 struct AttentionConfig {
     int row_warps;    // each has 16 rows
     int token_warps;  // share the tile's tokens for the scores, and the head's dims for the output
     int tile_keys;
     int stages;  // tiles of K and V in shared memory, all but one of them under way
     int resident;
+    int weight_parts;
     int head_size, pitch, query_pitch, weight_pitch;  // pitches in bytes
 
     // What rounding to a half float takes from q; only FP8 caches have the scales that make it matter.
@@ -34,7 +38,7 @@ struct AttentionConfig {
     KV8_HOST_DEVICE constexpr int query_remainder_at() const { return query_at() + rows() * query_pitch; }
     KV8_HOST_DEVICE constexpr int weight_at() const { return query_remainder_at() + rows() * query_remainder_pitch(); }
     KV8_HOST_DEVICE constexpr int maximum_at() const {
-        return weight_at() + (token_warps > 1 ? rows() * weight_pitch : 0);
+        return weight_at() + (token_warps > 1 ? weight_parts * rows() * weight_pitch : 0);
     }
     KV8_HOST_DEVICE constexpr int factor_at() const { return maximum_at() + 4 * rows() * groups(); }
     KV8_HOST_DEVICE constexpr int address_at() const { return (factor_at() + 4 * rows() + 15) / 16 * 16; }
@@ -56,6 +60,7 @@ KV8_HOST_DEVICE constexpr AttentionConfig attention_config_of(int head_size, int
     c.tile_keys = tile_keys;
     c.stages = stages;
     c.resident = resident;
+    c.weight_parts = attention_weight_parts(element_bytes == 2);
     c.head_size = head_size;
     c.pitch = odd_pitch(head_size * element_bytes);
     c.query_pitch = odd_pitch(head_size * 2);
