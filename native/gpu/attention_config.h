@@ -46,9 +46,10 @@ struct AttentionConfig {
     KV8_HOST_DEVICE constexpr int shared_bytes() const { return scale_at() + stages * 2 * 4 * tile_keys; }
 };
 
-// Blocks that a multiprocessor should hold, and the pipeline's depth, where shared memory allows.
-KV8_HOST_DEVICE constexpr int wanted_residents(int shared_kib, bool large) {
-    return shared_kib >= 200 ? (large ? 2 : 3) : shared_kib >= 160 ? (large ? 1 : 2) : 1;
+// Blocks that a multiprocessor should hold, by what its registers allow (three leave 168 to a thread, two 255), and the
+// pipeline's depth, both where shared memory allows.
+KV8_HOST_DEVICE constexpr int wanted_residents(int shared_kib, int head_size, bool large) {
+    return shared_kib >= 200 ? (large || head_size > 128 ? 2 : 3) : shared_kib >= 160 ? (large ? 1 : 2) : 1;
 }
 constexpr int kMostStages = 4;
 
@@ -75,7 +76,7 @@ KV8_HOST_DEVICE constexpr int shared_for_each(int shared_kib, int resident) {
 
 // The residents of a multiprocessor do not depend on the element's size, since a plan is made for all caches.
 KV8_HOST_DEVICE constexpr int attention_residents(int shared_kib, int head_size, bool large) {
-    for (int resident = wanted_residents(shared_kib, large); resident > 1; resident--)
+    for (int resident = wanted_residents(shared_kib, head_size, large); resident > 1; resident--)
         if (attention_config_of(head_size, 2, large, 32, 2, resident).shared_bytes() <=
             shared_for_each(shared_kib, resident))
             return resident;
