@@ -107,8 +107,8 @@ struct SampleParams {
     static constexpr const char *kModule = "sampling", *kKernel = "kv8_sample_kernel";
     static constexpr int kThreads = 256, kResident = 2;
     static constexpr int kBins = 16;
-    static constexpr int kSharedBytes =
-        8 * kBins * (kThreads + kBins + 1);  // a sum by bin and thread, by part, and by bin
+    // A sum by bin and thread, by bin and part of the threads, and by bin; and what one thread tells the others.
+    static constexpr int kSharedBytes = 8 * (kBins * (kThreads + kBins + 1) + 1);
     kv8_sample_args args;
     Fault* fault;
 };

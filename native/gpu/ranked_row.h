@@ -61,6 +61,16 @@ struct Weight {
 constexpr int kBins = SampleParams::kBins, kBinBits = 4;
 static_assert(kBins == 1 << kBinBits && SampleParams::kThreads == kBins * kBins);
 
+static_assert(kBins <= 32, "each bin's sum is made by a thread of warp 0");
+
+// Thread 0's two words, for all threads.
+KV8_DEVICE Words2 told_by_first(Words2 words) {
+    constexpr Shared kTold{8 * kBins * (SampleParams::kThreads + kBins + 1)};
+    if (thread() == 0) store(kTold, words);
+    sync_block();
+    return load<Words2>(kTold);
+}
+
 // Sixteen sums over the ids of the block's threads. In shared memory a thread has a column of its own, then adds a part of one
 // bin's columns; no atomic operation is needed, and the sums do not depend on timing. Threads without ids have no column.
 class BinSums {
@@ -76,9 +86,9 @@ class BinSums {
         const Shared at = column(int(bin), thread());
         store(at, load<double>(at) + x);
     }
-    // factor(bin) is what each sum is multiplied by.
+    // Then warp 0 can read the sums, each multiplied by factor(bin).
     template <class Factor>
-    KV8_DEVICE void close(double (&sums)[kBins], const Factor& factor) const {
+    KV8_DEVICE void close(const Factor& factor) const {
         sync_block();
         const int bin = thread() / kBins, part = thread() % kBins;
         double sum = 0.0;
@@ -90,10 +100,9 @@ class BinSums {
             for (int i = 0; i < kBins; i++) total += load<double>(partial(thread(), i));
             store(of(thread()), total > 0.0 ? total * factor(thread()) : 0.0);
         }
-        sync_block();
-#pragma unroll
-        for (int i = 0; i < kBins; i++) sums[i] = load<double>(of(i));
+        sync_warp();
     }
+    KV8_DEVICE double operator[](int bin) const { return load<double>(of(bin)); }
 
   private:
     KV8_DEVICE static Shared column(int bin, int of_thread) {
@@ -127,58 +136,67 @@ struct RankedPlace {
 template <bool kOrEqual, class Measure>
 KV8_DEVICE RankedPlace find_place(const LogitRow& row, uint32_t largest, Candidates candidates, const Measure& measure,
                                   double share, bool share_is_sum) {
-    const double floor_sum = candidates.ties > 0 ? candidates.ties * measure(candidates.floor) : 0.0;
     const uint32_t keys =
         largest - candidates.floor;  // distance 0 is the largest key's, all below `keys` are candidates'
-    RankedPlace place = {candidates.floor, 0};
-    double before = 0.0, own = floor_sum, limit = share_is_sum ? share : share * floor_sum;
-    uint32_t begin = 0;
     const int bits = keys <= 1 ? 0 : 32 - __builtin_clz(keys - 1);
     int shift = bits > kBinBits ? bits - kBinBits : 0;
-    for (bool first_pass = true, last_pass = keys == 0; !last_pass; first_pass = false) {
-        // In the last pass a bin is one key, whose ids count alike.
-        last_pass = shift == 0;
+    uint32_t begin = 0;  // the range's first distance
+    // Thread 0 alone adds sums up: float64 is slow on most devices.
+    double floor_sum = 0.0, before = 0.0, own = 0.0, limit = share;
+    if (thread() == 0) {
+        floor_sum = own = candidates.ties > 0 ? candidates.ties * measure(candidates.floor) : 0.0;
+        if (!share_is_sum) limit = share * floor_sum;
+    }
+    bool in_floor = keys == 0;
+    for (bool first_pass = true, last_pass = false; !last_pass && !in_floor; first_pass = false) {
+        last_pass = shift == 0;  // a bin is one key, whose ids count alike
         const BinSums bins(row);
         row.for_each([&](int32_t, float logit) {
             const uint32_t key = key_of(logit), distance = largest - key, bin = (distance - begin) >> shift;
             if (distance < begin || distance >= keys || bin >= uint32_t(kBins)) return;
             bins.add(bin, last_pass ? 1.0 : measure(key));
         });
-        double sums[kBins];
-        bins.close(sums, [&](int bin) { return last_pass ? measure(largest - (begin + uint32_t(bin))) : 1.0; });
-
-        if (first_pass && !share_is_sum) {
-            double all = floor_sum;
-#pragma unroll
-            for (int bin = 0; bin < kBins; bin++) all += sums[bin];
-            limit = share * all;
+        bins.close([&](int bin) { return last_pass ? measure(largest - (begin + uint32_t(bin))) : 1.0; });
+        if (thread() == 0) {
+            if (first_pass && !share_is_sum) {
+                double all = floor_sum;
+                for (int bin = 0; bin < kBins; bin++) all += bins[bin];
+                limit = share * all;
+            }
+            bool reached = false;
+            double sum = before;
+            uint32_t chosen = 0;
+            for (int bin = 0; bin < kBins && !reached; bin++) {
+                const double of_bin = bins[bin];
+                if (!(of_bin > 0.0)) continue;
+                chosen = uint32_t(bin);
+                before = sum;
+                own = of_bin;
+                sum += of_bin;
+                reached = kOrEqual ? sum >= limit : sum > limit;
+            }
+            if (first_pass && !reached && floor_sum > 0.0) {
+                in_floor = true;
+                before = sum;
+                own = floor_sum;
+            }
+            begin += chosen << shift;
         }
-        bool reached = false;
-        double sum = before;
-        uint32_t chosen = 0;
-#pragma unroll
-        for (int bin = 0; bin < kBins; bin++) {
-            if (reached || !(sums[bin] > 0.0)) continue;
-            chosen = uint32_t(bin);
-            before = sum;
-            own = sums[bin];
-            sum += own;
-            reached = kOrEqual ? sum >= limit : sum > limit;
-        }
-        if (first_pass && !reached && floor_sum > 0.0) {  // among the floor's ids
-            before = sum;
-            own = floor_sum;
-            break;
-        }
-        begin += chosen << shift;
-        place.key = largest - begin;
+        const Words2 told = told_by_first({begin, in_floor ? 1u : 0u});
+        begin = told.x;
+        in_floor = told.y != 0;
         shift = shift > kBinBits ? shift - kBinBits : 0;
     }
 
-    const double one = measure(place.key), count = own / one, needed = (limit - before) / one;
-    const int32_t last = int32_t(count + 0.5) - 1;
-    place.rank = needed <= 0.0 ? 0 : needed >= double(last) + 1.0 ? last : int32_t(needed);
-    if (kOrEqual && place.rank > 0 && double(place.rank) == needed) place.rank--;
+    RankedPlace place = {in_floor ? candidates.floor : largest - begin, 0};
+    if (thread() == 0) {
+        const double one = measure(place.key), needed = (limit - before) / one;
+        const int32_t last = int32_t(own / one + 0.5) - 1;
+        place.rank = needed <= 0.0 ? 0 : needed >= double(last) + 1.0 ? last : int32_t(needed);
+        if (kOrEqual && place.rank > 0 && double(place.rank) == needed) place.rank--;
+    }
+    sync_block();  // all have read what they were told before
+    place.rank = int32_t(told_by_first({uint32_t(place.rank), 0}).x);
     return place;
 }
 
