@@ -23,9 +23,6 @@
 
 namespace kv8::gpu {
 
-using emulator::here;
-using emulator::Site;
-
 constexpr int kLanes = emulator::kArch.lanes;
 constexpr int kSharedKiB = emulator::kArch.shared_kib;
 constexpr MatrixUnit kMatrixUnit = emulator::kArch.family == emulator::Family::kNvidia  ? MatrixUnit::kMma
@@ -36,6 +33,9 @@ constexpr bool kConvertsOcp = emulator::kArch.converts_ocp;
 constexpr bool kConvertsFnuz = emulator::kArch.converts_fnuz;
 
 namespace detail {
+
+using emulator::here;
+using emulator::Site;
 
 template <class To, class From>
 KV8_DEVICE To same_bits(const From& from) {
@@ -59,43 +59,43 @@ KV8_DEVICE int warp() { return thread() / kLanes; }
 KV8_DEVICE int block() { return emulator::grid.block; }
 KV8_DEVICE int blocks() { return emulator::grid.blocks; }
 
-KV8_DEVICE void sync_block(Site site = here()) { emulator::sync_block(site); }
-KV8_DEVICE void sync_warp(Site site = here()) { emulator::sync_warp(site); }
+KV8_DEVICE void sync_block(detail::Site site = detail::here()) { emulator::sync_block(site); }
+KV8_DEVICE void sync_warp(detail::Site site = detail::here()) { emulator::sync_warp(site); }
 
 template <class T>
-KV8_DEVICE T shuffle(T x, int from, Site site = here()) {
+KV8_DEVICE T shuffle(T x, int from, detail::Site site = detail::here()) {
     return detail::same_bits<T>(emulator::shuffle(detail::same_bits<uint32_t>(x), from, site));
 }
 template <class T>
-KV8_DEVICE T shuffle_xor(T x, int mask, Site site = here()) {
+KV8_DEVICE T shuffle_xor(T x, int mask, detail::Site site = detail::here()) {
     return detail::same_bits<T>(emulator::shuffle(detail::same_bits<uint32_t>(x), lane() ^ mask, site));
 }
-KV8_DEVICE bool any_lane(bool x, Site site = here()) { return emulator::any_lane(x, site); }
+KV8_DEVICE bool any_lane(bool x, detail::Site site = detail::here()) { return emulator::any_lane(x, site); }
 
 // ---- memory
 
 template <class T>
-KV8_DEVICE T load(const void* from, Site site = here()) {
+KV8_DEVICE T load(const void* from, detail::Site site = detail::here()) {
     emulator::device_memory.check(from, sizeof(T), "reads", site);
     T value;
     __builtin_memcpy(&value, from, sizeof(T));
     return value;
 }
 template <class T>
-KV8_DEVICE void store(void* to, T value, Site site = here()) {
+KV8_DEVICE void store(void* to, T value, detail::Site site = detail::here()) {
     emulator::device_memory.check(to, sizeof(T), "writes", site);
     __builtin_memcpy(to, &value, sizeof(T));
 }
 template <class T>
-KV8_DEVICE T load(Shared from, Site site = here()) {
+KV8_DEVICE T load(Shared from, detail::Site site = detail::here()) {
     return emulator::shared_memory.load<T>(from.at, site);
 }
 template <class T>
-KV8_DEVICE void store(Shared to, T value, Site site = here()) {
+KV8_DEVICE void store(Shared to, T value, detail::Site site = detail::here()) {
     emulator::shared_memory.store(to.at, value, site);
 }
 
-KV8_DEVICE void copy_async(Shared to, const void* from, bool valid, Site site = here()) {
+KV8_DEVICE void copy_async(Shared to, const void* from, bool valid, detail::Site site = detail::here()) {
     if (valid) emulator::device_memory.check(from, 16, "copies", site);
     emulator::shared_memory.copy_async(to.at, valid ? from : nullptr, site);
 }
@@ -105,10 +105,10 @@ KV8_DEVICE void wait_copies() {
     emulator::shared_memory.wait_copies(kGroups);
 }
 
-#if defined(KV8_MATRIX_AMD)
-// As in hip/dialect.h a group of copies is kept until it is committed, and begins to write then.
+// A group's copies are each given once, on every architecture. Where they are kept in registers they begin when the group is
+// committed.
 #define KV8_COPIES_IN_REGISTERS 1
-constexpr bool kCopiesInRegisters = true;
+constexpr bool kCopiesInRegisters = emulator::kArch.family != emulator::Family::kNvidia;
 
 template <int kCount>
 struct Copies {
@@ -121,31 +121,34 @@ struct Copies {
 };
 
 template <int kCount>
-KV8_DEVICE void copy_async(Copies<kCount>& group, int i, Shared to, const void* from, bool valid, Site site = here()) {
-    if (valid) emulator::device_memory.check(from, 16, "copies", site);
+KV8_DEVICE void copy_async(Copies<kCount>& group, int i, Shared to, const void* from, bool valid,
+                           detail::Site site = detail::here()) {
     if (i < 0 || i >= kCount || group.copies[i].given)
         emulator::fail(*emulator::running, site, "gives copy %d of a group of %d, which is none or has been given", i,
                        kCount);
     group.copies[i] = {to, from, valid, true};
+    if (!kCopiesInRegisters)
+        copy_async(to, from, valid, site);
+    else if (valid)
+        emulator::device_memory.check(from, 16, "copies", site);
 }
 template <int kCount>
-KV8_DEVICE void commit_copies(Copies<kCount>& group, Site site = here()) {
+KV8_DEVICE void commit_copies(Copies<kCount>& group, detail::Site site = detail::here()) {
     for (int i = 0; i < kCount; i++) {
         auto& copy = group.copies[i];
         if (!copy.given) emulator::fail(*emulator::running, site, "commits a group of copies without its copy %d", i);
-        copy_async(copy.to, copy.from, copy.valid, site);
+        if (kCopiesInRegisters) copy_async(copy.to, copy.from, copy.valid, site);
         copy.given = false;
     }
     commit_copies();
 }
-#endif
 
-KV8_DEVICE bool claim(uint32_t* word, uint32_t value, Site site = here()) {
+KV8_DEVICE bool claim(uint32_t* word, uint32_t value, detail::Site site = detail::here()) {
     emulator::device_memory.check(word, sizeof(*word), "claims", site);
     uint32_t unclaimed = 0;
     return __atomic_compare_exchange_n(word, &unclaimed, value, false, __ATOMIC_RELAXED, __ATOMIC_RELAXED);
 }
-KV8_DEVICE void atomic_maximum(uint32_t* word, uint32_t value, Site site = here()) {
+KV8_DEVICE void atomic_maximum(uint32_t* word, uint32_t value, detail::Site site = detail::here()) {
     emulator::device_memory.check(word, sizeof(*word), "updates", site);
     if (*word < value) *word = value;
 }
@@ -174,7 +177,7 @@ KV8_DEVICE uint32_t pack_bf16(float low, float high) {
     return emulator::pair_of(emulator::narrow_bf16(low), emulator::narrow_bf16(high));
 }
 
-KV8_DEVICE uint32_t permute_bytes(uint32_t low, uint32_t high, uint32_t selector, Site site = here()) {
+KV8_DEVICE uint32_t permute_bytes(uint32_t low, uint32_t high, uint32_t selector, detail::Site site = detail::here()) {
     if ((selector & 0xFFFF8888u) != 0)
         emulator::fail(*emulator::running, site, "permutes by 0x%x, not four nibbles of 0 to 7", selector);
     const uint64_t bytes = uint64_t(high) << 32 | low;
@@ -241,47 +244,53 @@ KV8_DEVICE void multiply(MatrixUnit unit, const emulator::Meeting& meeting, floa
 
 }  // namespace detail
 
-KV8_DEVICE void load_matrix_x4(uint32_t (&r)[4], Shared row, Site site = here()) {
+KV8_DEVICE void load_matrix_x4(uint32_t (&r)[4], Shared row, detail::Site site = detail::here()) {
     detail::load_matrix(r, row, emulator::kLoadMatrix, site);
 }
-KV8_DEVICE void load_matrix_x2(uint32_t (&r)[2], Shared row, Site site = here()) {
+KV8_DEVICE void load_matrix_x2(uint32_t (&r)[2], Shared row, detail::Site site = detail::here()) {
     detail::load_matrix(r, row, emulator::kLoadMatrix, site);
 }
-KV8_DEVICE void load_matrix_x4_transposed(uint32_t (&r)[4], Shared row, Site site = here()) {
+KV8_DEVICE void load_matrix_x4_transposed(uint32_t (&r)[4], Shared row, detail::Site site = detail::here()) {
     detail::load_matrix(r, row, emulator::kLoadMatrixTransposed, site);
 }
-KV8_DEVICE void load_matrix_x2_transposed(uint32_t (&r)[2], Shared row, Site site = here()) {
+KV8_DEVICE void load_matrix_x2_transposed(uint32_t (&r)[2], Shared row, detail::Site site = detail::here()) {
     detail::load_matrix(r, row, emulator::kLoadMatrixTransposed, site);
 }
 
-KV8_DEVICE void mma_f16(float (&c)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1, Site site = here()) {
+KV8_DEVICE void mma_f16(float (&c)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1,
+                        detail::Site site = detail::here()) {
     const uint32_t b[2] = {b0, b1};
     detail::multiply(MatrixUnit::kMma, emulator::kMmaF16, c, a, b, site);
 }
-KV8_DEVICE void mma_bf16(float (&c)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1, Site site = here()) {
+KV8_DEVICE void mma_bf16(float (&c)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1,
+                         detail::Site site = detail::here()) {
     const uint32_t b[2] = {b0, b1};
     detail::multiply(MatrixUnit::kMma, emulator::kMmaBf16, c, a, b, site);
 }
 
-KV8_DEVICE void mfma_f16(float (&c)[4], Words2 a, Words2 b, Site site = here()) {
+KV8_DEVICE void mfma_f16(float (&c)[4], Words2 a, Words2 b, detail::Site site = detail::here()) {
     const uint32_t words[4] = {a.x, a.y, b.x, b.y};
     detail::multiply(MatrixUnit::kMfma, emulator::kMfmaF16, c, words, words + 2, site);
 }
-KV8_DEVICE void mfma_bf16(float (&c)[4], Words2 a, Words2 b, Site site = here()) {
+KV8_DEVICE void mfma_bf16(float (&c)[4], Words2 a, Words2 b, detail::Site site = detail::here()) {
     const uint32_t words[4] = {a.x, a.y, b.x, b.y};
     detail::multiply(MatrixUnit::kMfma, emulator::kMfmaBf16, c, words, words + 2, site);
 }
 
-KV8_DEVICE void wmma_f16(float (&c)[8], const uint32_t (&a)[8], const uint32_t (&b)[8], Site site = here()) {
+KV8_DEVICE void wmma_f16(float (&c)[8], const uint32_t (&a)[8], const uint32_t (&b)[8],
+                         detail::Site site = detail::here()) {
     detail::multiply(MatrixUnit::kWmma3, emulator::kWmma3F16, c, a, b, site);
 }
-KV8_DEVICE void wmma_bf16(float (&c)[8], const uint32_t (&a)[8], const uint32_t (&b)[8], Site site = here()) {
+KV8_DEVICE void wmma_bf16(float (&c)[8], const uint32_t (&a)[8], const uint32_t (&b)[8],
+                          detail::Site site = detail::here()) {
     detail::multiply(MatrixUnit::kWmma3, emulator::kWmma3Bf16, c, a, b, site);
 }
-KV8_DEVICE void wmma_f16(float (&c)[8], const uint32_t (&a)[4], const uint32_t (&b)[4], Site site = here()) {
+KV8_DEVICE void wmma_f16(float (&c)[8], const uint32_t (&a)[4], const uint32_t (&b)[4],
+                         detail::Site site = detail::here()) {
     detail::multiply(MatrixUnit::kWmma4, emulator::kWmma4F16, c, a, b, site);
 }
-KV8_DEVICE void wmma_bf16(float (&c)[8], const uint32_t (&a)[4], const uint32_t (&b)[4], Site site = here()) {
+KV8_DEVICE void wmma_bf16(float (&c)[8], const uint32_t (&a)[4], const uint32_t (&b)[4],
+                          detail::Site site = detail::here()) {
     detail::multiply(MatrixUnit::kWmma4, emulator::kWmma4Bf16, c, a, b, site);
 }
 
