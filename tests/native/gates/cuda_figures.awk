@@ -3,7 +3,7 @@
 # NAME.keep/NAME.compute_*.ptx NAME.report
 function figure(name, value) { print module, kernel, arch, name, value }
 
-function finish(    name, loop, count) {
+function finish(    name, loop) {
     if (kernel == "") return
     for (name in counted) figure(name, counts[name] + 0)
     figure("threads", threads)
@@ -11,10 +11,8 @@ function finish(    name, loop, count) {
     register_budget[kernel, arch] = int(65536 / (threads * resident) / 8) * 8
     loop = inner_loop()
     if (loop >= 0) {
-        count = work_until[loop_last[loop]] - work_until[loop_first[loop]]
-        figure("loop_instructions", count)
-        figure("loop_elements", elements_in(loop))
-        figure("instructions_per_element", sprintf("%.2f", count / elements_in(loop)))
+        figure("loop_instructions", work_until[loop_last[loop]] - work_until[loop_first[loop]])
+        figure("loop_matrix", matrices_in(loop))
     }
     kernel = ""
 }
@@ -24,6 +22,7 @@ BEGIN {
     counted["matrix_loads"] = "^ldmatrix\\."
     counted["async_copies"] = "^cp\\.async\\.(cg|ca|bulk)"
     counted["converts"] = "^cvt\\.rn\\.f16x2\\.e[45]m[23]x2$"
+    counted["narrowing_converts"] = "^cvt\\.rn\\.satfinite\\.e[45]m[23]x2\\.f32$"
     counted["local_accesses"] = "^(ld|st)\\.local"
     counted["byte_loads"] = "^ld\\.(global|volatile\\.global|relaxed).*\\.[usb]8$"
 }
@@ -49,9 +48,9 @@ is_report { next }
     finish()
     kernel = $3; sub(/\(.*/, "", kernel)
     arch = FILENAME; sub(/.*\.compute_/, "sm_", arch); sub(/\.ptx$/, "", arch)
-    instructions = loops = work = elements = threads = 0
+    instructions = loops = work = matrices = threads = 0
     resident = 1
-    split("", counts); split("", label_at); split("", elements_until); split("", work_until)
+    split("", counts); split("", label_at); split("", matrices_until); split("", work_until)
 }
 /^\.maxntid/ { threads = $2 + 0 }
 /^\.minnctapersm/ { resident = $2 + 0 }
@@ -63,9 +62,9 @@ is_report { next }
     if (opcode !~ /^[a-z]/) next
     instructions++
     for (name in counted) if (opcode ~ counted[name]) counts[name]++
-    if (opcode ~ counted["matrix"]) elements += 4  # of the operand made of the cache's codes, a lane of m16n8k16 holds four
+    matrices += opcode ~ counted["matrix"]
     work += opcode !~ /^mov\./  # names for what is in a register already, to ptxas
-    elements_until[instructions] = elements
+    matrices_until[instructions] = matrices
     work_until[instructions] = work
     if (opcode ~ /^bra/ && target in label_at) {
         loop_first[loops] = label_at[target]

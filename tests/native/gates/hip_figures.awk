@@ -19,15 +19,13 @@ function waves_per_simd(registers,    step, all, most) {
     return int(all / step) < most ? int(all / step) : most
 }
 
-function finish(    name, loop, count) {
+function finish(    name, loop) {
     if (kernel == "") return
     for (name in counted) figure(name, counts[name] + 0)
     loop = inner_loop()
     if (loop >= 0) {
-        count = loop_last[loop] - loop_first[loop]
-        figure("loop_instructions", count)
-        figure("loop_elements", elements_in(loop))
-        figure("instructions_per_element", sprintf("%.2f", count / elements_in(loop)))
+        figure("loop_instructions", loop_last[loop] - loop_first[loop])
+        figure("loop_matrix", matrices_in(loop))
     }
     kernel = ""
 }
@@ -35,6 +33,7 @@ function finish(    name, loop, count) {
 BEGIN {
     counted["matrix"] = "^v_(mfma|wmma)_f32_16x16x"
     counted["converts"] = "^v_cvt_(scalef32_)?pk_(f32|f16)_(fp8|bf8)"
+    counted["narrowing_converts"] = "^v_cvt_pk_(fp8|bf8)_f32"
     counted["shared_loads"] = "^ds_(load|read)"
     counted["wide_loads"] = "^(global|buffer|flat)_load_(dwordx4|b128)"
     counted["scratch_accesses"] = "^scratch_"
@@ -62,19 +61,15 @@ FNR == 1 { is_assembly = NR != 1 }
     finish()
     kernel = substr($2, 2, length($2) - 3)
     start = number($1)
-    instructions = loops = elements = 0
-    split("", counts); split("", index_at); split("", elements_until)
+    instructions = loops = matrices = 0
+    split("", counts); split("", index_at); split("", matrices_until)
 }
 /^\t/ && kernel != "" {
     address = $0; sub(/.*\/\/ /, "", address); sub(/:.*/, "", address)
     index_at[number(address) - start] = instructions++
     for (name in counted) if ($1 ~ counted[name]) counts[name]++
-    if ($1 ~ counted["matrix"]) {
-        # 16x16xK: the K x 16 elements of an operand lie in the lanes of a wave.
-        k = $1; sub(/.*_16x16x/, "", k)
-        elements += 16 * (k + 0) / ($1 ~ /mfma/ ? 64 : 32)
-    }
-    elements_until[instructions] = elements
+    matrices += $1 ~ counted["matrix"]
+    matrices_until[instructions] = matrices
     if ($1 ~ /^s_c?branch/ && $0 ~ /\+0x[0-9a-f]+>$/) {
         target = $0; sub(/.*\+0x/, "", target); sub(/>$/, "", target)
         if (number(target) in index_at) {

@@ -1,11 +1,12 @@
 #!/bin/sh
 # Holds what the compilers made of the kernels against rules:
-#   kernels.sh cuda RULES FIGURES REPORT...                         reports of ptxas, with the modules' PTX beside them
-#   kernels.sh hip RULES FIGURES LLVM_READELF LLVM_OBJDUMP OBJECT...    code objects
-# All figures go to the file FIGURES. Prints those of the inner loops, and what breaks a rule.
+#   kernels.sh cuda RULES FIGURES LAUNCHES REPORT...                    reports of ptxas, with the modules' PTX beside them
+#   kernels.sh hip RULES FIGURES LAUNCHES LLVM_READELF LLVM_OBJDUMP OBJECT...    code objects
+# LAUNCHES is the program that says how kernels are launched. All figures go to the file FIGURES. Prints those of the inner
+# loops, and what breaks a rule.
 set -eu
-vendor=$1 rules=$2 figures=$3
-shift 3
+vendor=$1 rules=$2 figures=$3 launches=$4
+shift 4
 here=$(dirname "$0")
 
 cuda() {
@@ -28,7 +29,15 @@ hip() {
     rm "$figures.notes" "$figures.s"
 }
 
-"$vendor" "$@" >"$figures"
-echo "Instructions of the inner loop per element of K and V, in each lane:"
-awk '$4 == "instructions_per_element" { printf "  %-36s %-8s %s\n", $2, $3, $5 }' "$figures"
+"$launches" >"$figures"
+"$vendor" "$@" >>"$figures"
+awk '{ key = $1 " " $2 " " $3 }
+    $4 == "tile_elements" { elements[key] = $5 }
+    $4 == "loop_instructions" && key in elements {
+        printf "%s instructions_per_element %.2f\n", key, $5 / elements[key]
+    }' "$figures" >"$figures.loops"
+cat "$figures.loops" >>"$figures"
+echo "Instructions of the loop over tiles, per element of K and V that a lane takes in:"
+awk '{ printf "  %-16s %-32s %-8s %s\n", $1, $2, $3, $5 }' "$figures.loops"
+rm "$figures.loops"
 awk -f "$here/check.awk" "$rules" "$figures"
