@@ -136,12 +136,12 @@ void run_block(int shared_bytes) {
         for (int l = 0; l < kLanes; l++) {
             Lane& lane = warp.lanes[l];
             lane.state = LaneState::kReady;
-            shared_memory.forget_copies(lane.copies);
             start_fiber(lane.fiber, lane.thread, lane_entry);
         }
     }
     running = current.first;
     switch_fibers(caller, running->fiber);
+    for (int t = 0; t < current.warps * kLanes; t++) shared_memory.forget_copies(lanes[t].copies);
 }
 
 bool reversed_order() {

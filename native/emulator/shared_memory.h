@@ -35,7 +35,7 @@ class SharedMemory {
     void copy_async(uint32_t to, const void* from, Site site);  // from null: zeros
     void commit_copies();
     void wait_copies(int groups);
-    // Those that a lane of an earlier block never waited for.
+    // Those that a lane has not waited for when its block ends.
     void forget_copies(AsyncCopies& copies);
 
     void begin_block(int bytes);

@@ -50,9 +50,8 @@ KV8_KERNEL(pipeline, kThreads, 1, Params) {
 }
 
 TEST(AsyncCopies, AreOrderedByTheirWaitAndABarrier) {
-    std::vector<uint32_t> storage(4 * kThreads + 4);
-    uint32_t* data = storage.data();
-    while (reinterpret_cast<uintptr_t>(data) % 16 != 0) data++;
+    std::vector<Words4> words(kThreads);
+    uint32_t* data = &words[0].x;
     EXPECT_EQ(error_of("pipeline", Params{data, 0}, 2), "");
     // A thread's place is its own: the byte is the one of the thread that comes first.
     const std::string under_way = " byte " + std::to_string(reversed() ? 16 * (kThreads - 1) : 0) +
@@ -110,9 +109,22 @@ KV8_KERNEL(never_wait, kLanes, 1, Late) {
     }
 }
 
+KV8_KERNEL(never_wait_with_many_threads, kThreads, 1, Late) {
+    copy_async(Shared{0} + 16 * (kThreads - 1 - thread()), params.data, true);
+    commit_copies();
+}
+
 TEST(AsyncCopies, MayBeLeftUnderWayWhenABlockEnds) {
     alignas(16) uint32_t data[4] = {};
     EXPECT_EQ(error_of("never_wait", Late{data, nullptr}, 2), "");
+    EXPECT_EQ(error_of("never_wait_with_many_threads", Late{data, nullptr}), "");
+    EXPECT_EQ(error_of("never_wait", Late{data, nullptr}, 2), "");
+}
+
+TEST(AsyncCopies, AreForgottenWhenALaunchFails) {
+    std::vector<Words4> data(kThreads);
+    EXPECT_ERROR(error_of("pipeline", Params{&data[0].x, 2}), "under way");
+    EXPECT_EQ(error_of("pipeline", Params{&data[0].x, 0}), "");
 }
 
 // A group whose copies begin when they are given, or when the group is committed, as the architecture has it.
