@@ -21,8 +21,9 @@ final class Emulator {
 
     private Emulator() {}
 
-    static boolean isAtHand() {
-        return System.getProperty(DIRECTORY) != null;
+    /** Whether it was built, or is asked for, so that its state is worth a line. */
+    static boolean isOfInterest() {
+        return System.getProperty(DIRECTORY) != null || NAME.equals(System.getProperty("kv.backend"));
     }
 
     static kv8_backend load() {

@@ -59,7 +59,7 @@ public record NativeDiagnostics(
     /**
      * One backend.
      *
-     * @param name "cuda", "rocm" or "cpu"; "emulator" where one was built
+     * @param name "cuda", "rocm" or "cpu"; "emulator" where one was built or asked for
      * @param outcome "works", or what is missing and what brings it
      * @param devices what became of each device that it has
      * @param device the device that {@code -Dkv.device} asks for, the first by default; empty when the backend does not work
@@ -107,7 +107,7 @@ public record NativeDiagnostics(
                 cache.flatMap(CacheDirectory::problem),
                 Stream.concat(
                                 BackendOpener.NAMES.stream(),
-                                Emulator.isAtHand() ? Stream.of(Emulator.NAME) : Stream.of())
+                                Emulator.isOfInterest() ? Stream.of(Emulator.NAME) : Stream.of())
                         .map(name -> attempt(opener, name))
                         .toList(),
                 settings());
