@@ -1,4 +1,5 @@
-// Numbers are those of the CUDA driver API's reference; functions whose arguments once changed carry the version in their name.
+// Numbers are those of the CUDA driver API's reference; functions whose arguments once changed carry the version in
+// their name.
 #include "cuda/driver.h"
 
 #include "gpu/host/vendor/failure.h"

@@ -1,5 +1,5 @@
-// Every error that a driver can give, at every call that a program's life brings: each comes back as a status with the vendor's
-// own words, and whatever fails, nothing is left behind.
+// Every error that a driver can give, at every call that a program's life brings: each comes back as a status with the
+// vendor's own words, and whatever fails, nothing is left behind.
 #include <cstdio>
 #include <functional>
 
@@ -9,6 +9,7 @@ namespace kv8_test {
 namespace {
 
 constexpr int kUnknown = 999, kIllegalAddress = 700;
+constexpr uint64_t kWorkspaceBytes = 2 << 20;  // memory of this size is aligned further than a driver does
 
 // What one function call of the program said.
 struct Outcome {
@@ -43,8 +44,8 @@ class GpuFailure : public GpuDriver {
         step([&] { return open(); });
         step([&] { return kv8_device_get_info(device, &told); });
         step([&] { return kv8_stream_create(device, &stream); });
-        step([&] { return kv8_alloc(device, 4 << 20, KV8_MEMORY_DEVICE, &memory); });
-        step([&] { return kv8_alloc(device, 4 << 20, KV8_MEMORY_HOST, &pinned); });
+        step([&] { return kv8_alloc(device, kWorkspaceBytes, KV8_MEMORY_DEVICE, &memory); });
+        step([&] { return kv8_alloc(device, 4096, KV8_MEMORY_HOST, &pinned); });
         step([&] { return kv8_copy(device, stream, {memory, sizeof(values)}, here); });
         step([&] { return kv8_fill(device, stream, {pinned, sizeof(values)}, 0); });
         step([&] {
@@ -84,7 +85,7 @@ class GpuFailure : public GpuDriver {
         args.head_size = 64;
         args.query_start_loc = {reinterpret_cast<uint64_t>(starts), sizeof(starts)};
         args.seq_lens = {reinterpret_cast<uint64_t>(lengths), sizeof(lengths)};
-        args.workspace = {workspace, 4 << 20};
+        args.workspace = {workspace, kWorkspaceBytes};
         return kv8_attention_plan(device, stream, &args);
     }
 };
@@ -142,7 +143,7 @@ TEST_P(GpuFailure, ThatIsOneOfTheImagesNamesTheArchitecturesThereAre) {
 
 TEST_P(GpuFailure, ThatEndsADeviceIsToldByEveryLaterCall) {
     ASSERT_EQ(open(), KV8_OK) << kv8_last_error();
-    const kv8_span memory = allocate(256);
+    const kv8_span memory = allocate(kWorkspaceBytes);
     kv8_stream* stream = nullptr;
     ASSERT_EQ(kv8_stream_create(device, &stream), KV8_OK) << kv8_last_error();
     stub.failures = {{either("cuStreamSynchronize", "hipStreamSynchronize"), 1, kIllegalAddress}};

@@ -1,5 +1,5 @@
-// What reaches a driver when kernels are called: which kernel, of how many blocks and threads, with which argument, byte by byte;
-// also while a graph is captured. And what a kernel's fault becomes.
+// What reaches a driver when kernels are called: which kernel, of how many blocks and threads, with which argument,
+// byte by byte; also while a graph is captured. And what a kernel's fault becomes.
 #include <cstring>
 
 #include "door_calls.h"

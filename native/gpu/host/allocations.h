@@ -1,4 +1,5 @@
-// Memory that callers allocated on a device, by address, so that an address that was never given out, or was freed, is refused.
+// Memory that callers allocated on a device, by address, so that an address that was never given out, or was freed, is
+// refused.
 #pragma once
 
 #include <mutex>

@@ -1,5 +1,5 @@
-// An open GPU: its driver's device, and what the host side keeps for it. Kernel calls neither allocate nor wait, so they can be
-// captured into a graph. Everything throws Refusal; whatever is still allocated is freed at the end.
+// An open GPU: its driver's device, and what the host side keeps for it. Kernel calls neither allocate nor wait, so
+// they can be captured into a graph. Everything throws Refusal; whatever is still allocated is freed at the end.
 #pragma once
 
 #include <memory>
@@ -41,8 +41,8 @@ class Device {
             stream);
     }
 
-    // Copies host memory to the device in the stream's order; `from` may change as soon as this returns. Refused while the
-    // stream is captured: the graph would copy the same bytes again in every replay.
+    // Copies host memory to the device in the stream's order; `from` may change as soon as this returns. Refused while
+    // the stream is captured: the graph would copy the same bytes again in every replay.
     void upload(Stream stream, uint64_t to, const void* from, size_t bytes) {
         staging_.upload(stream, to, from, bytes);
     }

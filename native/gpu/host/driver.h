@@ -1,7 +1,7 @@
-// A vendor's driver as the host side needs it: CUDA's libcuda, HIP's libamdhip64, or the emulator. Functions throw Refusal with
-// the vendor's own text when the driver reports an error (KV8_OUT_OF_MEMORY, KV8_UNSUPPORTED, KV8_DEVICE_ERROR, or
-// KV8_LIBRARY_MISSING where there is no driver), and DeviceLost when the device will serve no further call.
-// Handles are the driver's own, as integers; stream 0 is the driver's default stream.
+// A vendor's driver as the host side needs it: CUDA's libcuda, HIP's libamdhip64, or the emulator. Functions throw
+// Refusal with the vendor's own text when the driver reports an error (KV8_OUT_OF_MEMORY, KV8_UNSUPPORTED,
+// KV8_DEVICE_ERROR, or KV8_LIBRARY_MISSING where there is no driver), and DeviceLost when the device will serve no
+// further call. Handles are the driver's own, as integers; stream 0 is the driver's default stream.
 #pragma once
 
 #include <cstddef>
@@ -24,7 +24,8 @@ struct DeviceTraits {
     bool host_accessible = false;  // the host can read and write device memory
 };
 
-// What a device throws that cannot be used any more: a kernel touched illegal memory, the hardware failed, it was removed.
+// What a device throws that cannot be used any more: a kernel touched illegal memory, the hardware failed, it was
+// removed.
 struct DeviceLost {
     std::string text;  // the failed call and the vendor's words
 };

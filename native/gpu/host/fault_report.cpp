@@ -53,7 +53,8 @@ void refuse_fault(const Fault& fault) {
             refuse(status, "sampling[%lld].uniform is %g; it must be at least 0 and below 1.", index, number(value));
         case kBadPlan:
             refuse(status,
-                   "plan does not hold what kv8_attention_plan wrote there for the call's heads and head size; the workspace "
+                   "plan does not hold what kv8_attention_plan wrote there for the call's heads and head size; the "
+                   "workspace "
                    "must stay untouched until the last layer's attention has completed.");
         case kBadLogits:
             refuse(

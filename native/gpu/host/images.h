@@ -1,5 +1,5 @@
-// The compiled kernels inside a plug-in. The build generates the table: CUDA has one fatbin per module, which holds every
-// architecture and PTX; HIP has one code object per module and architecture.
+// The compiled kernels inside a plug-in. The build generates the table: CUDA has one fatbin per module, which holds
+// every architecture and PTX; HIP has one code object per module and architecture.
 #pragma once
 
 namespace kv8::gpu {

@@ -1,5 +1,5 @@
-// Every kernel call but attention's: what a launch is given. The dispatcher has checked the arguments; values in device memory
-// are checked by the kernels, which report to the device's fault.
+// Every kernel call but attention's: what a launch is given. The dispatcher has checked the arguments; values in device
+// memory are checked by the kernels, which report to the device's fault.
 #pragma once
 
 #include "gpu/host/device.h"

@@ -1,5 +1,5 @@
-// A ring of pinned buffers through which small host data reaches a device in a stream's order, without a wait unless all of
-// the ring is still on its way.
+// A ring of pinned buffers through which small host data reaches a device in a stream's order, without a wait unless
+// all of the ring is still on its way.
 #pragma once
 
 #include <array>

@@ -11,7 +11,15 @@
  *  - Offsets and strides are 64-bit and in bytes. Shapes are written [outer]...[inner], the last index contiguous.
  *  - Argument structs begin with struct_size (sizeof, set by the caller), so that later versions can grow them.
  *  - Calls on one device are ordered by their stream; a null stream is the device's default one. On the CPU a call has
- *    completed when it returns. One device may be called from several threads: calls on the CPU take turns.
+ *    completed when it returns, on a GPU when its stream has been synchronized. One device may be called from several
+ *    threads: calls on the CPU take turns.
+ *  - Illegal shapes, strides and extents are refused before anything is done. So are, on the CPU, illegal values in
+ *    memory (slots, ids, positions, block tables, scales, sampling). A GPU's kernels look at a value when they come to
+ *    it and skip what it stands for: nothing outside the spans is touched, the rest of the call is done, and the next
+ *    kv8_stream_sync reports the first such value.
+ *  - On a GPU kernels neither allocate nor wait: every call of one but kv8_attention_plan can be captured into a graph
+ *    of the vendor's runtime. A GPU that has failed for good is lost: all later calls give KV8_DEVICE_ERROR with its
+ *    driver's words.
  *
  * Numerics (bit-exact on every backend)
  *  - quantize:    code = encode(f32(x) / scale), one IEEE float32 division, one rounding to nearest even, saturating;
@@ -35,7 +43,7 @@ extern "C" {
 typedef int32_t kv8_status;
 enum {
     KV8_OK = 0,
-    KV8_INVALID_ARGUMENT = 1, /* the caller's mistake; nothing was changed */
+    KV8_INVALID_ARGUMENT = 1, /* the caller's mistake; nothing was changed (but see illegal values on a GPU) */
     KV8_BUFFER_TOO_SMALL = 2, /* a span's bytes do not hold the shape that the call names */
     KV8_OUT_OF_MEMORY = 3,
     KV8_UNSUPPORTED = 4,     /* a valid request that this backend or device cannot serve */
@@ -124,8 +132,9 @@ typedef struct kv8_device_info {
 KV8_API kv8_status kv8_device_get_info(kv8_device* device, kv8_device_info* info);
 
 KV8_API kv8_status kv8_stream_create(kv8_device* device, kv8_stream** out);
-/* A stream made by the caller's own runtime (CUstream, hipStream_t); it stays the caller's. */
+/* A stream made by the caller's own runtime (CUstream, hipStream_t), on the same device; it stays the caller's. */
 KV8_API kv8_status kv8_stream_wrap(kv8_device* device, uint64_t native, kv8_stream** out);
+/* Waits for the stream's calls, and reports the first illegal value that a kernel met since the last report. */
 KV8_API kv8_status kv8_stream_sync(kv8_device* device, kv8_stream* stream);
 KV8_API kv8_status kv8_stream_destroy(kv8_device* device, kv8_stream* stream);
 
@@ -137,7 +146,11 @@ enum { KV8_MEMORY_DEVICE = 0, KV8_MEMORY_HOST = 1 /* pinned, readable by host an
 KV8_API kv8_status kv8_alloc(kv8_device* device, uint64_t bytes, int32_t kind, uint64_t* out);
 /* Waits for calls under way that may use the memory. */
 KV8_API kv8_status kv8_free(kv8_device* device, uint64_t ptr);
-/* Copies src.bytes bytes, between host and device as the addresses say; spans may not overlap. */
+/*
+ * Copies src.bytes bytes, between host and device as the addresses say; spans may not overlap. In the stream's order;
+ * a copy from or to host memory that is not pinned has completed when it returns, and one to it reports what
+ * kv8_stream_sync would.
+ */
 KV8_API kv8_status kv8_copy(kv8_device* device, kv8_stream* stream, kv8_span dst, kv8_span src);
 KV8_API kv8_status kv8_fill(kv8_device* device, kv8_stream* stream, kv8_span dst, uint8_t value);
 
@@ -229,9 +242,10 @@ typedef struct kv8_rope_table {
 
 /*
  * Rotates K (if asked), quantizes K and V, and scatters token t to slot slots[t] = block * block_size + index.
- * A slot of -1 skips the token; any other slot outside the cache is refused before anything is written. The slots of a call
- * are distinct; where they are not, what such a slot holds afterwards is unspecified. With row scales: row = max_d |x_d / chan_d| / format maximum over finite ones (1.0 if
- * that is zero; at least FLT_MIN), stored beside the rows, and code = encode(x / fl(row * chan)).
+ * A slot of -1 skips the token; any other slot outside the cache is illegal. The slots of a call are distinct; where
+ * they are not, what such a slot holds afterwards is unspecified. With row scales: row = max_d |x_d / chan_d| / format
+ * maximum over finite ones (1.0 if that is zero; at least FLT_MIN), stored beside the rows, and
+ * code = encode(x / fl(row * chan)).
  */
 typedef struct kv8_write_args {
     uint32_t struct_size;
@@ -260,7 +274,8 @@ KV8_API kv8_status kv8_gather(kv8_device* device, kv8_stream* stream, const kv8_
 /*
  * Copies whole blocks of one layer: pairs int32 [count][2] of (source, destination). Views agree in block size, heads
  * and head size. Equal dtypes and scales copy bytes; anything else goes through float32 values and the destination's
- * scales. Destinations are distinct, and none of them is a source of the same call in the same memory.
+ * scales. Destinations are distinct, and none of them is a source of the same call in the same memory; a GPU does not
+ * check that, and leaves such blocks with unspecified contents.
  */
 typedef struct kv8_move_blocks_args {
     uint32_t struct_size;
@@ -278,7 +293,8 @@ KV8_API kv8_status kv8_move_blocks(kv8_device* device, kv8_stream* stream, const
  * A step's schedule, made once and used by every layer. query_start_loc: int32 [num_seqs + 1], ascending from 0;
  * seq_lens: int32 [num_seqs], keys in the cache including the query tokens' own (of fewer keys than queries, the first
  * queries see none); both in host memory. With workspace {0,0} only workspace_bytes is computed. kv8_attention reads both
- * arrays from the workspace, which must stay untouched until the last layer's attention has completed.
+ * arrays from the workspace, which must stay untouched until the last layer's attention has completed. A GPU knows a
+ * plan by its workspace's address: a copy elsewhere is none.
  */
 typedef struct kv8_attention_plan_args {
     uint32_t struct_size;
@@ -305,7 +321,8 @@ KV8_API kv8_status kv8_attention_plan(kv8_device* device, kv8_stream* stream, kv
  *   s_j = softmax_scale * q.k_j;  softcap > 0: s_j = softcap * tanh(s_j / softcap);  ALiBi: s_j += slope * (j - position)
  *   out = sum_j exp(s_j) v_j / Z,  Z = sum_j exp(s_j) [+ exp(sink)],  lse = ln Z
  * A row without keys gives zeros and lse = -inf (or the sink). Table entries, slots and blocks that no visible key
- * occupies are not looked at. float32 q is computed in float32 throughout; 16-bit q may use 16-bit products.
+ * occupies are not looked at. A visible block that is none of the cache's is illegal; on a GPU its rows read as zeros.
+ * float32 q is computed in float32 throughout; 16-bit q may use 16-bit products.
  */
 typedef struct kv8_attention_args {
     uint32_t struct_size;
@@ -391,7 +408,7 @@ typedef struct kv8_silu_mul_args {
 
 KV8_API kv8_status kv8_silu_mul(kv8_device* device, kv8_stream* stream, const kv8_silu_mul_args* args);
 
-/* out[t] = table[ids[t]]: table [vocabulary][width] of table_dtype, ids int32 [tokens], each checked on the CPU. */
+/* out[t] = table[ids[t]]: table [vocabulary][width] of table_dtype, ids int32 [tokens]. */
 typedef struct kv8_embedding_args {
     uint32_t struct_size;
     int32_t tokens;
@@ -418,7 +435,7 @@ typedef struct kv8_sampling {
  * ids[t] drawn from softmax(logits[t] / temperature): tokens sorted by probability (the lower id first among equals),
  * the first top_k kept, of those the shortest prefix whose probability reaches top_p of theirs, of that the first whose
  * cumulative probability exceeds uniform; probabilities and sums in float64. A logit of -infinity bars its id; NaN,
- * +infinity and a row without a finite logit are refused.
+ * +infinity and a row without a finite logit are illegal; on a GPU their ids[t] is -1.
  */
 typedef struct kv8_sample_args {
     uint32_t struct_size;

@@ -1,5 +1,5 @@
-// libamdhip64, as far as kv8 uses it: of ROCm 6 and later, or with ROCM_5 the one before, whose memory types have other numbers
-// and whose device properties another layout.
+// libamdhip64, as far as kv8 uses it: of ROCm 6 and later, or with ROCM_5 the one before, whose memory types have other
+// numbers and whose device properties another layout.
 #include <cstdio>
 #include <cstring>
 

@@ -1,9 +1,10 @@
-// A GPU driver without a GPU: device memory is the host's, kernels are only written down, copies and fills happen as late as a
-// driver may do them. libcuda and libamdhip64 stubs (cuda_stub.cpp, hip_stub.cpp) put their vendor's names on it.
+// A GPU driver without a GPU: device memory is the host's, kernels are only written down, copies and fills happen as
+// late as a driver may do them. libcuda and libamdhip64 stubs (cuda_stub.cpp, hip_stub.cpp) put their vendor's names on
+// it.
 //
-// A test opens the stub library itself and reaches the state through kv8_stub(). Where it cannot, as from Java, the environment
-// says the same when the library is loaded: KV8_STUB_DEVICES=0, KV8_STUB_ARCH=sm_75, KV8_STUB_FAIL=cuInit=100,cuMemAlloc_v2#2=2
-// (the second call from there on gives error 2).
+// A test opens the stub library itself and reaches the state through kv8_stub(). Where it cannot, as from Java, the
+// environment says the same when the library is loaded: KV8_STUB_DEVICES=0, KV8_STUB_ARCH=sm_75,
+// KV8_STUB_FAIL=cuInit=100,cuMemAlloc_v2#2=2 (the second call from there on gives error 2).
 #pragma once
 
 #include <cstdint>

@@ -15,8 +15,8 @@ struct Call {
 
 class Library {
   public:
-    // Opens the first that can be opened, or what the environment names in its place. Throws KV8_LIBRARY_MISSING with each
-    // one's reason and the cure.
+    // Opens the first that can be opened, or what the environment names in its place. Throws KV8_LIBRARY_MISSING with
+    // each one's reason and the cure.
     Library(const char* override_variable, const std::vector<std::string>& names, const char* cure);
     ~Library();
     Library(const Library&) = delete;

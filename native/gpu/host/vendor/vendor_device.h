@@ -1,5 +1,5 @@
-// A device of CUDA's or HIP's driver. The two differ in names and in a few arguments: what they share is here, over a table of
-// the functions that both have; cuda/driver.cpp and hip/driver.cpp fill the table and say the rest.
+// A device of CUDA's or HIP's driver. The two differ in names and in a few arguments: what they share is here, over a
+// table of the functions that both have; cuda/driver.cpp and hip/driver.cpp fill the table and say the rest.
 #pragma once
 
 #include <map>
@@ -62,8 +62,8 @@ class VendorDevice : public DriverDevice {
   protected:
     explicit VendorDevice(const VendorCalls& calls) : calls_(calls) {}
 
-    // The driver's functions act on the calling thread's current device, which the caller may have chosen for himself: it is
-    // set for a call and put back after it.
+    // The driver's functions act on the calling thread's current device, which the caller may have chosen for himself:
+    // it is set for a call and put back after it.
     class Current {
       public:
         explicit Current(VendorDevice& device) : device_(device), before_(device.enter()) {}
