@@ -32,7 +32,7 @@ function(kv8_gpu_plugin target)
   set_property(TARGET ${target} PROPERTY LINK_DEPENDS ${exports})
   target_link_libraries(${target} PRIVATE Threads::Threads ${CMAKE_DL_LIBS})
   if(NOT KV8_SANITIZE)
-    target_link_options(${target} PRIVATE -static-libstdc++ $<$<CONFIG:Release>:-Wl,--strip-all>)
+    target_link_options(${target} PRIVATE -static-libstdc++ -static-libgcc $<$<CONFIG:Release>:-Wl,--strip-all>)
   endif()
 endfunction()
 
