@@ -2,21 +2,16 @@
 // their name.
 #include "cuda/driver.h"
 
+#include "cuda/numbers.h"
 #include "gpu/host/vendor/failure.h"
+#include "gpu/host/vendor/numbers.h"
 
 namespace kv8::cuda {
 namespace {
 
 using gpu::Handle;
 
-constexpr int kMultiprocessorCount = 16, kComputeCapabilityMajor = 75, kComputeCapabilityMinor = 76,
-              kSharedMemoryPerMultiprocessor = 81, kSharedMemoryPerBlockOptin = 97;
-constexpr int kMaxDynamicSharedBytes = 8;  // function attribute
 constexpr int kSharedBytesWithoutAsking = 48 << 10;
-constexpr int kMemoryType = 2;  // pointer attribute
-constexpr unsigned kMemoryTypeHost = 1;
-constexpr int kInvalidValue = 1;
-constexpr int kJitErrorLog = 5, kJitErrorLogBytes = 6;
 
 std::string words_for(const Calls& calls, int code) {
     const char *name = nullptr, *text = nullptr;
@@ -111,12 +106,12 @@ class Device final : public gpu::VendorDevice {
     gpu::Place find(uint64_t address) override {
         unsigned type = 0;
         const int code = calls_.pointer_attribute.function(&type, kMemoryType, address);
-        if (code == kInvalidValue) return gpu::Place::kPageable;
+        if (code == gpu::kInvalidValue) return gpu::Place::kPageable;
         if (code != 0) fail(calls_.pointer_attribute.name, code);
         return type == kMemoryTypeHost ? gpu::Place::kPinned : gpu::Place::kDevice;
     }
 
-    uint64_t launch_arguments_end() const override { return 0; }
+    uint64_t launch_arguments_end() const override { return kLaunchEnd; }
 
     const Calls& calls_;
     int device_ = 0;

@@ -5,6 +5,7 @@
 
 #include "dispatch/error.h"
 #include "gpu/host/vendor/failure.h"
+#include "gpu/host/vendor/numbers.h"
 
 namespace kv8::hip {
 namespace {
@@ -13,7 +14,6 @@ using gpu::Handle;
 
 constexpr int kMultiprocessorCount = 63, kMaxSharedMemoryPerBlock = 74, kMaxSharedMemoryPerMultiprocessor = 10002;
 constexpr int kCopyByAddresses = 4;  // hipMemcpyDefault
-constexpr int kInvalidValue = 1;
 
 // hipDeviceProp_t, of which only the architecture's name is wanted: no attribute has it in every version.
 constexpr size_t kMostPropertyBytes = 8192, kArchBytes = 256, kArchAtSince6 = 1160, kArchAtBefore6 = 396;
@@ -101,7 +101,7 @@ class Device final : public gpu::VendorDevice {
     gpu::Place find(uint64_t address) override {
         int attributes[kPointerAttributeInts] = {};
         const int code = calls_.pointer_attributes.function(attributes, address);
-        if (code == kInvalidValue) return gpu::Place::kPageable;
+        if (code == gpu::kInvalidValue) return gpu::Place::kPageable;
         if (code != 0) fail(calls_.pointer_attributes.name, code);
         const int type = attributes[0];
         if (calls_.since_6 && type == kUnregisteredSince6) return gpu::Place::kPageable;

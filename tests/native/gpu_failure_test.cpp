@@ -165,5 +165,25 @@ TEST_P(GpuFailure, ThatEndsADeviceIsToldByEveryLaterCall) {
     EXPECT_EQ(stub.calls, calls);
 }
 
+// Invalid values, exhausted resources and misused graphs pass; what a kernel or the hardware broke stays broken.
+TEST_P(GpuFailure, EndsADeviceByErrorsThatStay) {
+    const char* const synchronize = either("cuStreamSynchronize", "hipStreamSynchronize");
+    for (const int code : {1, 2, 201, 400, 701, 720, 801, 900, 999}) {
+        ASSERT_EQ(open(), KV8_OK) << kv8_last_error();
+        stub.failures = {{synchronize, 1, code}};
+        EXPECT_NE(kv8_stream_sync(device, nullptr), KV8_OK) << code;
+        EXPECT_EQ(kv8_stream_sync(device, nullptr), KV8_OK) << code << ": " << kv8_last_error();
+        EXPECT_EQ(kv8_device_close(device), KV8_OK);
+    }
+    for (const int code : {4, 46, 214, 220, 226, 700, 702, 709, 710, 714, 715, 716, 717, 718, 719, 721, 810}) {
+        ASSERT_EQ(open(), KV8_OK) << kv8_last_error();
+        stub.failures = {{synchronize, 1, code}};
+        EXPECT_EQ(kv8_stream_sync(device, nullptr), KV8_DEVICE_ERROR) << code;
+        EXPECT_REFUSED(kv8_stream_sync(device, nullptr), KV8_DEVICE_ERROR, "The device is lost: ");
+        EXPECT_EQ(kv8_device_close(device), KV8_OK);
+    }
+    device = nullptr;
+}
+
 }  // namespace
 }  // namespace kv8_test

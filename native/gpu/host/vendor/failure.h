@@ -8,6 +8,4 @@ namespace kv8::gpu {
 // Throws DeviceLost or a Refusal. `text` is the failed call and the vendor's words for `code`.
 [[noreturn]] void refuse_driver_error(int code, const std::string& text);
 
-constexpr int kNoDevice = 100;
-
 }  // namespace kv8::gpu

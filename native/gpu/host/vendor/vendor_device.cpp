@@ -6,16 +6,10 @@
 
 #include "dispatch/error.h"
 #include "gpu/host/vendor/failure.h"
+#include "gpu/host/vendor/numbers.h"
 
 namespace kv8::gpu {
 namespace {
-
-// Bits and numbers that both vendors give the same meaning.
-constexpr unsigned kStreamNonBlocking = 1;  // not ordered with the default stream
-constexpr unsigned kEventWithoutTiming = 2;
-constexpr unsigned kHostMemoryPortable = 1, kHostMemoryMapped = 2;
-constexpr int kCaptureRelaxed = 2;
-constexpr uint64_t kLaunchBuffer = 1, kLaunchBufferBytes = 2;
 
 void* as_pointer(uint64_t value) { return reinterpret_cast<void*>(value); }
 
