@@ -40,7 +40,8 @@ class DoctorCommandTest {
 
     @Test
     void the_emulator_is_named_when_it_is_asked_for_and_its_device_described() throws Exception {
-        Command doctor = kv8InNewJvm(Emulator.options("sm_90"), "doctor", "--json").succeeds();
+        Command doctor =
+                kv8InNewJvm(Emulator.options("sm_90"), "doctor", "--json").succeeds();
         assertThat(doctor.json().get("selected").text()).isEqualTo("emulator");
         Json emulator = backend(doctor.json(), "emulator");
         assertThat(emulator.get("devices").list()).hasSize(1);
@@ -50,6 +51,10 @@ class DoctorCommandTest {
         assertThat(device.get("arch").text()).isEqualTo("sm_90");
         assertThat(device.get("driver").text()).isNotBlank();
         assertThat(device.get("native_fp8").list()).extracting(Json::text).containsExactly("e4m3fn", "e5m2");
+
+        Command people = kv8InNewJvm(Emulator.options("sm_90"), "doctor").succeeds();
+        assertThat(people.out())
+                .contains("\nbackend emulator works: ", ", sm_90, driver ", "\nin use         emulator");
     }
 
     private static Json backend(Json report, String name) {

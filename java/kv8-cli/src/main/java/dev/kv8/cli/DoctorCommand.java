@@ -87,7 +87,9 @@ final class DoctorCommand extends Kv8Command {
     /** Lines stay as they are, however long: a path or an element of a pom.xml is there to be copied. */
     private void line(String label, String text) {
         String indent = " ".repeat(LABEL);
-        out().println(label + indent.substring(label.length()) + text.strip().replaceAll("\\R", "\n" + indent));
+        out().println(label
+                + indent.substring(Math.min(label.length(), LABEL - 1))
+                + text.strip().replaceAll("\\R", "\n" + indent));
     }
 
     private static String describe(DeviceInfo device) {
