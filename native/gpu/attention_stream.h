@@ -63,6 +63,17 @@ class TileStream {
     static constexpr int kUnrolledCopies = kCopiesInRegisters ? kCopies : 2;
     static_assert(kTileCopies % kCopyThreads == 0 && kTileKeys <= kThreads, "every thread has as many copies");
 
+    // A tile's rows: those of K, then of V. Where it can be, a thread's copies are of one unit of every so many rows.
+    struct Place {
+        int row, unit;
+    };
+    KV8_DEVICE static Place place_of(int copy) {
+        if constexpr (kCopyThreads % kUnits == 0)
+            return {copy * (kCopyThreads / kUnits) + thread() / kUnits, thread() % kUnits};
+        const int number = copy * kCopyThreads + thread();
+        return {number / kUnits, number % kUnits};
+    }
+
     struct Rows {  // where a key's K and V are, 0: nowhere
         uint64_t k, v;
     };
@@ -110,7 +121,8 @@ class TileStream {
                 if (view.k.row_scale_offset >= 0) k_scale_ = load_at<float>(block + scale_offset(view.k), slot_);
                 if (view.v.row_scale_offset >= 0) v_scale_ = load_at<float>(block + scale_offset(view.v), slot_);
             }
-            store(rows_at(parity_) + 16 * thread(), __builtin_bit_cast(Words4, rows));
+            store(rows_at(parity_) + 8 * thread(), rows.k);
+            store(rows_at(parity_) + 8 * (kTileKeys + thread()), rows.v);
         }
         parity_ ^= 1;
         if (tile_ < last_tile_) {
@@ -136,13 +148,10 @@ class TileStream {
             const Shared found = rows_at(parity_ ^ 1), to = keys(writing_);
 #pragma unroll kUnrolledCopies
             for (int i = 0; i < kCopies; i++) {
-                const int copy = i * kCopyThreads + thread();
-                const int row = copy / kUnits, unit = copy % kUnits;  // rows of K, then of V
-                const bool of_v = row >= kTileKeys;
-                const int key = of_v ? row - kTileKeys : row;
-                const uint64_t from = load<uint64_t>(found + (16 * key + (of_v ? 8 : 0)));
-                copy_async(copies_, i, to + (row * kConfig.pitch + unit * 16),
-                           reinterpret_cast<const void*>(from + uint64_t(unit * 16)), from != 0);
+                const Place place = place_of(i);
+                const uint64_t from = load<uint64_t>(found + 8 * place.row);
+                copy_async(copies_, i, to + (place.row * kConfig.pitch + place.unit * 16),
+                           reinterpret_cast<const void*>(from + uint64_t(place.unit * 16)), from != 0);
             }
         }
         writing_ = after(writing_);
