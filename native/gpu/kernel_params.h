@@ -1,7 +1,8 @@
 // What the host launches kernels with: their names, their one argument, how large a block is, and how many blocks there is work
 // for. Read by both sides, so it holds neither's code. Views are embedded by value: the pointers to views in the arguments are the host's.
 //
-// Every kernel strides over its work, so any number of blocks computes the same; grid() says how many are worth launching.
+// Every kernel but sampling's strides over its work, so that any number of blocks computes the same; grid() says how many are
+// worth launching.
 #pragma once
 
 #include "fp8/fp8.h"
@@ -105,7 +106,7 @@ struct EmbeddingParams {
 
 struct SampleParams {
     static constexpr const char *kModule = "sampling", *kKernel = "kv8_sample_kernel";
-    static constexpr int kThreads = 256, kResident = 2;
+    static constexpr int kThreads = 256, kResident = 1;
     static constexpr int kBins = 16;
     // A sum by bin and thread, by bin and part of the threads, and by bin; and what one thread tells the others.
     static constexpr int kSharedBytes = 8 * (kBins * (kThreads + kBins + 1) + 1);
@@ -152,7 +153,6 @@ inline int64_t blocks_of(const SiluMulParams& p) {
 inline int64_t blocks_of(const EmbeddingParams& p) {
     return blocks_for_chunks(p.args.tokens * chunks_of(p.args.width), p.kThreads);
 }
-inline int64_t blocks_of(const SampleParams& p) { return p.args.tokens; }
 
 // Twice what the device holds at once, so that an early end is filled; and one block where there is nothing to do.
 template <class Params>
@@ -160,5 +160,8 @@ int grid(const Params& params, int multiprocessors) {
     const int64_t wanted = blocks_of(params), most = int64_t{multiprocessors} * Params::kResident * 2;
     return static_cast<int>(wanted < 1 ? 1 : wanted < most ? wanted : most);
 }
+
+// A block for each row: it is long enough to be worth its start.
+inline int grid(const SampleParams& params, int) { return params.args.tokens; }
 
 }  // namespace kv8::gpu

@@ -122,27 +122,22 @@ KV8_DEVICE float exp_of_negative(float x) {
     return x < -87.33f ? 0.0f : p * float_of(power);
 }
 
-// e^x in float64 for -700 <= x <= 0, within 2 ulp.
+// e^x in float64 for -700 <= x <= 0, within 1 ulp (fdlibm, e_exp).
 KV8_DEVICE double exp_of_negative(double x) {
     constexpr double kRuler = 6755399441055744.0;  // 1.5 * 2^52
-    const double shifted = x * 1.44269504088896340736 + kRuler;
+    const double shifted = x * 1.44269504088896338700e+00 + kRuler;
     const double n = shifted - kRuler;
-    // ln 2 in two parts (fdlibm), the first so short that its product with n is exact.
-    const double r = (x - n * 6.93147180369123816490e-01) - n * 1.90821492927058770002e-10;
-    // Taylor's series; the first term left out, r^14 / 14!, is below 2^-57.
-    double p = 1.0 / 6227020800;
-    p = p * r + 1.0 / 479001600;
-    p = p * r + 1.0 / 39916800;
-    p = p * r + 1.0 / 3628800;
-    p = p * r + 1.0 / 362880;
-    p = p * r + 1.0 / 40320;
-    p = p * r + 1.0 / 5040;
-    p = p * r + 1.0 / 720;
-    p = p * r + 1.0 / 120;
-    p = p * r + 1.0 / 24;
-    p = p * r + 1.0 / 6;
-    p = p * r + 1.0 / 2;
-    p = p * r * r + r + 1.0;
+    // ln 2 in two parts, the first so short that its product with n is exact.
+    const double high = x - n * 6.93147180369123816490e-01, low = n * 1.90821492927058770002e-10, r = high - low;
+    // r (e^r + 1) / (e^r - 1) is 2 plus an even function, of which these are the minimax coefficients on [0, ln(2) / 2].
+    const double t = r * r;
+    double c = 4.13813679705723846039e-08;
+    c = c * t - 1.65339022054652515390e-06;
+    c = c * t + 6.61375632143793436117e-05;
+    c = c * t - 2.77777777770155933842e-03;
+    c = c * t + 1.66666666666666019037e-01;
+    c = r - t * c;
+    const double p = 1.0 - ((low - r * c / (2.0 - c)) - high);
     const uint64_t power = (__builtin_bit_cast(uint64_t, shifted) - __builtin_bit_cast(uint64_t, kRuler) + 1023u) << 52;
     return p * __builtin_bit_cast(double, power);
 }

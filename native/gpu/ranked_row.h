@@ -15,6 +15,15 @@ KV8_DEVICE float logit_of(uint32_t key) { return float_of(key >> 31 != 0 ? key &
 
 constexpr uint32_t kBarredKey = 0x007FFFFFu;  // of -infinity
 
+// The i-th element, by selection: registers have no addresses.
+KV8_DEVICE float either(bool second, float a, float b) { return second ? b : a; }
+KV8_DEVICE float element_of(const Chunk& c, int i) {
+    const bool odd = (i & 1) != 0, upper = (i & 2) != 0;
+    const float low = either(upper, either(odd, c.x[0], c.x[1]), either(odd, c.x[2], c.x[3]));
+    const float high = either(upper, either(odd, c.x[4], c.x[5]), either(odd, c.x[6], c.x[7]));
+    return either((i & 4) != 0, low, high);
+}
+
 struct LogitRow {
     const uint8_t* logits;
     kv8_dtype dtype;
@@ -24,35 +33,29 @@ struct LogitRow {
         return load_plain(dtype, logits + first * bytes_of(dtype), vocabulary - first);
     }
 
-    // visit(id, logit) for this thread's share of the row, in ascending order of ids. Two chunks are on their way at a time.
+    // visit(first id, chunk, count) for this thread's share of the row, in ascending order of ids. Two chunks are on their way
+    // at a time.
     template <class Visit>
-    KV8_DEVICE void for_each(const Visit& visit) const {
+    KV8_DEVICE void for_each_chunk(const Visit& visit) const {
         constexpr int64_t kStep = int64_t(SampleParams::kThreads) * kChunk;
         for (int64_t first = int64_t(thread()) * kChunk; first < vocabulary; first += 2 * kStep) {
-            const Chunk a = chunk(first), b = chunk(first + kStep);
-#pragma unroll
-            for (int i = 0; i < kChunk; i++)
-                if (first + i < vocabulary) visit(int32_t(first) + i, a.x[i]);
-#pragma unroll
-            for (int i = 0; i < kChunk; i++)
-                if (first + kStep + i < vocabulary) visit(int32_t(first + kStep) + i, b.x[i]);
+            const int64_t second = first + kStep;
+            const Chunk a = chunk(first), b = chunk(second);
+            visit(first, a, vocabulary - first);
+            visit(second, b, vocabulary - second);
         }
     }
 };
 
-// ---- measures: how much an id of a key counts
-
-struct One {
-    KV8_DEVICE double operator()(uint32_t) const { return 1.0; }
-};
-
-// e^((logit - the largest) / temperature). What is below e^-64 cannot be drawn and, summed over any vocabulary, is less than a
-// sum of at least 1 resolves in float64: it counts as 0.
-struct Weight {
+// How much an id of a key counts: one, or e^((logit - the largest) / temperature). A weight below e^-64 cannot be drawn and,
+// summed over any vocabulary, is less than a sum of at least 1 resolves in float64: it counts as 0.
+struct Measure {
+    bool ones;
     double largest, inverse_temperature;
+
     KV8_DEVICE double operator()(uint32_t key) const {
         const double x = (double(logit_of(key)) - largest) * inverse_temperature;
-        return x < -64.0 ? 0.0 : exp_of_negative(x);
+        return ones ? 1.0 : x < -64.0 ? 0.0 : exp_of_negative(x);
     }
 };
 
@@ -130,38 +133,52 @@ struct RankedPlace {
     int32_t rank;  // among the ids of this key
 };
 
-// The first place in the order of candidates where the sum of measures through it exceeds `share` of all candidates' sum; or
-// reaches it, with kOrEqual. share_is_sum: `share` is that sum itself. The last place that counts, where rounding leaves none.
+// What a place is known by: the first in the order of candidates where the sum of measures through it exceeds, or reaches, the
+// limit. Where rounding leaves none, the last one that counts.
+struct Target {
+    Measure measure;
+    bool reach;     // or exceed
+    bool relative;  // the limit is `limit` times the sum over all candidates
+    double limit;
+};
+
 // `largest` is the row's largest key. Every thread of the block takes part and gets the same answer.
-template <bool kOrEqual, class Measure>
-KV8_DEVICE RankedPlace find_place(const LogitRow& row, uint32_t largest, Candidates candidates, const Measure& measure,
-                                  double share, bool share_is_sum) {
+KV8_DEVICE RankedPlace find_place(const LogitRow& row, uint32_t largest, Candidates candidates, const Target& target) {
+    const Measure& measure = target.measure;
     const uint32_t keys =
         largest - candidates.floor;  // distance 0 is the largest key's, all below `keys` are candidates'
     const int bits = keys <= 1 ? 0 : 32 - __builtin_clz(keys - 1);
     int shift = bits > kBinBits ? bits - kBinBits : 0;
     uint32_t begin = 0;  // the range's first distance
     // Thread 0 alone adds sums up: float64 is slow on most devices.
-    double floor_sum = 0.0, before = 0.0, own = 0.0, limit = share;
+    double floor_sum = 0.0, before = 0.0, own = 0.0, limit = target.limit;
     if (thread() == 0) {
         floor_sum = own = candidates.ties > 0 ? candidates.ties * measure(candidates.floor) : 0.0;
-        if (!share_is_sum) limit = share * floor_sum;
+        if (target.relative) limit = target.limit * floor_sum;
     }
     bool in_floor = keys == 0;
     for (bool first_pass = true, last_pass = false; !last_pass && !in_floor; first_pass = false) {
         last_pass = shift == 0;  // a bin is one key, whose ids count alike
         const BinSums bins(row);
-        row.for_each([&](int32_t, float logit) {
-            const uint32_t key = key_of(logit), distance = largest - key, bin = (distance - begin) >> shift;
-            if (distance < begin || distance >= keys || bin >= uint32_t(kBins)) return;
-            bins.add(bin, last_pass ? 1.0 : measure(key));
+        row.for_each_chunk([&](int64_t, const Chunk& c, int64_t count) {
+            uint32_t in_range = 0;
+#pragma unroll
+            for (int i = 0; i < kChunk; i++) {
+                const uint32_t distance = largest - key_of(c.x[i]);
+                if (i < count && distance >= begin && distance < keys && (distance - begin) >> shift < uint32_t(kBins))
+                    in_range |= 1u << i;
+            }
+            for (; in_range != 0; in_range &= in_range - 1) {
+                const uint32_t key = key_of(element_of(c, 31 - __builtin_clz(in_range & -in_range)));
+                bins.add((largest - key - begin) >> shift, last_pass ? 1.0 : measure(key));
+            }
         });
         bins.close([&](int bin) { return last_pass ? measure(largest - (begin + uint32_t(bin))) : 1.0; });
         if (thread() == 0) {
-            if (first_pass && !share_is_sum) {
+            if (first_pass && target.relative) {
                 double all = floor_sum;
                 for (int bin = 0; bin < kBins; bin++) all += bins[bin];
-                limit = share * all;
+                limit = target.limit * all;
             }
             bool reached = false;
             double sum = before;
@@ -173,7 +190,7 @@ KV8_DEVICE RankedPlace find_place(const LogitRow& row, uint32_t largest, Candida
                 before = sum;
                 own = of_bin;
                 sum += of_bin;
-                reached = kOrEqual ? sum >= limit : sum > limit;
+                reached = target.reach ? sum >= limit : sum > limit;
             }
             if (first_pass && !reached && floor_sum > 0.0) {
                 in_floor = true;
@@ -193,7 +210,7 @@ KV8_DEVICE RankedPlace find_place(const LogitRow& row, uint32_t largest, Candida
         const double one = measure(place.key), needed = (limit - before) / one;
         const int32_t last = int32_t(own / one + 0.5) - 1;
         place.rank = needed <= 0.0 ? 0 : needed >= double(last) + 1.0 ? last : int32_t(needed);
-        if (kOrEqual && place.rank > 0 && double(place.rank) == needed) place.rank--;
+        if (target.reach && place.rank > 0 && double(place.rank) == needed) place.rank--;
     }
     sync_block();  // all have read what they were told before
     place.rank = int32_t(told_by_first({uint32_t(place.rank), 0}).x);

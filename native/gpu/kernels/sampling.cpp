@@ -41,9 +41,13 @@ struct Largest {
 
 KV8_DEVICE Largest largest_of(const LogitRow& row) {
     Largest l = {0, INT32_MAX, true};
-    row.for_each([&](int32_t id, float logit) {
-        l.legal &= logit <= kFloatMax;  // neither +infinity nor NaN
-        l.take(key_of(logit), id);
+    row.for_each_chunk([&](int64_t first, const Chunk& c, int64_t count) {
+#pragma unroll
+        for (int i = 0; i < kChunk; i++) {
+            if (i >= count) continue;
+            l.legal &= c.x[i] <= kFloatMax;  // neither +infinity nor NaN
+            l.take(key_of(c.x[i]), int32_t(first) + i);
+        }
     });
     for (int mask = kLanes / 2; mask > 0; mask /= 2) l.take(shuffle_xor(l.key, mask), shuffle_xor(l.id, mask));
     const bool warp_is_legal = !any_lane(!l.legal);
@@ -64,39 +68,41 @@ KV8_DEVICE Largest largest_of(const LogitRow& row) {
     return l;
 }
 
+// Narrows the candidates to the top k, those to the nucleus, and draws from that: each is a search for a place.
 KV8_DEVICE int32_t draw(const LogitRow& row, uint32_t largest, const kv8_sampling& s) {
-    const Weight weight = {double(logit_of(largest)), 1.0 / double(s.temperature)};
+    enum Step { kTopK, kTopP, kDraw, kSteps };
     Candidates candidates = {kBarredKey, 0};
-    if (s.top_k > 0 && s.top_k < row.vocabulary) {
-        const RankedPlace last = find_place<true>(row, largest, candidates, One{}, s.top_k, true);
-        candidates = {last.key, last.rank + 1};
+    RankedPlace place = {largest, 0};
+#pragma unroll 1
+    for (int step = kTopK; step < kSteps; step++) {
+        if (step == kTopK && (s.top_k == 0 || s.top_k >= row.vocabulary)) continue;
+        if (step == kTopP && s.top_p == 1.0f) continue;
+        const Measure measure = {step == kTopK, double(logit_of(largest)), 1.0 / double(s.temperature)};
+        const double limit = step == kTopK ? double(s.top_k) : double(step == kTopP ? s.top_p : s.uniform);
+        place = find_place(row, largest, candidates, {measure, step != kDraw, step != kTopK, limit});
+        candidates = {place.key, place.rank + 1};
     }
-    if (s.top_p < 1.0f) {
-        const RankedPlace last = find_place<true>(row, largest, candidates, weight, double(s.top_p), false);
-        candidates = {last.key, last.rank + 1};
-    }
-    return id_at(row, find_place<false>(row, largest, candidates, weight, double(s.uniform), false));
+    return id_at(row, place);
 }
 
 }  // namespace
 
 KV8_KERNEL(kv8_sample_kernel, SampleParams::kThreads, SampleParams::kResident, SampleParams) {
     const kv8_sample_args& args = params.args;
-    for (int64_t token = block(); token < args.tokens; token += blocks()) {
-        const uint8_t* at = address_of(args.sampling) + token * int64_t(sizeof(kv8_sampling));
-        const kv8_sampling s = {load<float>(at), load<float>(at + 4), load<int32_t>(at + 8), load<float>(at + 12)};
-        int32_t id = -1;
-        if (is_legal(s, token, params.fault)) {
-            const LogitRow row = {row_at(args.logits, token, 0), args.logits.dtype, args.vocabulary};
-            const Largest largest = largest_of(row);
-            if (!largest.legal) {
-                if (thread() == 0) report(params.fault, kBadLogits, token, 0);
-            } else {
-                id = s.temperature == 0.0f ? largest.id : draw(row, largest.key, s);
-            }
+    const int64_t token = block();
+    const uint8_t* at = address_of(args.sampling) + token * int64_t(sizeof(kv8_sampling));
+    const kv8_sampling s = {load<float>(at), load<float>(at + 4), load<int32_t>(at + 8), load<float>(at + 12)};
+    int32_t id = -1;
+    if (is_legal(s, token, params.fault)) {
+        const LogitRow row = {row_at(args.logits, token, 0), args.logits.dtype, args.vocabulary};
+        const Largest largest = largest_of(row);
+        if (!largest.legal) {
+            if (thread() == 0) report(params.fault, kBadLogits, token, 0);
+        } else {
+            id = s.temperature == 0.0f ? largest.id : draw(row, largest.key, s);
         }
-        if (thread() == 0) store(address_of(args.ids) + 4 * token, id);
     }
+    if (thread() == 0) store(address_of(args.ids) + 4 * token, id);
 }
 
 }  // namespace kv8::gpu
