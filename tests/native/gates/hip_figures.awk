@@ -50,7 +50,8 @@ FNR == 1 { is_assembly = NR != 1 }
     figure("stack_bytes", found[".private_segment_fixed_size:"] + (found[".uses_dynamic_stack:"] == "true"))
     figure("static_shared_bytes", found[".group_segment_fixed_size:"])
     figure("threads", found[".max_flat_workgroup_size:"])
-    figure("spilled_registers", found[".sgpr_spill_count:"] + found[".vgpr_spill_count:"])
+    figure("spilled_registers", found[".vgpr_spill_count:"])
+    figure("spilled_scalars", found[".sgpr_spill_count:"])  # to lanes of vector registers
     figure("registers", found[".vgpr_count:"])
     figure("waves_per_simd", waves_per_simd(found[".vgpr_count:"]))
     kernel = ""
