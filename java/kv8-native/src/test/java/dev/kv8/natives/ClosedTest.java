@@ -32,6 +32,7 @@ class ClosedTest extends CpuTest {
         RopeTable rope = new RopeTable(memory, 2, RopeTable.Style.HALF);
         AttentionPlan plan = backend.attentionPlan(1, 1, 64);
         AttentionOptions options = AttentionOptions.causal(64);
+        String closed = backend.info().backend();
         backend.close();
 
         Map<String, ThrowingCallable> calls = new LinkedHashMap<>();
@@ -63,7 +64,7 @@ class ClosedTest extends CpuTest {
         calls.forEach((name, call) -> assertThatThrownBy(call)
                 .as(name)
                 .isInstanceOf(IllegalStateException.class)
-                .hasMessage("This cpu backend has been closed."));
+                .hasMessage("This " + closed + " backend has been closed."));
     }
 
     @Test

@@ -4,15 +4,19 @@ import dev.kv8.KvBackend;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.BeforeEach;
 
-/** A test with an open CPU backend. */
+/** A test with an open backend: the CPU, or what a subclass opens. */
 abstract class CpuTest {
     KvBackend backend;
     Device device;
 
     @BeforeEach
     void open() {
-        backend = new NativeBackendProvider().open("cpu");
+        backend = openBackend();
         device = new Device(backend);
+    }
+
+    KvBackend openBackend() {
+        return new NativeBackendProvider().open("cpu");
     }
 
     @AfterEach

@@ -6,6 +6,7 @@ import static org.assertj.core.api.Assertions.assertThatThrownBy;
 import dev.kv8.BackendUnavailableException;
 import dev.kv8.DType;
 import dev.kv8.DeviceException;
+import dev.kv8.DeviceInfo;
 import dev.kv8.DeviceMemory;
 import dev.kv8.HeadRows;
 import dev.kv8.KvBackend;
@@ -32,6 +33,21 @@ class ProviderTest {
         try (KvBackend backend = KvBackend.open("cpu")) {
             assertThat(backend.info().backend()).isEqualTo("cpu");
         }
+    }
+
+    @Test
+    void describesTheCpu() {
+        DeviceInfo info;
+        try (KvBackend backend = KvBackend.open("cpu")) {
+            info = backend.info();
+        }
+        assertThat(info.backend()).isEqualTo("cpu");
+        assertThat(info.name()).isNotBlank();
+        assertThat(info.arch()).isIn("scalar", "avx2", "avx512", "neon");
+        assertThat(info.memoryBytes()).isGreaterThan(info.freeBytes()).isGreaterThan(1 << 20);
+        assertThat(info.storable()).containsExactly(DType.values());
+        assertThat(info.threads()).isPositive();
+        assertThat(info.hostAccessible()).isTrue();
     }
 
     @Test
