@@ -31,6 +31,7 @@ class Attention {
     static constexpr int kAtoms = kHeadSize / 16;                                  // of 16 dims in a head
     static constexpr int kWarpAtoms = (kAtoms + kTokenWarps - 1) / kTokenWarps;    // that a warp sums
     static constexpr bool kFp8 = Format::bytes == 1;
+    static constexpr bool kHoldsQuery = kAtoms <= M::kHeldAtoms;  // in registers; else it is read for each tile
     static constexpr int kWeightParts = attention_weight_parts(Format::dtype == KV8_BF16);
 
   public:
@@ -117,8 +118,7 @@ class Attention {
         constexpr int kPairs = kHeadSize / 2, kSteps = (kPairs + kLanes - 1) / kLanes;
         const kv8_side& side = params_.view.k;
         const Shared rows = {uint32_t(kConfig.query_at())}, factors = {uint32_t(kConfig.factor_at())};
-        if (scales_by_channel())
-            sync_block();  // the remainder is read for each tile, up to the last of the item before
+        if (!kHoldsQuery || scales_by_channel()) sync_block();  // what is read for each tile was, for the last before
 #pragma unroll 1
         for (int row = warp(); row < kConfig.rows(); row += kAttentionWarps) {
             const uint64_t from = row_of(params_.q, work.tile.token(row), work.tile.head(row));
@@ -162,7 +162,7 @@ class Attention {
             }
         }
         sync_block();
-        load_operands(query_, rows);
+        if constexpr (kHoldsQuery) load_operands(query_, rows);
 #pragma unroll
         for (int r = 0; r < kRows; r++) factor_[r] = load<float>(factors + 4 * row_in_tile(r));
     }
@@ -219,7 +219,10 @@ class Attention {
         for (int g = 0; g < kWarpGroups; g++) {
             if (!has_group(g)) continue;
             const Shared keys = Stream::keys(stage) + group(g) * 16 * kConfig.pitch;
-            M::scores(s[g], query_, keys, kConfig.pitch);
+            if constexpr (kHoldsQuery)
+                M::scores(s[g], query_, keys, kConfig.pitch);
+            else
+                multiply_shared(s[g], kConfig.query_at(), keys);
             if (scales_by_channel()) add_remainder(s[g], keys);
             scale_scores(s[g], stage, tile, group(g));
         }
@@ -255,11 +258,16 @@ class Attention {
                               kConfig.pitch, atoms_);
     }
 
+    // By q's operands as they lie in shared memory.
+    KV8_DEVICE void multiply_shared(float (&s)[kRows][kTokens], int rows_at, Shared keys) const {
+        typename M::Query q[kAtoms];
+        load_operands(q, {uint32_t(rows_at)});
+        M::scores(s, q, keys, kConfig.pitch);
+    }
+
     KV8_DEVICE void add_remainder(float (&s)[kRows][kTokens], Shared keys) const {
-        typename M::Query remainder[kAtoms];
-        load_operands(remainder, {uint32_t(kConfig.query_remainder_at())});
         float more[kRows][kTokens];
-        M::scores(more, remainder, keys, kConfig.pitch);
+        multiply_shared(more, kConfig.query_remainder_at(), keys);
 #pragma unroll
         for (int r = 0; r < kRows; r++)
 #pragma unroll
@@ -319,7 +327,12 @@ class Attention {
             }
             largest[r] = M::row_maximum(largest[r]);
         }
-        if constexpr (kTokenWarps > 1) exchange_rows(largest, [](float a, float b) { return maximum(a, b); });
+        if constexpr (kTokenWarps > 1) {
+            float of_warp[1][kRows];
+#pragma unroll
+            for (int r = 0; r < kRows; r++) of_warp[0][r] = largest[r];
+            exchange_rows(of_warp, largest, [](float a, float b) { return maximum(a, b); });
+        }
 #pragma unroll
         for (int r = 0; r < kRows; r++) {
             const float raised = maximum(largest_[r], largest[r]);
@@ -413,33 +426,44 @@ class Attention {
                 weights[part][g] = M::load_weights(rows + (part * kPart + g * 32), kConfig.weight_pitch);
     }
 
-    // x[r] of all token warps that have tokens, joined in their order.
-    template <class Join>
-    KV8_DEVICE void exchange_rows(float (&x)[kRows], const Join& join) {
-        static_assert(kWarpGroups == 1, "a warp has one group");
+    // Joins what the token warps have for a row: one number for all groups of a warp, or one for each group, in the groups'
+    // order.
+    template <int kValues, class Join>
+    KV8_DEVICE void exchange_rows(const float (&own)[kValues][kRows], float (&joined)[kRows], const Join& join) {
+        constexpr int kAll = kValues == kWarpGroups ? kGroups : kTokenWarps;
         const Shared at = {uint32_t(kConfig.maximum_at() + row_warp_ * 16 * kGroups * 4)};
 #pragma unroll
-        for (int r = 0; r < kRows; r++)
-            if (has_group(0) && M::token(0) == 0) store(at + (token_warp_ * 16 + M::row(r)) * 4, x[r]);
+        for (int g = 0; g < kValues; g++)
+#pragma unroll
+            for (int r = 0; r < kRows; r++)
+                if (has_group(g) && M::token(0) == 0) store(at + (group(g) * 16 + M::row(r)) * 4, own[g][r]);
         sync_block();
 #pragma unroll
         for (int r = 0; r < kRows; r++) {
-            x[r] = load<float>(at + M::row(r) * 4);
+            joined[r] = load<float>(at + M::row(r) * 4);
 #pragma unroll
-            for (int g = 1; g < kGroups; g++) x[r] = join(x[r], load<float>(at + (g * 16 + M::row(r)) * 4));
+            for (int g = 1; g < kAll; g++) joined[r] = join(joined[r], load<float>(at + (g * 16 + M::row(r)) * 4));
         }
     }
 
     // ---- results
 
     KV8_DEVICE void sum_weights(float (&weight)[kRows]) {
+        float of_group[kWarpGroups][kRows];
 #pragma unroll
-        for (int r = 0; r < kRows; r++) {
-            weight[r] = M::row_sum(weight_[0][r]);
+        for (int g = 0; g < kWarpGroups; g++)
 #pragma unroll
-            for (int g = 1; g < kWarpGroups; g++) weight[r] += M::row_sum(weight_[g][r]);
+            for (int r = 0; r < kRows; r++) of_group[g][r] = M::row_sum(weight_[g][r]);
+        if constexpr (kTokenWarps > 1) {
+            exchange_rows(of_group, weight, [](float a, float b) { return a + b; });
+        } else {
+#pragma unroll
+            for (int r = 0; r < kRows; r++) {
+                weight[r] = of_group[0][r];
+#pragma unroll
+                for (int g = 1; g < kWarpGroups; g++) weight[r] += of_group[g][r];
+            }
         }
-        if constexpr (kTokenWarps > 1) exchange_rows(weight, [](float a, float b) { return a + b; });
     }
 
     // What the split gave: softmax of this lane's rows; the sums become sums of V without its static scale.
@@ -461,7 +485,7 @@ class Attention {
     const Schedule schedule_;
     const int kv_head_, row_warp_, token_warp_, first_atom_, atoms_;
 
-    typename M::Query query_[kAtoms];
+    typename M::Query query_[kHoldsQuery ? kAtoms : 1];
     float factor_[kRows], slope_[kRows];
     int position_[kRows], first_key_[kRows], last_key_[kRows];
     int seen_by_all_first_, seen_by_all_last_;

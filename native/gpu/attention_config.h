@@ -11,8 +11,18 @@ constexpr int kAttentionWarps = 4;
 // lie in different banks.
 KV8_HOST_DEVICE constexpr int odd_pitch(int row_bytes) { return (row_bytes / 16 | 1) * 16; }
 
-// Rows of a large tile: four warps of sixteen, or two where a row's output is too long for one warp's registers.
-KV8_HOST_DEVICE constexpr int large_rows(int head_size) { return head_size <= 128 ? 64 : 32; }
+// What matters of a device here; the same for a kernel (kAttentionDevice) and for the host that launches it.
+struct AttentionDevice {
+    int shared_kib;            // shared memory of a multiprocessor
+    int lanes;                 // of a warp
+    bool copies_in_registers;  // AMD: the next tile waits there, and not in stages of shared memory
+};
+
+// Rows of a large tile: four warps of sixteen, or two where a row's output is too long for one warp's registers or shared
+// memory is short (there RDNA, with 32 lanes to a matrix and copies in registers too, has few registers as well).
+KV8_HOST_DEVICE constexpr int large_rows(AttentionDevice device, int head_size) {
+    return head_size <= 128 && device.shared_kib > 64 ? 64 : 32;
+}
 
 // A bfloat16 holds a weight to 2^-8 of it, which is too little: it takes two, and as many products with V.
 KV8_HOST_DEVICE constexpr int attention_weight_parts(bool bf16) { return bf16 ? 2 : 1; }
@@ -46,17 +56,19 @@ struct AttentionConfig {
     KV8_HOST_DEVICE constexpr int shared_bytes() const { return scale_at() + stages * 2 * 4 * tile_keys; }
 };
 
-// Blocks that a multiprocessor should hold, by what its registers allow (three leave 168 to a thread, two 255), and the
-// pipeline's depth, both where shared memory allows.
-KV8_HOST_DEVICE constexpr int wanted_residents(int shared_kib, int head_size, bool large) {
-    return shared_kib >= 200 ? (large || head_size > 128 ? 2 : 3) : shared_kib >= 160 ? (large ? 1 : 2) : 1;
+// Blocks that a multiprocessor should hold, by what its registers allow (three leave 168 to a thread of NVIDIA's, two 255),
+// where shared memory allows it.
+KV8_HOST_DEVICE constexpr int wanted_residents(AttentionDevice device, int head_size, int element_bytes, bool large) {
+    const bool ample = device.shared_kib >= 200 || (device.copies_in_registers && device.shared_kib > 64);
+    if (large) return ample ? 2 : 1;
+    if (ample) return head_size <= 128 && element_bytes == 1 ? 3 : 2;
+    return device.shared_kib >= 160 ? 2 : 1;
 }
-constexpr int kMostStages = 4;
 
-KV8_HOST_DEVICE constexpr AttentionConfig attention_config_of(int head_size, int element_bytes, bool large,
-                                                              int tile_keys, int stages, int resident) {
+KV8_HOST_DEVICE constexpr AttentionConfig attention_config_of(AttentionDevice device, int head_size, int element_bytes,
+                                                              bool large, int tile_keys, int stages, int resident) {
     AttentionConfig c{};
-    c.row_warps = large ? large_rows(head_size) / 16 : 1;
+    c.row_warps = large ? large_rows(device, head_size) / 16 : 1;
     c.token_warps = kAttentionWarps / c.row_warps;
     c.tile_keys = tile_keys;
     c.stages = stages;
@@ -69,41 +81,32 @@ KV8_HOST_DEVICE constexpr AttentionConfig attention_config_of(int head_size, int
     return c;
 }
 
-// Shared memory for one block of `resident`; a kibibyte of each is the system's.
-KV8_HOST_DEVICE constexpr int shared_for_each(int shared_kib, int resident) {
-    return (shared_kib * 1024 / resident) - (shared_kib > 64 ? 1024 : 0);
-}
-
-// The residents of a multiprocessor do not depend on the element's size, since a plan is made for all caches.
-KV8_HOST_DEVICE constexpr int attention_residents(int shared_kib, int head_size, bool large) {
-    for (int resident = wanted_residents(shared_kib, head_size, large); resident > 1; resident--)
-        if (attention_config_of(head_size, 2, large, 32, 2, resident).shared_bytes() <=
-            shared_for_each(shared_kib, resident))
-            return resident;
-    return 1;
+// Whether `resident` blocks have their shared memory; a kibibyte of each is NVIDIA's.
+KV8_HOST_DEVICE constexpr bool fits(AttentionDevice device, const AttentionConfig& c) {
+    return c.shared_bytes() + (device.copies_in_registers ? 0 : 1024) <= device.shared_kib * 1024 / c.resident;
 }
 
 // Both shapes of tile walk keys in the same steps: a row's result is the same in either.
-KV8_HOST_DEVICE constexpr int attention_tile_keys(int shared_kib, int head_size, int element_bytes) {
-    for (int keys = head_size <= 128 ? 64 : 32; keys > 16; keys /= 2) {
-        bool fits = true;
-        for (int large = 0; large < 2; large++)
-            fits &= attention_config_of(head_size, element_bytes, large, keys, 2, 1).shared_bytes() <=
-                    shared_for_each(shared_kib, attention_residents(shared_kib, head_size, large));
-        if (fits) return keys;
-    }
-    return 16;
+KV8_HOST_DEVICE constexpr int attention_tile_keys(AttentionDevice device, int head_size, int element_bytes) {
+    int keys = head_size <= 128 ? 64 : 32;
+    while (keys > 16 && !(fits(device, attention_config_of(device, head_size, element_bytes, false, keys, 2, 1)) &&
+                          fits(device, attention_config_of(device, head_size, element_bytes, true, keys, 2, 1))))
+        keys /= 2;
+    return keys;
 }
 
-KV8_HOST_DEVICE constexpr AttentionConfig attention_config(int shared_kib, int head_size, int element_bytes,
+// As many residents as wanted come before a deeper pipeline.
+KV8_HOST_DEVICE constexpr AttentionConfig attention_config(AttentionDevice device, int head_size, int element_bytes,
                                                            bool large) {
-    const int resident = attention_residents(shared_kib, head_size, large);
-    const int keys = attention_tile_keys(shared_kib, head_size, element_bytes);
-    for (int stages = kMostStages; stages > 2; stages--) {
-        const AttentionConfig c = attention_config_of(head_size, element_bytes, large, keys, stages, resident);
-        if (c.shared_bytes() <= shared_for_each(shared_kib, resident)) return c;
-    }
-    return attention_config_of(head_size, element_bytes, large, keys, 2, resident);
+    const int keys = attention_tile_keys(device, head_size, element_bytes);
+    const int most_stages = device.copies_in_registers ? 2 : 4;
+    for (int resident = wanted_residents(device, head_size, element_bytes, large); resident > 0; resident--)
+        for (int stages = most_stages; stages >= 2; stages--) {
+            const AttentionConfig c =
+                attention_config_of(device, head_size, element_bytes, large, keys, stages, resident);
+            if (fits(device, c)) return c;
+        }
+    return {};
 }
 
 }  // namespace kv8::gpu

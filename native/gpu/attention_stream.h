@@ -11,10 +11,12 @@
 
 namespace kv8::gpu {
 
+constexpr AttentionDevice kAttentionDevice{kSharedKiB, kLanes, kCopiesInRegisters};
+
 template <int kHeadSize, int kElementBytes, bool kLarge>
 class TileStream {
   public:
-    static constexpr AttentionConfig kConfig = attention_config(kSharedKiB, kHeadSize, kElementBytes, kLarge);
+    static constexpr AttentionConfig kConfig = attention_config(kAttentionDevice, kHeadSize, kElementBytes, kLarge);
     static constexpr int kTileKeys = kConfig.tile_keys, kThreads = kAttentionWarps * kLanes;
 
     // Items [begin, end) of the schedule's list.

@@ -13,6 +13,7 @@
 //   static constexpr float kStoredK, kStoredV               what a widened code is, times its value: 1, or 2^-8 where the
 //                                                           conversion leaves the exponent's bias as it is
 //   struct Query                                            an operand: 16 queries by 16 dims, in 16-bit floats
+//   static constexpr int kHeldAtoms                         operands of q for which a lane has the registers
 //   template <int kAtoms>
 //   static Query load_query(Shared rows, int pitch, int atom)
 //                                   rows: 16 rows of 16 * kAtoms 16-bit floats, `pitch` bytes apart; what multiplies the

@@ -158,6 +158,8 @@ template <class Format>
 struct Matrix {
     static constexpr int kRows = 1, kTokens = amd::kSums, kDims = amd::kSums;
     using Widen = amd::Widen<Format>;
+    // A wave of 32 has as many registers for half the lanes, and on RDNA3 operands take twice as many.
+    static constexpr int kHeldAtoms = amd::kRdna3 ? 4 : kLanes == 32 ? 8 : 16;
     static constexpr float kStoredK = Widen::kScale, kStoredV = Widen::kScale;
     using Query = amd::Operand;
     using Weights = amd::Operand;
@@ -217,8 +219,11 @@ struct Matrix {
         const Shared row = to + amd::line() * pitch;
         if constexpr (amd::kRdna3) {
             const bool upper = amd::part() != 0;
-            store(row + 16 * amd::part(), Words4{upper ? w.x[4] : w.x[0], upper ? w.x[5] : w.x[1],
-                                                 upper ? w.x[6] : w.x[2], upper ? w.x[7] : w.x[3]});
+            const auto own = [&](int i) {  // by value: a choice between places would keep w in memory
+                const uint32_t of_lower = w.x[i], of_upper = w.x[i + 4];
+                return upper ? of_upper : of_lower;
+            };
+            store(row + 16 * amd::part(), Words4{own(0), own(1), own(2), own(3)});
         } else {
 #pragma unroll
             for (int i = 0; i < amd::kWords; i += 2) store(row + 2 * token(2 * i), Words2{w.x[i], w.x[i + 1]});

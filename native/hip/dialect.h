@@ -191,9 +191,10 @@ constexpr bool kCopiesInRegisters = true;
 
 template <int kCount>
 struct Copies {
+    static_assert(kCount <= 32, "valid has a bit for each");
     Words4 words[kCount];
     Shared to[kCount];
-    uint32_t mask[kCount];
+    uint32_t valid = 0;  // a bit for each
 };
 
 // An invalid copy reads the kernel's arguments and clears what it read: a branch round a load would keep the next one from
@@ -203,17 +204,18 @@ KV8_DEVICE void copy_async(Copies<kCount>& copies, int i, Shared to, const void*
     const void* arguments = (const void*)__builtin_amdgcn_kernarg_segment_ptr();
     copies.words[i] = load<Words4>(valid ? from : arguments);
     copies.to[i] = to;
-    copies.mask[i] = valid ? ~0u : 0u;
-    asm("" : "+v"(copies.mask[i]));
+    copies.valid |= valid ? 1u << i : 0u;
+    asm("" : "+v"(copies.valid));
 }
 template <int kCount>
 KV8_DEVICE void commit_copies(Copies<kCount>& copies) {
 #pragma unroll
     for (int i = 0; i < kCount; i++) {
         const Words4 words = copies.words[i];
-        const uint32_t mask = copies.mask[i];
+        const uint32_t mask = uint32_t(int32_t(copies.valid << (31 - i)) >> 31);
         store(copies.to[i], Words4{words.x & mask, words.y & mask, words.z & mask, words.w & mask});
     }
+    copies.valid = 0;
 }
 
 KV8_DEVICE void copy_async(Shared to, const void* from, bool valid) {

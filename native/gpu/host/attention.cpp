@@ -2,30 +2,19 @@
 
 #include <algorithm>
 #include <cstdio>
-#include <cstdlib>
 
 #include "dispatch/error.h"
-#include "gpu/attention_config.h"
 #include "gpu/attention_params.h"
+#include "gpu/host/attention_device.h"
 #include "gpu/host/attention_schedule.h"
 
 namespace kv8::gpu {
 namespace {
 
-// kSharedKiB of the dialect, for the kernels that a device of this architecture is given (a newer one than those that kernels
-// are built for is given the newest's).
-int shared_kib(const std::string& arch) {
-    if (arch.rfind("sm_", 0) != 0) return arch == "gfx950" ? 160 : 64;
-    const int version = std::atoi(arch.c_str() + 3);
-    if (version < 86 || version == 87) return 164;
-    return version >= 90 && version < 120 ? 228 : 100;
-}
-
-int lanes(const DeviceTraits& traits) { return traits.arch.rfind("gfx9", 0) == 0 ? 64 : 32; }
-
 int slots(const DeviceTraits& traits, int kv_heads, int head_size, bool large) {
-    const int resident = attention_residents(shared_kib(traits.arch), head_size, large);
-    return std::max(1, traits.multiprocessors * resident / kv_heads);
+    // By FP8 caches, for all: a plan does not know the caches' dtype.
+    const AttentionConfig config = attention_config(attention_device(traits.arch), head_size, 1, large);
+    return std::max(1, traits.multiprocessors * config.resident / kv_heads);
 }
 
 // A cache format's name in the matrix kernels' names, or null where only the kernel in float32 serves.
@@ -67,9 +56,10 @@ Kernel kernel_of(const DeviceTraits& traits, const kv8_attention_args& args, int
     const bool large = tiles == kLargeTiles;
     std::snprintf(kernel.module, sizeof(kernel.module), "attention_d%d", head_size);
     std::snprintf(kernel.name, sizeof(kernel.name), "kv8_attention_%s_%s", format, large ? "large" : "small");
-    kernel.threads = kAttentionWarps * lanes(traits);
+    kernel.threads = kAttentionWarps * attention_device(traits.arch).lanes;
     const int element_bytes = args.view->k.dtype < KV8_E4M3FN ? 2 : 1;
-    kernel.shared_bytes = attention_config(shared_kib(traits.arch), head_size, element_bytes, large).shared_bytes();
+    kernel.shared_bytes =
+        attention_config(attention_device(traits.arch), head_size, element_bytes, large).shared_bytes();
     return kernel;
 }
 
@@ -79,7 +69,7 @@ void plan_attention(Device& device, Stream stream, kv8_attention_plan_args& args
     const DeviceTraits& traits = device.traits();
     const AttentionSchedule schedule = make_schedule(args, {{slots(traits, args.kv_heads, args.head_size, false),
                                                              slots(traits, args.kv_heads, args.head_size, true)},
-                                                            large_rows(args.head_size)});
+                                                            large_rows(attention_device(traits.arch), args.head_size)});
     args.workspace_bytes = schedule.workspace_bytes;
     if (args.workspace.ptr == 0) return;
     if (args.workspace.bytes < schedule.workspace_bytes)
@@ -122,7 +112,7 @@ void attention(Device& device, Stream stream, const kv8_attention_args& args) {
     if (!captured && plan.combine_rows == 0) return;
     constexpr int kResidentCombines = 8;
     const int most = device.traits().multiprocessors * kResidentCombines;
-    const int warps = kCombineThreads / lanes(device.traits());
+    const int warps = kCombineThreads / attention_device(device.traits().arch).lanes;
     const int64_t needed = (int64_t(plan.combine_rows) * plan.shape.kv_heads + warps - 1) / warps;
     device.launch("attention_combine", "kv8_attention_combine", captured ? most : int(std::min<int64_t>(needed, most)),
                   kCombineThreads, 0, params, stream);

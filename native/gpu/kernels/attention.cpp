@@ -5,10 +5,10 @@
 #error "KV8_HEAD_SIZE is not given"
 #endif
 
-#define KV8_ATTENTION(name, Format, large)                                                           \
-    KV8_KERNEL(name, kAttentionWarps* kLanes, attention_residents(kSharedKiB, KV8_HEAD_SIZE, large), \
-               AttentionParams) {                                                                    \
-        Attention<Format, KV8_HEAD_SIZE, large>(params).run();                                       \
+#define KV8_ATTENTION(name, Format, large)                                                                            \
+    KV8_KERNEL(name, kAttentionWarps* kLanes,                                                                         \
+               (attention_config(kAttentionDevice, KV8_HEAD_SIZE, Format::bytes, large).resident), AttentionParams) { \
+        Attention<Format, KV8_HEAD_SIZE, large>(params).run();                                                        \
     }
 
 namespace kv8::gpu {

@@ -4,8 +4,8 @@
 #include <cstdio>
 #include <initializer_list>
 
-#include "gpu/attention_config.h"
 #include "gpu/attention_params.h"
+#include "gpu/host/attention_device.h"
 #include "gpu/kernel_params.h"
 
 namespace {
@@ -47,7 +47,7 @@ void print_attention(const Arch& arch, int head_size) {
     for (const char* format : {"f16", "bf16", "e4m3fn", "e5m2", "e4m3fnuz"})
         for (int large = 0; large < 2; large++) {
             const AttentionConfig c =
-                attention_config(arch.shared_kib, head_size, format[0] == 'e' ? 1 : 2, large != 0);
+                attention_config(attention_device(arch.name), head_size, format[0] == 'e' ? 1 : 2, large != 0);
             snprintf(kernel, sizeof(kernel), "kv8_attention_%s_%s", format, large ? "large" : "small");
             print(arch, module, kernel, kAttentionWarps * arch.lanes, c.resident, c.shared_bytes());
             printf("%s %s %s tile_elements %d\n", module, kernel, arch.name,
