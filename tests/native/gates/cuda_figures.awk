@@ -24,7 +24,7 @@ BEGIN {
     counted["converts"] = "^cvt\\.rn\\.f16x2\\.e[45]m[23]x2$"
     counted["narrowing_converts"] = "^cvt\\.rn\\.satfinite\\.e[45]m[23]x2\\.f32$"
     counted["local_accesses"] = "^(ld|st)\\.local"
-    counted["byte_loads"] = "^ld\\.(global|volatile\\.global|relaxed).*\\.[usb]8$"
+    counted["byte_loads"] = "^ld\\.((global|volatile|relaxed|weak|gpu|sys|nc)\\.)*[usb]8$"
 }
 
 FNR == 1 { finish(); is_report = FILENAME ~ /\.report$/ }
