@@ -9,7 +9,7 @@ class CombinedRow {
 
     KV8_DEVICE CombinedRow(const AttentionParams& params, const Schedule& schedule, const PlanCombine& tile, int row,
                            int kv_head)
-        : params_(params), row_(row), head_size_(params.view.head_size) {
+        : row_(row), head_size_(params.view.head_size) {
         Softmax total{-kInfinity, 0};
         for (int split = 0; split < tile.splits; split++) {
             const int64_t index = tile.partial + int64_t(split) * tile.rows + row;
@@ -35,7 +35,6 @@ class CombinedRow {
     }
 
   private:
-    const AttentionParams& params_;
     const int row_, head_size_;
     float sums_[256 / kLanes] = {};
 };
