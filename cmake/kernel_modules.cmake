@@ -24,7 +24,7 @@ function(kv8_kernel_source module folder source definitions)
 endfunction()
 
 # kv8_gpu_plugin(TARGET SOURCES...): a plug-in on the host side that all GPUs share. It exports its entry alone, and needs
-# no libraries but the C library's.
+# no libraries but the C library's and the compiler's own.
 function(kv8_gpu_plugin target)
   add_library(${target} MODULE $<TARGET_OBJECTS:kv8_gpu_host> ${ARGN})
   set(exports ${PROJECT_SOURCE_DIR}/gpu/plugin.exports)
@@ -32,7 +32,8 @@ function(kv8_gpu_plugin target)
   set_property(TARGET ${target} PROPERTY LINK_DEPENDS ${exports})
   target_link_libraries(${target} PRIVATE Threads::Threads ${CMAKE_DL_LIBS})
   if(NOT KV8_SANITIZE)
-    target_link_options(${target} PRIVATE -static-libstdc++ -static-libgcc $<$<CONFIG:Release>:-Wl,--strip-all>)
+    # Unused parts of libstdc++ would need glibc 2.36, a static libgcc's unwinder 2.35; every JVM with kv8 has libgcc_s.
+    target_link_options(${target} PRIVATE -static-libstdc++ -Wl,--gc-sections $<$<CONFIG:Release>:-Wl,--strip-all>)
   endif()
 endfunction()
 
