@@ -1,5 +1,5 @@
-// K or V of a cache on the device: where a row lies, and how its values become codes and back. Rows of a cache are aligned, so a
-// thread moves its chunk whole.
+// K or V of a cache on the device: where a row lies, and how its values become codes and back. Rows of a cache are
+// aligned, so a thread moves its chunk whole.
 #pragma once
 
 #include "gpu/elements.h"
@@ -76,8 +76,8 @@ KV8_DEVICE float greatest_code_value(kv8_dtype dtype) {
     return fp8::E5M2::max_value;
 }
 
-// ---- rows in and out. All threads of a row, and of the warp, call these together; `valid` is false beyond the row's end, or
-// where there is no row, and nothing is touched then.
+// ---- rows in and out. All threads of a row, and of the warp, call these together; `valid` is false beyond the row's
+// end, or where there is no row, and nothing is touched then.
 
 KV8_DEVICE Chunk load_codes(kv8_dtype dtype, const uint8_t* from) {
     if (dtype == KV8_E4M3FN) return Float8<fp8::E4M3FN>::load_chunk(from);

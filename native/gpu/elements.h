@@ -1,5 +1,5 @@
-// Elements of rows as float32 in registers: a thread moves kChunk consecutive ones of any of the seven dtypes at once, by the
-// widest accesses that their address allows.
+// Elements of rows as float32 in registers: a thread moves kChunk consecutive ones of any of the seven dtypes at once,
+// by the widest accesses that their address allows.
 #pragma once
 
 #include "gpu/kernel_params.h"

@@ -1,8 +1,9 @@
-// What the host launches kernels with: their names, their one argument, how large a block is, and how many blocks there is work
-// for. Read by both sides, so it holds neither's code. Views are embedded by value: the pointers to views in the arguments are the host's.
+// What the host launches kernels with: their names, their one argument, how large a block is, and how many blocks there
+// is work for. Read by both sides, so it holds neither's code. Views are embedded by value: the pointers to views in
+// the arguments are the host's.
 //
-// Every kernel but sampling's strides over its work, so that any number of blocks computes the same; grid() says how many are
-// worth launching.
+// Every kernel but sampling's strides over its work, so that any number of blocks computes the same; grid() says how
+// many are worth launching.
 #pragma once
 
 #include "fp8/fp8.h"
@@ -31,7 +32,8 @@ struct CastParams {
     kv8_cast_args args;
 };
 
-// `out` holds zeros, or what the maximum is taken with: the host fills it with zeros first unless args.accumulate is set.
+// `out` holds zeros, or what the maximum is taken with: the host fills it with zeros first unless args.accumulate is
+// set.
 struct AmaxParams {
     static constexpr const char *kModule = "cast", *kKernel = "kv8_amax_kernel";
     static constexpr int kThreads = 256, kResident = 4, kSharedBytes = 0;

@@ -1,6 +1,6 @@
-// FP8 codes to float32 and back on the device, bit for bit what fp8.h computes: by the hardware's instruction where it converts
-// the format, else by integers and one float16 conversion. The dialects' instructions saturate and give the canonical NaN.
-// And e^x, which the vendors' libraries must not give each in their own way.
+// FP8 codes to float32 and back on the device, bit for bit what fp8.h computes: by the hardware's instruction where it
+// converts the format, else by integers and one float16 conversion. The dialects' instructions saturate and give the
+// canonical NaN. And e^x, which the vendors' libraries must not give each in their own way.
 #pragma once
 
 #include "gpu/dialect.h"
@@ -26,8 +26,8 @@ constexpr bool kConverts = Format::fnuz ? kConvertsFnuz : kConvertsOcp;
 
 namespace detail {
 
-// The low two codes as two float16. A dialect has the instructions of its formats only: the arguments' types are parameters, so
-// that the others' names are never looked up.
+// The low two codes as two float16. A dialect has the instructions of its formats only: the arguments' types are
+// parameters, so that the others' names are never looked up.
 template <class Format, class Word>
 KV8_DEVICE uint32_t widen(Word codes) {
     if constexpr (Format::fnuz)
@@ -129,7 +129,8 @@ KV8_DEVICE double exp_of_negative(double x) {
     const double n = shifted - kRuler;
     // ln 2 in two parts, the first so short that its product with n is exact.
     const double high = x - n * 6.93147180369123816490e-01, low = n * 1.90821492927058770002e-10, r = high - low;
-    // r (e^r + 1) / (e^r - 1) is 2 plus an even function, of which these are the minimax coefficients on [0, ln(2) / 2].
+    // r (e^r + 1) / (e^r - 1) is 2 plus an even function, of which these are the minimax coefficients on [0, ln(2) /
+    // 2].
     const double t = r * r;
     double c = 4.13813679705723846039e-08;
     c = c * t - 1.65339022054652515390e-06;

@@ -1,5 +1,6 @@
-// A row of logits in the order of sampling: by the larger logit, then by the lower id. Nothing is sorted: a place in that order,
-// given by what lies before it, is found by narrowing the range of logits around it sixteenfold in each pass over the row.
+// A row of logits in the order of sampling: by the larger logit, then by the lower id. Nothing is sorted: a place in
+// that order, given by what lies before it, is found by narrowing the range of logits around it sixteenfold in each
+// pass over the row.
 #pragma once
 
 #include "gpu/elements.h"
@@ -33,8 +34,8 @@ struct LogitRow {
         return load_plain(dtype, logits + first * bytes_of(dtype), vocabulary - first);
     }
 
-    // visit(first id, chunk, count) for this thread's share of the row, in ascending order of ids. Two chunks are on their way
-    // at a time.
+    // visit(first id, chunk, count) for this thread's share of the row, in ascending order of ids. Two chunks are on
+    // their way at a time.
     template <class Visit>
     KV8_DEVICE void for_each_chunk(const Visit& visit) const {
         constexpr int64_t kStep = int64_t(SampleParams::kThreads) * kChunk;
@@ -47,8 +48,8 @@ struct LogitRow {
     }
 };
 
-// How much an id of a key counts: one, or e^((logit - the largest) / temperature). A weight below e^-64 cannot be drawn and,
-// summed over any vocabulary, is less than a sum of at least 1 resolves in float64: it counts as 0.
+// How much an id of a key counts: one, or e^((logit - the largest) / temperature). A weight below e^-64 cannot be drawn
+// and, summed over any vocabulary, is less than a sum of at least 1 resolves in float64: it counts as 0.
 struct Measure {
     bool ones;
     double largest, inverse_temperature;
@@ -63,7 +64,6 @@ struct Measure {
 
 constexpr int kBins = SampleParams::kBins, kBinBits = 4;
 static_assert(kBins == 1 << kBinBits && SampleParams::kThreads == kBins * kBins);
-
 static_assert(kBins <= 32, "each bin's sum is made by a thread of warp 0");
 
 // Thread 0's two words, for all threads.
@@ -74,8 +74,9 @@ KV8_DEVICE Words2 told_by_first(Words2 words) {
     return load<Words2>(kTold);
 }
 
-// Sixteen sums over the ids of the block's threads. In shared memory a thread has a column of its own, then adds a part of one
-// bin's columns; no atomic operation is needed, and the sums do not depend on timing. Threads without ids have no column.
+// Sixteen sums over the ids of the block's threads. In shared memory a thread has a column of its own, then adds a part
+// of one bin's columns; no atomic operation is needed, and the sums do not depend on timing. Threads without ids have
+// no column.
 class BinSums {
   public:
     KV8_DEVICE explicit BinSums(const LogitRow& row)
@@ -133,8 +134,8 @@ struct RankedPlace {
     int32_t rank;  // among the ids of this key
 };
 
-// What a place is known by: the first in the order of candidates where the sum of measures through it exceeds, or reaches, the
-// limit. Where rounding leaves none, the last one that counts.
+// What a place is known by: the first in the order of candidates where the sum of measures through it exceeds, or
+// reaches, the limit. Where rounding leaves none, the last one that counts.
 struct Target {
     Measure measure;
     bool reach;     // or exceed
@@ -142,11 +143,11 @@ struct Target {
     double limit;
 };
 
-// `largest` is the row's largest key. Every thread of the block takes part and gets the same answer.
+// `largest` is the row's largest key; a candidate's distance is how far its key is below that. Every thread of the
+// block takes part and gets the same answer.
 KV8_DEVICE RankedPlace find_place(const LogitRow& row, uint32_t largest, Candidates candidates, const Target& target) {
     const Measure& measure = target.measure;
-    const uint32_t keys =
-        largest - candidates.floor;  // distance 0 is the largest key's, all below `keys` are candidates'
+    const uint32_t keys = largest - candidates.floor;  // candidates are at a distance below this from the largest key
     const int bits = keys <= 1 ? 0 : 32 - __builtin_clz(keys - 1);
     int shift = bits > kBinBits ? bits - kBinBits : 0;
     uint32_t begin = 0;  // the range's first distance
@@ -246,9 +247,7 @@ KV8_DEVICE int32_t id_at(const LogitRow& row, RankedPlace place) {
         }
     }
     sync_block();
-    const int32_t id = load<int32_t>(kAnswer);
-    sync_block();
-    return id;
+    return load<int32_t>(kAnswer);
 }
 
 }  // namespace kv8::gpu

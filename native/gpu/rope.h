@@ -1,5 +1,5 @@
-// Rotary embedding in float32. Each product and sum is rounded by itself (no dialect contracts them), so that the bits are the
-// CPU's.
+// Rotary embedding in float32. Each product and sum is rounded by itself (no dialect contracts them), so that the bits
+// are the CPU's.
 #pragma once
 
 #include "gpu/elements.h"
@@ -15,7 +15,8 @@ KV8_DEVICE Pair rotated(Pair p, float cosine, float sine) {
     return {p.x * cosine - p.y * sine, p.y * cosine + p.x * sine};
 }
 
-// The token's row of the table: rotary_size / 2 cosines, then as many sines. Null, and reported, where the table has none.
+// The token's row of the table: rotary_size / 2 cosines, then as many sines. Null, and reported, where the table has
+// none.
 KV8_DEVICE const uint8_t* angles_of(const kv8_rope_table& rope, int64_t token, Fault* fault) {
     const int32_t position = load<int32_t>(address_of(rope.positions) + 4 * token);
     const uint64_t row_bytes = 4 * uint64_t(rope.rotary_size);
@@ -26,8 +27,8 @@ KV8_DEVICE const uint8_t* angles_of(const kv8_rope_table& rope, int64_t token, F
     return address_of(rope.table) + uint64_t(position) * row_bytes;
 }
 
-// Rotates the elements [first, first + kChunk) of a row that lies in memory as well as in `c`. The other halves of pairs are
-// read from there again: one load from the first-level cache costs less than kChunk shuffles.
+// Rotates the elements [first, first + kChunk) of a row that lies in memory as well as in `c`. The other halves of
+// pairs are read from there again: one load from the first-level cache costs less than kChunk shuffles.
 template <class Element>
 KV8_DEVICE void rotate_half(Chunk& c, const uint8_t* row, int first, const uint8_t* angles, int rotary) {
     const int pairs = rotary / 2;

@@ -1,8 +1,8 @@
 // Rows of K and V into the cache, out of it, and from block to block.
 //
-// A row lies across the registers of the threads that share it, as float32: seven loads and seven stores serve all pairs of
-// dtypes, and a row's own scale is a few shuffles away. A block works at K or at V, so that its threads branch alike. Move copies
-// bytes where source and destination mean the same by them.
+// A row lies across the registers of the threads that share it, as float32: seven loads and seven stores serve all
+// pairs of dtypes, and a row's own scale is a few shuffles away. A block works at K or at V, so that its threads branch
+// alike. Move copies bytes where source and destination mean the same by them.
 #include "gpu/cache_side.h"
 #include "gpu/rope.h"
 

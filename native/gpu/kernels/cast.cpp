@@ -74,7 +74,8 @@ KV8_DEVICE void amax_of_rows(const kv8_amax_args& args) {
     if (lane() == 0) raise(out, 0, of_tensor);
 }
 
-// A thread keeps eight channels of a head and walks over tokens; where there are more threads than that, they share the tokens.
+// A thread keeps eight channels of a head and walks over tokens; where there are more threads than that, they share the
+// tokens.
 KV8_DEVICE void amax_of_channels(const kv8_amax_args& args) {
     const int64_t threads = int64_t(blocks()) * AmaxParams::kThreads, chunks = chunks_of(args.width),
                   columns = args.heads * chunks, slices = threads > columns ? threads / columns : 1;

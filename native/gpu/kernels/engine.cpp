@@ -1,5 +1,5 @@
-// What an engine needs on the device beside a GEMM. In every kernel a thread writes only elements that no other thread reads,
-// so results may be stored over operands.
+// What an engine needs on the device beside a GEMM. In every kernel a thread writes only elements that no other thread
+// reads, so results may be stored over operands.
 #include "gpu/rope.h"
 
 namespace kv8::gpu {

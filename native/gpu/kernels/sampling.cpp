@@ -1,4 +1,5 @@
-// Draws a token from a row of logits: one block a row, weights and sums in float64, no sort and no room outside the block.
+// Draws a token from a row of logits: one block a row, weights and sums in float64, no sort and no room outside the
+// block.
 #include "gpu/ranked_row.h"
 #include "gpu/report.h"
 
