@@ -19,22 +19,23 @@ final class BackendChoice {
                 LOG.log(System.Logger.Level.INFO, () -> describe(backend, refused));
                 return backend;
             } catch (BackendUnavailableException e) {
-                refused.add(name + ": " + firstSentence(String.valueOf(e.getMessage())));
+                refused.add(name + ": " + firstStatement(String.valueOf(e.getMessage())));
             }
         }
         throw new BackendUnavailableException(
-                "No backend works here. " + String.join(" ", refused) + " `kv8 doctor` shows all that was tried.");
+                "No backend works here. " + String.join("; ", refused) + ". `kv8 doctor` shows all that was tried.");
     }
 
     private static String describe(NativeBackend backend, List<String> refused) {
         var device = backend.info();
         return "kv8 uses the " + device.backend() + " backend: " + device.name() + ", " + device.arch()
                 + (device.threads() > 0 ? ", " + device.threads() + " threads" : "") + ". Not used: "
-                + (refused.isEmpty() ? "none tried before it." : String.join(" ", refused));
+                + (refused.isEmpty() ? "none tried before it" : String.join("; ", refused)) + ".";
     }
 
-    private static String firstSentence(String message) {
+    private static String firstStatement(String message) {
         int end = message.indexOf(". ");
-        return end < 0 ? message : message.substring(0, end + 1);
+        String sentence = end < 0 ? message : message.substring(0, end);
+        return sentence.endsWith(".") ? sentence.substring(0, sentence.length() - 1) : sentence;
     }
 }
