@@ -59,7 +59,7 @@ class Attention {
 
     static constexpr int kRows = M::kRows;
     KV8_DEVICE int row_in_tile(int r) const { return row_warp_ * 16 + M::row(r); }
-    KV8_DEVICE bool writes_row() const { return token_warp_ == 0 && M::token(0) == 0; }
+    KV8_DEVICE bool writes_row() const { return token_warp_ == 0 && opaque(M::token(0)) == 0; }
 
     // body(sum, d): this lane's elements of row r.
     template <class Body>
@@ -122,10 +122,11 @@ class Attention {
 #pragma unroll 1
         for (int row = warp(); row < kConfig.rows(); row += kAttentionWarps) {
             const uint64_t from = row_of(params_.q, work.tile.token(row), work.tile.head(row));
+            const int own = opaque(lane());
             float low[kSteps], high[kSteps], largest = 0;
 #pragma unroll
             for (int i = 0; i < kSteps; i++) {
-                const int pair = i * kLanes + lane();
+                const int pair = i * kLanes + own;
                 low[i] = high[i] = 0;
                 if (pair >= kPairs || row >= work.tile.rows) continue;
                 low[i] = load_element(params_.q.dtype, from, 2 * pair);
@@ -144,7 +145,7 @@ class Attention {
             }
 #pragma unroll
             for (int i = 0; i < kSteps; i++) {
-                const int pair = i * kLanes + lane();
+                const int pair = i * kLanes + own;
                 if (pair >= kPairs) continue;
                 const float x = low[i] * power_of_two(-power), y = high[i] * power_of_two(-power);
                 const uint32_t packed = Format::dtype == KV8_BF16 ? pack_bf16(x, y) : pack_f16(x, y);

@@ -317,8 +317,10 @@ struct Matrix {
         constexpr int kBytes = kGroup * Format::bytes;
         amd::Piece<kBytes> piece[amd::kFactors];
 #pragma unroll
-        for (int j = 0; j < amd::kFactors; j++)
-            piece[j] = amd::load_piece<kBytes>(v + ((amd::kRdna3 ? j : token(j)) * pitch + first_dim * Format::bytes));
+        for (int j = 0; j < amd::kFactors; j++) {
+            const int four = amd::kRdna3 ? j - j % 4 : token(j - j % 4);  // consecutive tokens, at constant distances
+            piece[j] = amd::load_piece<kBytes>(v + (four * pitch + first_dim * Format::bytes) + j % 4 * pitch);
+        }
 
 #pragma unroll
         for (int d = 0; d < kGroup; d += 2) {
