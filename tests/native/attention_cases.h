@@ -114,6 +114,9 @@ inline void fill_sequence(Random& random, const AttentionCase& c, double q_size,
     };
     side(c.k, s.k, s.k_row);
     side(c.v, s.v, s.v_row);
+    if (c.v.has_rows() && chance(random, 0.5))  // V that grows from key to key, by 64 in all
+        for (size_t i = 0; i < s.v_row.size(); i++)
+            s.v_row[i] *= float(std::exp2(6 * double(i) / double(s.v_row.size()) - 3));
     s.q.resize(size_t(s.queries) * c.q_heads * c.head_size);
     for (uint32_t& e : s.q) e = element_of(c.q_dtype, q_size * normal(random));
 }
@@ -131,7 +134,7 @@ inline void fill_chan(Random& random, const AttentionCase& c, CaseSide& side) {
 
 // What the cases of a run dwell on.
 struct CaseMix {
-    bool gpu = false;              // 16-bit queries, more groups of query heads, verification of a few tokens
+    bool gpu = false;  // 16-bit queries, caches that matrix units take, more groups of query heads, verification
     int64_t products = 8'000'000;  // of a query's element with a key's, over the whole batch: what time goes into
 };
 
@@ -147,6 +150,8 @@ inline AttentionCase make_case(uint64_t seed, int index, const CaseMix& mix = {}
     c.q_heads = group * c.kv_heads;
     c.k.dtype = kAll[index % 6 == 5 ? pick(random, 0, 6) : pick(random, 3, 6)];
     c.v.dtype = chance(random, 0.6) ? c.k.dtype : kAll[pick(random, 0, 6)];
+    if (mix.gpu && chance(random, 0.7))  // what matrix units take
+        c.k.dtype = c.v.dtype = one_of<kv8_dtype>(random, {KV8_E4M3FN, KV8_E4M3FN, KV8_E5M2, KV8_E4M3FNUZ});
     if (index % 5 == 0) c.k.dtype = c.v.dtype = kPlain[index / 5 % 3];
     if (chance(random, mix.gpu ? 0.2 : 0.5))
         c.q_dtype = c.out_dtype = KV8_F32;
