@@ -88,9 +88,7 @@ class PreciseAttention {
         const kv8_side& side = params_.view.k;
 #pragma unroll 1
         for (int d = part_; d < kHeadSize; d += kRowThreads) {
-            const float scale = channel_scale(side, kv_head_, d);
-            if (!(scale >= 0x1p-126f && scale <= 0x1p126f))
-                report(params_.fault, kBadScale, d, int64_t(bits_of(scale)), 0, uint32_t(kv_head_));
+            const float scale = checked_channel_scale(side, kv_head_, d, params_.fault);
             const float q = load_element(params_.q.dtype, from, d) * params_.softmax_scale * scale;
             store(at(row_ * kQueryPitch + d), q);
         }

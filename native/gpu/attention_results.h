@@ -38,6 +38,10 @@ KV8_DEVICE void compute_splits(Owner& owner, const AttentionParams& params, cons
                                int row_before, int block_rows, const Walk& walk) {
     constexpr int kRows = Owner::kRows;
     const Tile& tile = work.tile;
+    // V's static scales are used at the end, where registers are few: illegal ones are told of here.
+#pragma unroll 1
+    for (int d = lane(); d < params.view.head_size; d += kLanes)
+        checked_channel_scale(params.view.v, tile.kv_head, d, params.fault);
     const bool is_partial = work.item.partial >= 0;
     SoftmaxOf<kRows> total{};
     bool has_total = false;

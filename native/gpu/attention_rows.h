@@ -180,6 +180,14 @@ KV8_DEVICE float channel_scale(const kv8_side& side, int head, int d) {
                               : load_at<float>(side.chan.ptr, head * side.chan_head_stride + d * side.chan_dim_stride);
 }
 
+// An illegal one is reported, and used.
+KV8_DEVICE float checked_channel_scale(const kv8_side& side, int head, int d, Fault* fault) {
+    const float scale = channel_scale(side, head, d);
+    if (!(scale >= 0x1p-126f && scale <= 0x1p126f))
+        report(fault, kBadScale, d, int64_t(__builtin_bit_cast(uint32_t, scale)), 0, uint32_t(head));
+    return scale;
+}
+
 // A row of q, or of the output.
 KV8_DEVICE uint64_t row_of(const kv8_rows& rows, int64_t token, int head) {
     return rows.data.ptr + uint64_t(token * rows.token_stride + head * rows.head_stride);
