@@ -40,7 +40,7 @@ KV8_DEVICE void compute_splits(Owner& owner, const AttentionParams& params, cons
     const Tile& tile = work.tile;
     // V's static scales are used at the end, where registers are few: illegal ones are told of here.
 #pragma unroll 1
-    for (int d = lane(); d < params.view.head_size; d += kLanes)
+    for (int d = opaque(lane()); d < params.view.head_size; d += kLanes)
         checked_channel_scale(params.view.v, tile.kv_head, d, params.fault);
     const bool is_partial = work.item.partial >= 0;
     SoftmaxOf<kRows> total{};
