@@ -180,11 +180,12 @@ KV8_DEVICE float channel_scale(const kv8_side& side, int head, int d) {
                               : load_at<float>(side.chan.ptr, head * side.chan_head_stride + d * side.chan_dim_stride);
 }
 
-// An illegal one is reported, and used.
+// An illegal one is reported, by the first head and channel that share it, and used.
 KV8_DEVICE float checked_channel_scale(const kv8_side& side, int head, int d, Fault* fault) {
     const float scale = channel_scale(side, head, d);
     if (!(scale >= 0x1p-126f && scale <= 0x1p126f))
-        report(fault, kBadScale, d, int64_t(__builtin_bit_cast(uint32_t, scale)), 0, uint32_t(head));
+        report(fault, kBadScale, side.chan_dim_stride == 0 ? 0 : d, int64_t(__builtin_bit_cast(uint32_t, scale)), 0,
+               side.chan_head_stride == 0 ? 0u : uint32_t(head));
     return scale;
 }
 

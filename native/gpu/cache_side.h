@@ -35,8 +35,10 @@ KV8_DEVICE float chan_at(const kv8_side& side, int64_t head, int64_t d) {
     return load<float>(address_of(side.chan) + 4 * (head * side.chan_head_stride + d * side.chan_dim_stride));
 }
 
-KV8_DEVICE void check_scale(float scale, int64_t head, int64_t d, Fault* fault) {
-    if (!is_scale(scale)) report(fault, kBadScale, d, int64_t(bits_of(scale)), 0, uint32_t(head));
+// Reports an illegal one, by the first head and channel that share it.
+KV8_DEVICE void check_scale(const kv8_side& side, float scale, int64_t head, int64_t d, Fault* fault) {
+    if (is_scale(scale)) return;
+    report(fault, kBadScale, d, int64_t(bits_of(scale)), 0, side.chan_head_stride == 0 ? 0u : uint32_t(head));
 }
 
 // Of the chunk's elements; an illegal one is reported, and used.
@@ -44,7 +46,7 @@ KV8_DEVICE Chunk chan_of(const kv8_side& side, int64_t head, int first, Fault* f
     if (side.chan.ptr == 0) return chunk_of(1.0f);
     if (side.chan_dim_stride == 0) {
         const float scale = chan_at(side, head, 0);
-        check_scale(scale, head, 0, fault);
+        check_scale(side, scale, head, 0, fault);
         return chunk_of(scale);
     }
     Chunk c;
@@ -59,7 +61,7 @@ KV8_DEVICE Chunk chan_of(const kv8_side& side, int64_t head, int first, Fault* f
     for (int i = 0; i < kChunk; i++) legal &= is_scale(c.x[i]);
     if (legal) return c;
 #pragma unroll
-    for (int i = 0; i < kChunk; i++) check_scale(c.x[i], head, first + i, fault);
+    for (int i = 0; i < kChunk; i++) check_scale(side, c.x[i], head, first + i, fault);
     return c;
 }
 
