@@ -174,11 +174,12 @@ class Attention {
         return kFp8 && params_.view.k.chan.ptr != 0 && params_.view.k.chan_dim_stride != 0;
     }
 
-    KV8_DEVICE void load_operands(typename M::Query (&q)[kAtoms], Shared rows) const {
+    template <int kCount>
+    KV8_DEVICE void load_operands(typename M::Query (&q)[kCount], Shared rows) const {
 #pragma unroll
-        for (int atom = 0; atom < kAtoms; atom++)
+        for (int atom = 0; atom < kCount; atom++)
             q[atom] =
-                M::template load_query<kAtoms>(rows + row_warp_ * 16 * kConfig.query_pitch, kConfig.query_pitch, atom);
+                M::template load_query<kCount>(rows + row_warp_ * 16 * kConfig.query_pitch, kConfig.query_pitch, atom);
     }
 
     KV8_DEVICE static float magnitude(float x) { return x < 0 ? -x : x; }
@@ -220,11 +221,16 @@ class Attention {
         for (int g = 0; g < kWarpGroups; g++) {
             if (!has_group(g)) continue;
             const Shared keys = Stream::keys(stage) + group(g) * 16 * kConfig.pitch;
-            if constexpr (kHoldsQuery)
+            if constexpr (kHoldsQuery) {
                 M::scores(s[g], query_, keys, kConfig.pitch);
-            else
-                multiply_shared(s[g], kConfig.query_at(), keys);
-            if (scales_by_channel()) add_remainder(s[g], keys);
+            } else {
+#pragma unroll
+                for (int r = 0; r < kRows; r++)
+#pragma unroll
+                    for (int t = 0; t < kTokens; t++) s[g][r][t] = 0;
+                add_products(s[g], kConfig.query_at(), keys);
+            }
+            if (scales_by_channel()) add_products(s[g], kConfig.query_remainder_at(), keys);
             scale_scores(s[g], stage, tile, group(g));
         }
         float decay[kRows];
@@ -259,20 +265,22 @@ class Attention {
                               kConfig.pitch, atoms_);
     }
 
-    // By q's operands as they lie in shared memory.
-    KV8_DEVICE void multiply_shared(float (&s)[kRows][kTokens], int rows_at, Shared keys) const {
-        typename M::Query q[kAtoms];
-        load_operands(q, {uint32_t(rows_at)});
-        M::scores(s, q, keys, kConfig.pitch);
-    }
-
-    KV8_DEVICE void add_remainder(float (&s)[kRows][kTokens], Shared keys) const {
+    // Adds the products with what lies in shared memory as q does, four atoms at a time.
+    template <int kFirst = 0>
+    KV8_DEVICE void add_products(float (&s)[kRows][kTokens], int queries_at, Shared keys) const {
+        constexpr int kCount = kAtoms - kFirst < 4 ? kAtoms - kFirst : 4;
+        typename M::Query q[kCount];
+        load_operands(q, {uint32_t(queries_at + kFirst * 16 * 2)});
         float more[kRows][kTokens];
-        multiply_shared(more, kConfig.query_remainder_at(), keys);
+        M::scores(more, q, keys + kFirst * 16 * Format::bytes, kConfig.pitch);
 #pragma unroll
         for (int r = 0; r < kRows; r++)
 #pragma unroll
             for (int t = 0; t < kTokens; t++) s[r][t] += more[r][t];
+        if constexpr (kFirst + kCount < kAtoms) {
+            sync_warp();  // or the compiler would load all of q ahead, into registers that are not there
+            add_products<kFirst + kCount>(s, queries_at, keys);
+        }
     }
 
     // Products become scores in base 2: scaled, capped, biased, masked.

@@ -72,7 +72,7 @@ class TileStream {
     KV8_DEVICE static Place place_of(int copy) {
         if constexpr (kCopyThreads % kUnits == 0)
             return {copy * (kCopyThreads / kUnits) + thread() / kUnits, thread() % kUnits};
-        const int number = copy * kCopyThreads + thread();
+        const int number = copy * kCopyThreads + opaque(thread());
         return {number / kUnits, number % kUnits};
     }
 
