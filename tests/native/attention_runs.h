@@ -20,7 +20,7 @@ inline uint64_t attention_seed() {
 // Cases against float64: KV8_ATTENTION_CASES, else as many as take some seconds.
 inline int case_count() {
     const char* given = std::getenv("KV8_ATTENTION_CASES");
-    return given != nullptr ? std::atoi(given) : devices().front()->is_emulated() ? 119 : 560;
+    return given != nullptr ? std::atoi(given) : devices().front()->is_emulated() ? 238 : 560;
 }
 
 inline AttentionCase case_of_run(uint64_t seed, int index) {
