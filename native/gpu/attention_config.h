@@ -88,7 +88,8 @@ KV8_HOST_DEVICE constexpr bool fits(AttentionDevice device, const AttentionConfi
 
 // Both shapes of tile walk keys in the same steps: a row's result is the same in either.
 KV8_HOST_DEVICE constexpr int attention_tile_keys(AttentionDevice device, int head_size, int element_bytes) {
-    int keys = head_size <= 128 ? 64 : 32;
+    const bool few_registers = device.copies_in_registers && device.lanes == 32;  // RDNA, see large_rows
+    int keys = (head_size <= 128 ? 64 : 32) / (few_registers ? 2 : 1);
     while (keys > 16 && !(fits(device, attention_config_of(device, head_size, element_bytes, false, keys, 2, 1)) &&
                           fits(device, attention_config_of(device, head_size, element_bytes, true, keys, 2, 1))))
         keys /= 2;

@@ -59,7 +59,7 @@ class TileStream {
   private:
     static constexpr int kUnits = kHeadSize * kElementBytes / 16;  // 16-byte copies of a row
     static constexpr int kTileCopies = 2 * kTileKeys * kUnits;
-    static constexpr int kCopyThreads = kTileCopies % kThreads == 0 ? kThreads : 128;
+    static constexpr int kCopyThreads = kTileCopies % kThreads == 0 ? kThreads : kTileCopies % 128 == 0 ? 128 : 64;
     static constexpr int kCopies = kTileCopies / kCopyThreads;
     // Registers that hold copies want constant indices; elsewhere a few copies at a time leave registers to the kernel.
     static constexpr int kUnrolledCopies = kCopiesInRegisters ? kCopies : 2;
