@@ -260,6 +260,8 @@ struct Matrix {
     static constexpr bool kBf16 = Format::dtype == KV8_BF16;
     static constexpr int kOperandBytes = amd::kFactors * Format::bytes;           // of a row of K, for one atom
     static constexpr int kWidest = kOperandBytes >= 16 ? 1 : 16 / kOperandBytes;  // atoms of K in one access
+    // Atoms of V in one access; on RDNA3 a lane holds all sixteen tokens' pieces.
+    static constexpr int kWidestOfV = amd::kRdna3 && Format::bytes == 2 ? 2 : 4;
 
     KV8_DEVICE static uint32_t pack_pair(float low, float high) {
         return kBf16 ? pack_bf16(low, high) : pack_f16(low, high);
@@ -290,7 +292,7 @@ struct Matrix {
     template <int kFirst, int kAtoms>
     KV8_DEVICE static void add_values(float (&o)[kAtoms][kRows][kDims], const Weights& w, Shared v, int pitch,
                                       int atoms) {
-        constexpr int kGroup = amd::group_size(4, kAtoms, kFirst);
+        constexpr int kGroup = amd::group_size(kWidestOfV, kAtoms, kFirst);
         add_values_of_group<kFirst, kGroup>(o, w, v, pitch, atoms);
         if constexpr (kFirst + kGroup < kAtoms) add_values<kFirst + kGroup>(o, w, v, pitch, atoms);
     }
