@@ -16,11 +16,15 @@ struct AttentionDevice {
     int shared_kib;            // shared memory of a multiprocessor
     int lanes;                 // of a warp
     bool copies_in_registers;  // AMD: the next tile waits there, and not in stages of shared memory
+
+    // Half the lanes hold a matrix and the next tile, in as many registers each: RDNA.
+    KV8_HOST_DEVICE constexpr bool has_few_registers() const { return copies_in_registers && lanes == 32; }
 };
 
 // Rows of a large tile: four warps of sixteen, or two where a row's output is too long for one warp's registers or shared
-// memory is short (there RDNA, with 32 lanes to a matrix and copies in registers too, has few registers as well).
+// memory is short; one where both are.
 KV8_HOST_DEVICE constexpr int large_rows(AttentionDevice device, int head_size) {
+    if (head_size > 192 && device.has_few_registers()) return 16;
     return head_size <= 128 && device.shared_kib > 64 ? 64 : 32;
 }
 
@@ -88,8 +92,7 @@ KV8_HOST_DEVICE constexpr bool fits(AttentionDevice device, const AttentionConfi
 
 // Both shapes of tile walk keys in the same steps: a row's result is the same in either.
 KV8_HOST_DEVICE constexpr int attention_tile_keys(AttentionDevice device, int head_size, int element_bytes) {
-    const bool few_registers = device.copies_in_registers && device.lanes == 32;  // RDNA, see large_rows
-    int keys = (head_size <= 128 ? 64 : 32) / (few_registers ? 2 : 1);
+    int keys = (head_size <= 128 ? 64 : 32) / (device.has_few_registers() ? 2 : 1);
     while (keys > 16 && !(fits(device, attention_config_of(device, head_size, element_bytes, false, keys, 2, 1)) &&
                           fits(device, attention_config_of(device, head_size, element_bytes, true, keys, 2, 1))))
         keys /= 2;
