@@ -265,10 +265,10 @@ class Attention {
                               kConfig.pitch, atoms_);
     }
 
-    // Adds the products with what lies in shared memory as q does, four atoms at a time.
+    // Adds the products with what lies in shared memory as q does, a few atoms at a time.
     template <int kFirst = 0>
     KV8_DEVICE void add_products(float (&s)[kRows][kTokens], int queries_at, Shared keys) const {
-        constexpr int kCount = kAtoms - kFirst < 4 ? kAtoms - kFirst : 4;
+        constexpr int kMost = kAtoms % 4 == 0 ? 4 : 2, kCount = kAtoms - kFirst < kMost ? kAtoms - kFirst : kMost;
         typename M::Query q[kCount];
         load_operands(q, {uint32_t(queries_at + kFirst * 16 * 2)});
         float more[kRows][kTokens];
