@@ -62,7 +62,7 @@ class TileStream {
     static constexpr int kCopyThreads = kTileCopies % kThreads == 0 ? kThreads : kTileCopies % 128 == 0 ? 128 : 64;
     static constexpr int kCopies = kTileCopies / kCopyThreads;
     // Registers that hold copies want constant indices; elsewhere a few copies at a time leave registers to the kernel.
-    static constexpr int kUnrolledCopies = kCopiesInRegisters ? kCopies : 2;
+    static constexpr int kUnrolledCopies = kCopiesInRegisters ? kCopies : kCopyThreads % kUnits == 0 ? 2 : 1;
     static_assert(kTileCopies % kCopyThreads == 0 && kTileKeys <= kThreads, "every thread has as many copies");
 
     // A tile's rows: those of K, then of V. Where it can be, a thread's copies are of one unit of every so many rows.
