@@ -31,8 +31,7 @@ class Attention {
     static constexpr int kAtoms = kHeadSize / 16;                                  // of 16 dims in a head
     static constexpr int kWarpAtoms = (kAtoms + kTokenWarps - 1) / kTokenWarps;    // that a warp sums
     static constexpr bool kFp8 = Format::bytes == 1;
-    // In registers; else it is read for each tile, as it is where FP8 caches' second part of q wants registers too.
-    static constexpr bool kHoldsQuery = kAtoms <= M::kHeldAtoms && !(kFp8 && (kLarge || kConfig.resident > 2));
+    static constexpr bool kHoldsQuery = kAtoms <= M::kHeldAtoms;  // in registers; else it is read for each tile
     static constexpr int kWeightParts = attention_weight_parts(Format::dtype == KV8_BF16);
 
   public:

@@ -82,7 +82,8 @@ struct InOrder<E4M3FNUZ> {
 template <class Format>
 struct Layout {
     static constexpr bool kBf16 = Format::dtype == KV8_BF16;
-    static constexpr int kRows = 2, kTokens = 4, kDims = 4, kHeldAtoms = 12;
+    static constexpr int kRows = 2, kTokens = 4, kDims = 4;
+    static constexpr int kHeldAtoms = Format::bytes == 1 ? 0 : 12;  // FP8 caches' second part of q wants registers too
 
     KV8_DEVICE static int row(int r) { return lane() / 4 + 8 * r; }
     KV8_DEVICE static int token(int t) { return lane() % 4 * 2 + t % 2 + t / 2 * 8; }
