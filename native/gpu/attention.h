@@ -196,9 +196,9 @@ class Attention {
     // ---- one split: online softmax
 
     KV8_DEVICE void start_split() {
-        value_scale_ = 0;
 #pragma unroll
         for (int r = 0; r < kRows; r++) {
+            value_scale_[r] = 0;
             largest_[r] = -kInfinity;
 #pragma unroll
             for (int g = 0; g < kWarpGroups; g++) weight_[g][r] = 0;
@@ -238,11 +238,13 @@ class Attention {
 
         typename M::Weights weights[kWeightParts][kGroups];
         const bool row_scales = kFp8 && params_.view.v.row_scale_offset >= 0;
-        if (row_scales) raise_value_scale(stage);
+#pragma unroll
+        for (int g = 0; g < kWarpGroups; g++)
+            if (has_group(g)) weigh(s[g], g, decay);
+        if (row_scales) raise_value_scale(s, stage);
 #pragma unroll
         for (int g = 0; g < kWarpGroups; g++) {
             if (!has_group(g)) continue;
-            weigh(s[g], g, decay);
             if (row_scales) scale_weights(s[g], stage, group(g));
             weights[0][g] = M::pack(s[g]);
             if constexpr (kWeightParts == 2) weights[1][g] = M::pack(remainder_of(s[g]).x);
@@ -336,12 +338,7 @@ class Attention {
             }
             largest[r] = M::row_maximum(largest[r]);
         }
-        if constexpr (kTokenWarps > 1) {
-            float of_warp[1][kRows];
-#pragma unroll
-            for (int r = 0; r < kRows; r++) of_warp[0][r] = largest[r];
-            exchange_rows(of_warp, largest, [](float a, float b) { return maximum(a, b); });
-        }
+        if constexpr (kTokenWarps > 1) exchange_maxima(largest);
 #pragma unroll
         for (int r = 0; r < kRows; r++) {
             const float raised = maximum(largest_[r], largest[r]);
@@ -379,32 +376,50 @@ class Attention {
         return remainder;
     }
 
-    // Sums over V's codes are kept times 1 / value_scale_, the power of two below the largest row scale so far.
-    KV8_DEVICE void raise_value_scale(int stage) {
-        float largest = 0;
+    // A row's sums over V's codes are kept times 1 / value_scale_, the power of two below the largest row scale that it has
+    // met: of keys with a weight, since what other rows see may be larger by more than a half float holds.
+    KV8_DEVICE void raise_value_scale(const float (&p)[kWarpGroups][kRows][kTokens], int stage) {
+        float largest[kRows];
 #pragma unroll
-        for (int key = 0; key < kTileKeys; key += kLanes) {
-            const int own = key + lane() % least(kLanes, kTileKeys);
-            largest = maximum(largest, load<float>(Stream::value_scales(stage) + 4 * own));
+        for (int r = 0; r < kRows; r++) largest[r] = 0;
+#pragma unroll
+        for (int g = 0; g < kWarpGroups; g++) {
+            if (!has_group(g)) continue;
+#pragma unroll
+            for (int t = 0; t < kTokens; t++) {
+                const float scale = value_scale_of(stage, group(g), t);
+#pragma unroll
+                for (int r = 0; r < kRows; r++) largest[r] = maximum(largest[r], p[g][r][t] > 0 ? scale : 0.0f);
+            }
         }
 #pragma unroll
-        for (int mask = kLanes / 2; mask > 0; mask /= 2) largest = maximum(largest, shuffle_xor(largest, mask));
-        const float raised =
-            maximum(value_scale_, __builtin_bit_cast(float, __builtin_bit_cast(uint32_t, largest) & 0x7F800000u));
-        if (raised == value_scale_) return;
-        const float change = divide(value_scale_, raised);
+        for (int r = 0; r < kRows; r++) largest[r] = M::row_maximum(largest[r]);
+        if constexpr (kTokenWarps > 1) {
+            sync_block();  // all have read the maxima that lie where these go
+            exchange_maxima(largest);
+        }
 #pragma unroll
-        for (int r = 0; r < kRows; r++) multiply_row(r, change);
-        value_scale_ = raised;
+        for (int r = 0; r < kRows; r++) {
+            const float raised = maximum(
+                value_scale_[r], __builtin_bit_cast(float, __builtin_bit_cast(uint32_t, largest[r]) & 0x7F800000u));
+            if (raised != value_scale_[r]) multiply_row(r, divide(value_scale_[r], raised));
+            value_scale_[r] = raised;
+        }
+    }
+
+    KV8_DEVICE static float value_scale_of(int stage, int group, int t) {
+        return load<float>(Stream::value_scales(stage) + 4 * (group * 16 + M::token(t)));
     }
 
     KV8_DEVICE void scale_weights(float (&p)[kRows][kTokens], int stage, int group) {
-        const float inverse = value_scale_ > 0 ? divide(1.0f, value_scale_) : 0.0f;
+        float inverse[kRows];
+#pragma unroll
+        for (int r = 0; r < kRows; r++) inverse[r] = value_scale_[r] > 0 ? divide(1.0f, value_scale_[r]) : 0.0f;
 #pragma unroll
         for (int t = 0; t < kTokens; t++) {
-            const float scale = load<float>(Stream::value_scales(stage) + 4 * (group * 16 + M::token(t))) * inverse;
+            const float scale = value_scale_of(stage, group, t);
 #pragma unroll
-            for (int r = 0; r < kRows; r++) p[r][t] *= scale;
+            for (int r = 0; r < kRows; r++) p[r][t] *= scale * inverse[r];
         }
     }
 
@@ -457,6 +472,13 @@ class Attention {
 
     // ---- results
 
+    KV8_DEVICE void exchange_maxima(float (&largest)[kRows]) {
+        float of_warp[1][kRows];
+#pragma unroll
+        for (int r = 0; r < kRows; r++) of_warp[0][r] = largest[r];
+        exchange_rows(of_warp, largest, [](float a, float b) { return maximum(a, b); });
+    }
+
     KV8_DEVICE void sum_weights(float (&weight)[kRows]) {
         float of_group[kWarpGroups][kRows];
 #pragma unroll
@@ -480,11 +502,11 @@ class Attention {
         float weight[kRows] = {};
         if (has_keys) sum_weights(weight);
         const bool row_scales = kFp8 && params_.view.v.row_scale_offset >= 0;
-        const float factor = (row_scales ? value_scale_ : 1.0f) / M::kStoredV;
         SoftmaxOf<kRows> result;
 #pragma unroll
         for (int r = 0; r < kRows; r++) {
             result.row[r] = {largest_[r] == -kInfinity ? -kInfinity : largest_[r] - kWeightExponent, weight[r]};
+            const float factor = (row_scales ? value_scale_[r] : 1.0f) / M::kStoredV;
             if (factor != 1.0f) multiply_row(r, factor);
         }
         return result;
@@ -501,7 +523,7 @@ class Attention {
 
     float largest_[kRows];
     float weight_[kWarpGroups][kRows];  // this lane's part of each group's sum
-    float value_scale_;
+    float value_scale_[kRows];
     float output_[kWarpAtoms][kRows][kDims];
 };
 

@@ -63,9 +63,8 @@ struct AttentionConfig {
 // Blocks that a multiprocessor should hold, by what its registers allow (three leave 168 to a thread of NVIDIA's, two 255),
 // where shared memory allows it.
 KV8_HOST_DEVICE constexpr int wanted_residents(AttentionDevice device, int head_size, int element_bytes, bool large) {
-    const bool ample = device.shared_kib >= 200 || (device.copies_in_registers && device.shared_kib > 64);
-    if (large) return ample ? 2 : 1;
-    if (ample) return head_size <= 128 && element_bytes == 1 ? 3 : 2;
+    if (large) return device.shared_kib >= 200 ? 2 : 1;
+    if (device.shared_kib >= 200) return head_size <= 128 && element_bytes == 1 ? 3 : 2;
     return device.shared_kib >= 160 ? 2 : 1;
 }
 
