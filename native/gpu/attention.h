@@ -239,15 +239,22 @@ class Attention {
         typename M::Weights weights[kWeightParts][kGroups];
         const bool row_scales = kFp8 && params_.view.v.row_scale_offset >= 0;
 #pragma unroll
-        for (int g = 0; g < kWarpGroups; g++)
-            if (has_group(g)) weigh(s[g], g, decay);
-        if (row_scales) raise_value_scale(s, stage);
-#pragma unroll
         for (int g = 0; g < kWarpGroups; g++) {
             if (!has_group(g)) continue;
-            if (row_scales) scale_weights(s[g], stage, group(g));
-            weights[0][g] = M::pack(s[g]);
-            if constexpr (kWeightParts == 2) weights[1][g] = M::pack(remainder_of(s[g]).x);
+            weigh(s[g], g, decay);
+            if constexpr (!kFp8) {
+                weights[0][g] = M::pack(s[g]);
+                if constexpr (kWeightParts == 2) weights[1][g] = M::pack(remainder_of(s[g]).x);
+            }
+        }
+        if constexpr (kFp8) {
+            if (row_scales) raise_value_scale(s, stage);
+#pragma unroll
+            for (int g = 0; g < kWarpGroups; g++) {
+                if (!has_group(g)) continue;
+                if (row_scales) scale_weights(s[g], stage, group(g));
+                weights[0][g] = M::pack(s[g]);
+            }
         }
         if constexpr (kTokenWarps > 1) exchange(weights);
 
