@@ -21,9 +21,14 @@ import org.junit.jupiter.params.provider.MethodSource;
 class KvCacheModelTest {
     private static final int OPERATIONS = Integer.getInteger("kv8.operations", 2500);
 
+    /** Runs of these are known to meet every situation often; a run of a fresh seed may miss one. */
+    private static final List<Long> COVERING_SEEDS = List.of(1L, 2L, 3L);
+
     static Stream<Arguments> runs() {
         Long given = Long.getLong("kv8.seed");
-        Stream<Long> seeds = given != null ? Stream.of(given) : Stream.of(1L, 2L, 3L, System.nanoTime());
+        Stream<Long> seeds = given != null
+                ? Stream.of(given)
+                : Stream.concat(COVERING_SEEDS.stream(), Stream.of(System.nanoTime()));
         return seeds.flatMap(seed -> Stream.of(Arguments.of(seed, true), Arguments.of(seed, false)));
     }
 
@@ -44,10 +49,12 @@ class KvCacheModelTest {
                         e);
             }
         }
-        assertThat(driver.refusals).as("adds without room, seed %d", seed).isGreaterThan(OPERATIONS / 100);
-        assertThat(test.cache.stats().copiedBlocks())
-                .as("copies, seed %d", seed)
-                .isGreaterThan(OPERATIONS / 100);
+        if (COVERING_SEEDS.contains(seed)) {
+            assertThat(driver.refusals).as("adds without room, seed %d", seed).isGreaterThan(OPERATIONS / 100);
+            assertThat(test.cache.stats().copiedBlocks())
+                    .as("copies, seed %d", seed)
+                    .isGreaterThan(OPERATIONS / 100);
+        }
         for (Step step : driver.steps) {
             test.settle(step, false);
         }
