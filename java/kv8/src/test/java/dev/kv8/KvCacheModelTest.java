@@ -26,9 +26,8 @@ class KvCacheModelTest {
 
     static Stream<Arguments> runs() {
         Long given = Long.getLong("kv8.seed");
-        Stream<Long> seeds = given != null
-                ? Stream.of(given)
-                : Stream.concat(COVERING_SEEDS.stream(), Stream.of(System.nanoTime()));
+        Stream<Long> seeds =
+                given != null ? Stream.of(given) : Stream.concat(COVERING_SEEDS.stream(), Stream.of(System.nanoTime()));
         return seeds.flatMap(seed -> Stream.of(Arguments.of(seed, true), Arguments.of(seed, false)));
     }
 
