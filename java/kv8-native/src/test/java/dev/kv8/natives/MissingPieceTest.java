@@ -103,7 +103,7 @@ class MissingPieceTest {
     void autoGoesOnToTheCpuAndSaysWhy(Vendor vendor) throws Exception {
         assertThat(openOnStub(vendor, "auto", Map.of("KV8_STUB_DEVICES", "0")))
                 .contains("kv8 uses the cpu backend: ")
-                .contains(vendor.backend + ": The " + vendor.backend + " backend finds no device.")
+                .contains(vendor.backend + ": The " + vendor.backend + " backend finds no device")
                 .doesNotContain("Exception");
     }
 
