@@ -21,7 +21,7 @@ import org.junit.jupiter.params.provider.MethodSource;
 class KvCacheModelTest {
     private static final int OPERATIONS = Integer.getInteger("kv8.operations", 2500);
 
-    /** Runs of these are known to meet every situation often; a run of a fresh seed may miss one. */
+    /** Runs of these are known to meet every situation often; a run of a fresh seed meets some only a few times. */
     private static final List<Long> COVERING_SEEDS = List.of(1L, 2L, 3L);
 
     static Stream<Arguments> runs() {
@@ -48,12 +48,11 @@ class KvCacheModelTest {
                         e);
             }
         }
-        if (COVERING_SEEDS.contains(seed)) {
-            assertThat(driver.refusals).as("adds without room, seed %d", seed).isGreaterThan(OPERATIONS / 100);
-            assertThat(test.cache.stats().copiedBlocks())
-                    .as("copies, seed %d", seed)
-                    .isGreaterThan(OPERATIONS / 100);
-        }
+        int often = COVERING_SEEDS.contains(seed) ? OPERATIONS / 100 : 0;
+        assertThat(driver.refusals).as("adds without room, seed %d", seed).isGreaterThan(often);
+        assertThat(test.cache.stats().copiedBlocks())
+                .as("copies, seed %d", seed)
+                .isGreaterThan(often);
         for (Step step : driver.steps) {
             test.settle(step, false);
         }
