@@ -11,6 +11,11 @@ constexpr int kAttentionWarps = 4;
 // lie in different banks.
 KV8_HOST_DEVICE constexpr int odd_pitch(int row_bytes) { return (row_bytes / 16 | 1) * 16; }
 
+// Rows of weights: AMD reads and writes them by 8 bytes of sixteen rows at once, NVIDIA by 16 bytes of eight.
+KV8_HOST_DEVICE constexpr int odd_weight_pitch(bool by_8_bytes, int row_bytes) {
+    return by_8_bytes ? (row_bytes / 8 | 1) * 8 : odd_pitch(row_bytes);
+}
+
 // What matters of a device here; the same for a kernel (kAttentionDevice) and for the host that launches it.
 struct AttentionDevice {
     int shared_kib;            // shared memory of a multiprocessor
@@ -80,7 +85,7 @@ KV8_HOST_DEVICE constexpr AttentionConfig attention_config_of(AttentionDevice de
     c.head_size = head_size;
     c.pitch = odd_pitch(head_size * element_bytes);
     c.query_pitch = odd_pitch(head_size * 2);
-    c.weight_pitch = odd_pitch(tile_keys * 2);
+    c.weight_pitch = odd_weight_pitch(device.copies_in_registers, tile_keys * 2);
     return c;
 }
 

@@ -9,7 +9,8 @@
 // atoms, which it transposes with the byte permutation that widening takes anyhow.
 //
 // Banks: eight lanes that read 16 bytes of K each meet eight rows that differ modulo 8, in an odd pitch all banks once. The rows
-// of V that a wave reads at once are four apart, which puts half the banks between them. (Weights: two ways.)
+// of V that a wave reads at once are four apart, which puts half the banks between them. Weights go by 8 bytes of sixteen rows,
+// which lie an odd number of 8 bytes apart.
 #pragma once
 
 #include "gpu/formats.h"
@@ -223,7 +224,8 @@ struct Matrix {
                 const uint32_t of_lower = w.x[i], of_upper = w.x[i + 4];
                 return upper ? of_upper : of_lower;
             };
-            store(row + 16 * amd::part(), Words4{own(0), own(1), own(2), own(3)});
+            store(row + 16 * amd::part(), Words2{own(0), own(1)});
+            store(row + (16 * amd::part() + 8), Words2{own(2), own(3)});
         } else {
 #pragma unroll
             for (int i = 0; i < amd::kWords; i += 2) store(row + 2 * token(2 * i), Words2{w.x[i], w.x[i + 1]});
