@@ -37,6 +37,8 @@ struct Float8 {
     static constexpr bool fp8 = true;
     static constexpr int bytes = 1;
     static constexpr float max_value = Format::max_value;
+    static constexpr float max_cached = Format::max_cached;
+    static constexpr float saturates_above = Format::saturates_above;
     static KV8_INLINE f32 load(const uint8_t* from) { return decode<Format>(KV8_ISA::load<u8>(from)); }
     static KV8_INLINE void store(uint8_t* to, f32 x) { KV8_ISA::store(to, encode<Format>(x)); }
 };

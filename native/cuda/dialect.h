@@ -92,9 +92,7 @@ KV8_DEVICE void write(void* at, T value) {
 
 extern __shared__ __align__(128) uint8_t arena[];
 
-KV8_DEVICE uint32_t shared_address(Shared place) {
-    return uint32_t(__cvta_generic_to_shared(arena)) + place.at;
-}
+KV8_DEVICE uint32_t shared_address(Shared place) { return uint32_t(__cvta_generic_to_shared(arena)) + place.at; }
 
 }  // namespace detail
 
@@ -128,6 +126,9 @@ KV8_DEVICE void wait_copies() {
 
 KV8_DEVICE bool claim(uint32_t* word, uint32_t value) { return atomicCAS(word, 0u, value) == 0; }
 KV8_DEVICE void atomic_maximum(uint32_t* word, uint32_t value) { atomicMax(word, value); }
+KV8_DEVICE void atomic_add(uint64_t* word, uint64_t value) {
+    atomicAdd(reinterpret_cast<unsigned long long*>(word), value);
+}
 
 // ---- arithmetic
 
@@ -232,12 +233,14 @@ KV8_DEVICE void load_matrix_x2_transposed(uint32_t (&r)[2], Shared row) {
 }
 
 KV8_DEVICE void mma_f16(float (&c)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1) {
-    asm("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
+    asm("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, "
+        "%3};"
         : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
         : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
 }
 KV8_DEVICE void mma_bf16(float (&c)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1) {
-    asm("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
+    asm("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, "
+        "%2, %3};"
         : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
         : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
 }

@@ -109,6 +109,7 @@ bool check(const kv8_write_args& a) {
     check_rows("v", a.v, a.tokens, a.view->kv_heads, a.view->head_size, Access::kRead);
     check_span("slots", a.slots, times(a.tokens, 8), 8);
     check_rope_table("rope", a.rope, a.tokens, a.view->head_size);
+    check_absent_or_span("saturated", a.saturated, 16, 8);
     return a.tokens > 0;
 }
 

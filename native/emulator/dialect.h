@@ -152,6 +152,10 @@ KV8_DEVICE void atomic_maximum(uint32_t* word, uint32_t value, detail::Site site
     emulator::device_memory.check(word, sizeof(*word), "updates", site);
     if (*word < value) *word = value;
 }
+KV8_DEVICE void atomic_add(uint64_t* word, uint64_t value, detail::Site site = detail::here()) {
+    emulator::device_memory.check(word, sizeof(*word), "updates", site);
+    *word += value;
+}
 
 // ---- arithmetic
 

@@ -17,10 +17,15 @@
 namespace kv8::fp8 {
 
 // A code is a sign bit, exponent bits and mantissa bits; its magnitude is the code without the sign.
+//
+// A cache keeps within max_cached. FNUZ leaves out what OCP's twin of the same bytes and half the scale could not hold, so that
+// a block moves between the two. Up to saturates_above, half a step further, saturation is no more than rounding.
 struct E4M3FN {
     static constexpr int mantissa_bits = 3;
     static constexpr int bias = 7;
     static constexpr float max_value = 448.0f;
+    static constexpr float max_cached = 448.0f;
+    static constexpr float saturates_above = 464.0f;
     static constexpr uint8_t max_code = 0x7E;
     static constexpr uint8_t last_number = 0x7E;  // the greatest magnitude that is not NaN
     static constexpr uint8_t nan_code = 0x7F;
@@ -31,6 +36,8 @@ struct E5M2 {
     static constexpr int mantissa_bits = 2;
     static constexpr int bias = 15;
     static constexpr float max_value = 57344.0f;
+    static constexpr float max_cached = 57344.0f;
+    static constexpr float saturates_above = 61440.0f;
     static constexpr uint8_t max_code = 0x7B;
     static constexpr uint8_t last_number = 0x7C;  // infinity: decoded, never encoded
     static constexpr uint8_t nan_code = 0x7F;
@@ -42,6 +49,8 @@ struct E4M3FNUZ {
     static constexpr int mantissa_bits = 3;
     static constexpr int bias = 8;
     static constexpr float max_value = 240.0f;
+    static constexpr float max_cached = 224.0f;
+    static constexpr float saturates_above = 232.0f;
     static constexpr uint8_t max_code = 0x7F;
     static constexpr uint8_t last_number = 0x7F;
     static constexpr uint8_t nan_code = 0x80;
@@ -52,6 +61,8 @@ struct E5M2FNUZ {
     static constexpr int mantissa_bits = 2;
     static constexpr int bias = 16;
     static constexpr float max_value = 57344.0f;
+    static constexpr float max_cached = 28672.0f;
+    static constexpr float saturates_above = 30720.0f;
     static constexpr uint8_t max_code = 0x7F;
     static constexpr uint8_t last_number = 0x7F;
     static constexpr uint8_t nan_code = 0x80;

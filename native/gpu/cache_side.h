@@ -71,11 +71,16 @@ KV8_DEVICE float joint_scale(float row, float chan) {
     return product < kFloatMin ? kFloatMin : product > kFloatMax ? kFloatMax : product;
 }
 
-KV8_DEVICE float greatest_code_value(kv8_dtype dtype) {
-    if (dtype == KV8_E4M3FN) return fp8::E4M3FN::max_value;
-    if (dtype == KV8_E4M3FNUZ) return fp8::E4M3FNUZ::max_value;
-    static_assert(fp8::E5M2::max_value == fp8::E5M2FNUZ::max_value);
-    return fp8::E5M2::max_value;
+KV8_DEVICE float max_cached(kv8_dtype dtype) {
+    if (dtype == KV8_E4M3FN) return fp8::E4M3FN::max_cached;
+    if (dtype == KV8_E4M3FNUZ) return fp8::E4M3FNUZ::max_cached;
+    return dtype == KV8_E5M2 ? fp8::E5M2::max_cached : fp8::E5M2FNUZ::max_cached;
+}
+
+KV8_DEVICE float saturates_above(kv8_dtype dtype) {
+    if (dtype == KV8_E4M3FN) return fp8::E4M3FN::saturates_above;
+    if (dtype == KV8_E4M3FNUZ) return fp8::E4M3FNUZ::saturates_above;
+    return dtype == KV8_E5M2 ? fp8::E5M2::saturates_above : fp8::E5M2FNUZ::saturates_above;
 }
 
 // ---- rows in and out. All threads of a row, and of the warp, call these together; `valid` is false beyond the row's
@@ -101,8 +106,8 @@ KV8_DEVICE void store_codes(kv8_dtype dtype, uint8_t* to, const Chunk& c) {
     BFloat16::store_chunk(to, c);
 }
 
-// The scale that makes the greatest of x / chan the format's maximum.
-KV8_DEVICE float row_scale_of(const Chunk& c, const Chunk& chan, bool valid, float max_value, int threads) {
+// The scale that makes the greatest of x / chan the greatest value that a cache holds.
+KV8_DEVICE float row_scale_of(const Chunk& c, const Chunk& chan, bool valid, float most_cached, int threads) {
     float most = 0.0f;
     if (valid) {
 #pragma unroll
@@ -113,25 +118,35 @@ KV8_DEVICE float row_scale_of(const Chunk& c, const Chunk& chan, bool valid, flo
     }
     most = maximum_of_row(most, threads);
     if (most == 0.0f) return 1.0f;
-    const float scale = divide(most, max_value);
+    const float scale = divide(most, most_cached);
     return scale < kFloatMin ? kFloatMin : scale;
 }
 
-// Stores a row in the cache's dtype, and its own scale if the side keeps one.
-KV8_DEVICE void put_row(Chunk c, const kv8_cache_view& view, const kv8_side& side, const CachePlace& at, bool valid,
-                        int threads, Fault* fault) {
+// Stores a row in the cache's dtype, and its own scale if the side keeps one. Returns how many of the chunk's elements
+// saturated.
+KV8_DEVICE uint32_t put_row(Chunk c, const kv8_cache_view& view, const kv8_side& side, const CachePlace& at, bool valid,
+                            int threads, Fault* fault) {
+    uint32_t saturated = 0;
     if (side.dtype >= KV8_E4M3FN) {
         Chunk scale = valid ? chan_of(side, at.head, at.first, fault) : chunk_of(1.0f);
         if (has_row_scales(side)) {
-            const float row = row_scale_of(c, scale, valid, greatest_code_value(side.dtype), threads);
+            const float row = row_scale_of(c, scale, valid, max_cached(side.dtype), threads);
             if (valid && at.first == 0) store(row_scale(view, side, at), row);
 #pragma unroll
             for (int i = 0; i < kChunk; i++) scale.x[i] = joint_scale(row, scale.x[i]);
         }
 #pragma unroll
         for (int i = 0; i < kChunk; i++) c.x[i] = divide(c.x[i], scale.x[i]);
+        const float limit = saturates_above(side.dtype), most = max_cached(side.dtype);
+#pragma unroll
+        for (int i = 0; i < kChunk; i++) {
+            saturated += magnitude_of(c.x[i]) > limit ? 1u : 0u;
+            c.x[i] = c.x[i] > most ? most : c.x[i] < -most ? -most : c.x[i];  // leaves NaN alone
+        }
     }
-    if (valid) store_codes(side.dtype, cache_chunk(view, side, at), c);
+    if (!valid) return 0;
+    store_codes(side.dtype, cache_chunk(view, side, at), c);
+    return saturated;
 }
 
 // The values of a cached row.

@@ -38,6 +38,7 @@
 //   bool claim(uint32_t* word, uint32_t value)
 //                                       stores value where the word was 0, atomically; whether it did
 //   void atomic_maximum(uint32_t* word, uint32_t value)
+//   void atomic_add(uint64_t* word, uint64_t value)
 //
 //   float divide(float, float), square_root(float)          correctly rounded, as on the CPU
 //   float fused(float a, float b, float c)                  a * b + c, one rounding

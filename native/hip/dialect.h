@@ -236,6 +236,9 @@ KV8_DEVICE bool claim(uint32_t* word, uint32_t value) {
 KV8_DEVICE void atomic_maximum(uint32_t* word, uint32_t value) {
     __hip_atomic_fetch_max(detail::global<uint32_t>(word), value, __ATOMIC_RELAXED, __HIP_MEMORY_SCOPE_AGENT);
 }
+KV8_DEVICE void atomic_add(uint64_t* word, uint64_t value) {
+    __hip_atomic_fetch_add(detail::global<uint64_t>(word), value, __ATOMIC_RELAXED, __HIP_MEMORY_SCOPE_AGENT);
+}
 
 // ---- arithmetic
 

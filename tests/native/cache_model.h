@@ -31,10 +31,26 @@ inline float joint_scale(float row, float chan) {
     return product < 0x1p-126f ? 0x1p-126f : std::isinf(product) ? 0x1.fffffep127f : product;
 }
 
-// row: float32 values.
-inline void put_row(const kv8_cache_view& view, const kv8_side& side, int64_t slot, int head,
-                    const std::vector<float>& row) {
+// The greatest code in a cache: OCP's, also of FNUZ, where the same code is half of it.
+inline uint32_t greatest_code(kv8_dtype dtype) {
+    return exact::format_of(dtype == KV8_E4M3FNUZ ? KV8_E4M3FN : dtype == KV8_E5M2FNUZ ? KV8_E5M2 : dtype).max();
+}
+
+inline float code_value(kv8_dtype dtype, uint32_t code) {
+    return rounded(exact::decode(exact::format_of(dtype), code));
+}
+
+// Whether a float32 quotient lies beyond the greatest value by more than half the distance to the one before it.
+inline bool saturates(kv8_dtype dtype, float quotient) {
+    const float most = code_value(dtype, greatest_code(dtype)), before = code_value(dtype, greatest_code(dtype) - 1);
+    return std::fabs(quotient) > most + (most - before) / 2;
+}
+
+// row: float32 values. Returns how many of them saturate.
+inline uint64_t put_row(const kv8_cache_view& view, const kv8_side& side, int64_t slot, int head,
+                        const std::vector<float>& row) {
     uint8_t* to = row_at(view, side, slot, head);
+    uint64_t saturated = 0;
     float scale = 1.0f;
     const bool has_row_scale = side.row_scale_offset >= 0;
     if (has_row_scale) {
@@ -44,20 +60,25 @@ inline void put_row(const kv8_cache_view& view, const kv8_side& side, int64_t sl
                 std::fabs(rounded(exact::divide(number(row[d]), number(TestCache::chan(side, head, d)))));
             if (std::isfinite(quotient)) most = std::max(most, quotient);
         }
-        const exact::Format format = exact::format_of(side.dtype);
         if (most > 0)
-            scale = std::max(rounded(exact::divide(number(most), number(rounded(exact::decode(format, format.max()))))),
-                             0x1p-126f);
+            scale = std::max(
+                rounded(exact::divide(number(most), number(code_value(side.dtype, greatest_code(side.dtype))))),
+                0x1p-126f);
         store_bits(KV8_F32, row_scale_at(view, side, slot, head), bits_of(scale));
     }
     for (int d = 0; d < view.head_size; d++) {
         const float chan = TestCache::chan(side, head, d);
-        const uint32_t code = is_fp8(side.dtype)
-                                  ? exact::quantize(KV8_F32, side.dtype, bits_of(row[d]),
-                                                    bits_of(has_row_scale ? joint_scale(scale, chan) : chan))
-                                  : exact::convert(KV8_F32, side.dtype, bits_of(row[d]));
+        const float divisor = has_row_scale ? joint_scale(scale, chan) : chan;
+        uint32_t code = is_fp8(side.dtype) ? exact::quantize(KV8_F32, side.dtype, bits_of(row[d]), bits_of(divisor))
+                                           : exact::convert(KV8_F32, side.dtype, bits_of(row[d]));
+        if (is_fp8(side.dtype) && !std::isnan(row[d]) && (code & 0x7F) > greatest_code(side.dtype))
+            code = (code & 0x80) | greatest_code(side.dtype);
+        if (is_fp8(side.dtype) && !std::isnan(row[d]))
+            saturated +=
+                std::isinf(row[d]) || saturates(side.dtype, rounded(exact::divide(number(row[d]), number(divisor))));
         store_bits(side.dtype, to + d * bytes_of(side.dtype), code);
     }
+    return saturated;
 }
 
 inline std::vector<float> get_row(const kv8_cache_view& view, const kv8_side& side, int64_t slot, int head) {

@@ -122,21 +122,27 @@ TEST(CacheWrite, StoresExactlyWhatTheHeaderSays) {
 
         Image want = cache.before;
         const kv8_cache_view expected = cache.view_of(want);
+        const std::vector<uint64_t> counted_before = {random(), uint64_t{random()} << 32};
+        std::vector<uint64_t> saturated = counted_before;
         for (int t = 0; t < tokens; t++) {
             if (slots[t] < 0) continue;
             for (int h = 0; h < shape.heads; h++) {
                 std::vector<float> row = k.row(t, h, shape.head_size);
                 rotate(row, rope, t);
-                model::put_row(expected, expected.k, slots[t], h, row);
-                model::put_row(expected, expected.v, slots[t], h, v.row(t, h, shape.head_size));
+                saturated[0] += model::put_row(expected, expected.k, slots[t], h, row);
+                saturated[1] += model::put_row(expected, expected.v, slots[t], h, v.row(t, h, shape.head_size));
             }
         }
         for (const auto& device : devices()) {
             Image got = cache.before;
             const kv8_cache_view view = cache.view_of(got);
-            const kv8_write_args args = write_args(view, k.rows(), v.rows(), slots, rope);
+            kv8_write_args args = write_args(view, k.rows(), v.rows(), slots, rope);
+            std::vector<uint64_t> counted = counted_before;
+            const bool asked = i % 4 != 0;
+            if (asked) args.saturated = span_of(counted);
             ASSERT_EQ(run(*device, args), KV8_OK) << kv8_last_error() << ": " << describe(*device, shape, what);
             ASSERT_NO_FATAL_FAILURE(expect_equal_bytes(got, want, describe(*device, shape, what)));
+            ASSERT_EQ(counted, asked ? saturated : counted_before) << describe(*device, shape, what);
         }
     }
 }

@@ -160,6 +160,7 @@ struct DoorCalls {
         write.v = rows(kTokens, kHeads, kHeadSize);
         write.slots = values(std::vector<int64_t>{0, 23, -1, 8, 9});
         write.rope = rope_table();
+        write.saturated = allocate(2 * sizeof(uint64_t));
 
         start(gather);
         gather.tokens = kTokens;

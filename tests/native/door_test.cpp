@@ -292,6 +292,7 @@ TEST_F(Door, OfWrite) {
     needs_rows(c.write.k, "k", DoorCalls::kHeadSize * 2, false, call);
     needs_rows(c.write.v, "v", DoorCalls::kHeadSize * 4, false, call);
     needs(c.write.slots, "slots", 8, call);
+    needs(c.write.saturated, "saturated", 8, call);
     for (int64_t slot : {int64_t{-2}, int64_t{24}, INT64_MIN, INT64_MAX, int64_t{1} << 32})
         refuses(DoorCalls::at<int64_t>(c.write.slots, 3), slot, call, "slots[3] is");
 }

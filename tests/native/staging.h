@@ -180,6 +180,7 @@ inline kv8_status run(const TestDevice& device, kv8_write_args args) {
     staging.reads(args.v);
     staging.reads(args.slots);
     staging.reads(args.rope);
+    staging.writes(args.saturated);
     return staging.run([&] { return kv8_write(device.handle(), nullptr, &args); });
 }
 

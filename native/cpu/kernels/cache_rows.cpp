@@ -50,8 +50,8 @@ KV8_INLINE f32 joint_scale(float row, f32 chan) {
     return select(less(product, low), low, select(less(high, product), high, product));
 }
 
-// The scale that makes the greatest of x / chan the format's maximum.
-KV8_INLINE float row_scale_of(const Row& row, int width, const kv8_side& side, int64_t head, float max_value) {
+// The scale that makes the greatest of x / chan the greatest value that a cache holds.
+KV8_INLINE float row_scale_of(const Row& row, int width, const kv8_side& side, int64_t head, float max_cached) {
     f32 most = splat(0.0f);
     for (int d = 0; d < width; d += kLanes) {
         const f32 quotient = abs(load<f32>(row.x + d) / chan_lanes(side, head, d));
@@ -59,28 +59,42 @@ KV8_INLINE float row_scale_of(const Row& row, int width, const kv8_side& side, i
     }
     const float amax = reduce_max(most);
     if (amax == 0.0f) return 1.0f;
-    const float scale = amax / max_value;
+    const float scale = amax / max_cached;
     return scale < kFloatMin ? kFloatMin : scale;
 }
 
-// Stores a row in the cache's dtype, and its own scale if the side keeps one.
-void put_row(const Row& row, const kv8_cache_view& view, const kv8_side& side, Slot slot, int64_t head) {
+// Stores quotients as codes, and counts those that saturate.
+template <class Element>
+KV8_INLINE void put_codes(uint8_t* to, f32 quotients, f32& saturated) {
+    saturated = saturated + select(less(splat(Element::saturates_above), abs(quotients)), splat(1.0f), splat(0.0f));
+    if constexpr (Element::max_cached < Element::max_value) {
+        const f32 most = splat(Element::max_cached), least = splat(-Element::max_cached);
+        quotients = select(less(most, quotients), most, select(less(quotients, least), least, quotients));
+    }
+    Element::store(to, quotients);
+}
+
+// Stores a row in the cache's dtype, and its own scale if the side keeps one. Returns how many elements saturated.
+int64_t put_row(const Row& row, const kv8_cache_view& view, const kv8_side& side, Slot slot, int64_t head) {
     uint8_t* to = cache_row(view, side, slot, head);
+    f32 saturated = splat(0.0f);
     with_dtype(side.dtype, [&](auto element) {
         using Element = decltype(element);
         if constexpr (!Element::fp8) {
             for (int d = 0; d < view.head_size; d += kLanes)
                 Element::store(to + d * Element::bytes, load<f32>(row.x + d));
         } else if (has_row_scales(side)) {
-            const float scale = row_scale_of(row, view.head_size, side, head, Element::max_value);
+            const float scale = row_scale_of(row, view.head_size, side, head, Element::max_cached);
             store(row_scale(view, side, slot, head), scale);
             for (int d = 0; d < view.head_size; d += kLanes)
-                Element::store(to + d, load<f32>(row.x + d) / joint_scale(scale, chan_lanes(side, head, d)));
+                put_codes<Element>(to + d, load<f32>(row.x + d) / joint_scale(scale, chan_lanes(side, head, d)),
+                                   saturated);
         } else {
             for (int d = 0; d < view.head_size; d += kLanes)
-                Element::store(to + d, load<f32>(row.x + d) / chan_lanes(side, head, d));
+                put_codes<Element>(to + d, load<f32>(row.x + d) / chan_lanes(side, head, d), saturated);
         }
     });
+    return static_cast<int64_t>(reduce_add(saturated));
 }
 
 // The values of a cached row.
@@ -115,6 +129,7 @@ KV8_INLINE int64_t slot_of(kv8_span slots, int64_t token) {
 void write(const kv8_write_args& args, int64_t begin, int64_t end) {
     const kv8_cache_view& view = *args.view;
     const kv8_rope_table& rope = args.rope;
+    int64_t saturated_k = 0, saturated_v = 0;
     Row row;
     for (int64_t pair = begin; pair < end; pair++) {
         const int64_t token = pair / view.kv_heads, head = pair % view.kv_heads;
@@ -129,11 +144,15 @@ void write(const kv8_write_args& args, int64_t begin, int64_t end) {
             const int64_t position = load<int32_t>(positions + token);
             rotate(row.x, table + position * rope.rotary_size * sizeof(float), rope.rotary_size, rope.style);
         }
-        put_row(row, view, view.k, slot, head);
+        saturated_k += put_row(row, view, view.k, slot, head);
 
         load_row(row, args.v, token, head, view.head_size);
-        put_row(row, view, view.v, slot, head);
+        saturated_v += put_row(row, view, view.v, slot, head);
     }
+    if (args.saturated.ptr == 0) return;
+    auto* counts = reinterpret_cast<int64_t*>(args.saturated.ptr);
+    if (saturated_k != 0) __atomic_fetch_add(counts, saturated_k, __ATOMIC_RELAXED);
+    if (saturated_v != 0) __atomic_fetch_add(counts + 1, saturated_v, __ATOMIC_RELAXED);
 }
 
 void gather(const kv8_gather_args& args, int64_t begin, int64_t end) {

@@ -54,6 +54,13 @@ KV8_DEVICE void rotate(Chunk& c, const kv8_rows& rows, const uint8_t* row, int f
         rotate_half<BFloat16>(c, row, first, angles, rope.rotary_size);
 }
 
+// Adds what the warp's threads counted; all of them call it together. Most have nothing to add.
+KV8_DEVICE void add_of_warp(uint64_t* count, uint32_t mine) {
+    if (!any_lane(mine != 0)) return;
+    for (int mask = kLanes / 2; mask > 0; mask /= 2) mine += shuffle_xor(mine, mask);
+    if (lane() == 0) atomic_add(count, mine);
+}
+
 // ---- what two caches mean by the same bytes
 
 // Whether this thread's part of the scales differs.
@@ -125,7 +132,9 @@ KV8_KERNEL(kv8_write_kernel, WriteParams::kThreads, WriteParams::kResident, Writ
                 if (angles != nullptr) rotate(c, rows, from, first, angles, args.rope);
             }
         }
-        put_row(c, view, of_v ? view.v : view.k, place, valid, share.threads, params.fault);
+        const uint32_t saturated = put_row(c, view, of_v ? view.v : view.k, place, valid, share.threads, params.fault);
+        if (args.saturated.ptr != 0)
+            add_of_warp(reinterpret_cast<uint64_t*>(args.saturated.ptr) + (of_v ? 1 : 0), saturated);
     }
 }
 

@@ -243,9 +243,12 @@ typedef struct kv8_rope_table {
 /*
  * Rotates K (if asked), quantizes K and V, and scatters token t to slot slots[t] = block * block_size + index.
  * A slot of -1 skips the token; any other slot outside the cache is illegal. The slots of a call are distinct; where
- * they are not, what such a slot holds afterwards is unspecified. With row scales: row = max_d |x_d / chan_d| / format
- * maximum over finite ones (1.0 if that is zero; at least FLT_MIN), stored beside the rows, and
+ * they are not, what such a slot holds afterwards is unspecified. With row scales: row = max_d |x_d / chan_d| / maximum
+ * over finite ones (1.0 if that is zero; at least FLT_MIN), stored beside the rows, and
  * code = encode(x / fl(row * chan)).
+ * The maximum in a cache is 448 (E4M3FN), 57344 (E5M2), 224 (E4M3FNUZ), 28672 (E5M2FNUZ); quotients beyond it become
+ * it. Thus FNUZ with doubled scales has OCP's codes but for NaN and -0. An element saturates when its quotient is infinite
+ * or beyond the maximum by more than half of the last step before it: it loses more than rounding takes from any other.
  */
 typedef struct kv8_write_args {
     uint32_t struct_size;
@@ -255,6 +258,7 @@ typedef struct kv8_write_args {
     kv8_rows v;
     kv8_span slots; /* int64 [tokens] */
     kv8_rope_table rope;
+    kv8_span saturated; /* uint64 [2]: to them are added K's and V's elements that saturate; {0,0}: nobody asks */
 } kv8_write_args;
 
 KV8_API kv8_status kv8_write(kv8_device* device, kv8_stream* stream, const kv8_write_args* args);

@@ -22,6 +22,7 @@ final class BlockLedger {
     private long storedTokens;
     private int openSequences;
     private long copiedBlocks;
+    private long saturatedValues;
 
     BlockLedger(KvCacheConfig config, BlockCopier copier) {
         this.blockSize = config.blockSize();
@@ -201,8 +202,13 @@ final class BlockLedger {
         return pool;
     }
 
+    void foundSaturated(long values) {
+        saturatedValues = values;
+        publish();
+    }
+
     void publish() {
-        board.publish(pool, storedTokens, openSequences, copiedBlocks);
+        board.publish(pool, storedTokens, openSequences, copiedBlocks, saturatedValues);
     }
 
     CacheStats stats() {

@@ -10,6 +10,7 @@ package dev.kv8;
  * @param openSequences not closed yet, or closed while a batch still holds them
  * @param allocatedBlocks ever handed out
  * @param copiedBlocks ever copied because a sequence wrote to a shared one
+ * @param saturatedValues that the scales could not hold, as the last {@link KvCache#saturation} found; 0 before
  * @param poolBytes of the pool
  */
 public record CacheStats(
@@ -20,4 +21,5 @@ public record CacheStats(
         int openSequences,
         long allocatedBlocks,
         long copiedBlocks,
+        long saturatedValues,
         long poolBytes) {}

@@ -106,6 +106,7 @@ public interface KvBackend extends AutoCloseable {
      * @param slots int64 {@code [tokens]}: {@code block * blockSize + index}, distinct; -1 skips the token
      * @param rope rotates K first, or null
      * @param positions int32 {@code [tokens]}, used with {@code rope}
+     * @param saturated uint64 {@code [2]}, or null: to them are added K's and V's values that saturate, see {@link Saturation}
      */
     void write(
             CacheView view,
@@ -114,7 +115,8 @@ public interface KvBackend extends AutoCloseable {
             int tokens,
             DeviceMemory slots,
             @Nullable RopeTable rope,
-            @Nullable DeviceMemory positions);
+            @Nullable DeviceMemory positions,
+            @Nullable DeviceMemory saturated);
 
     /** Dequantizes the rows at {@code slots} (int64 {@code [tokens]}) into {@code k} and {@code v}; slot -1 gives zeros. */
     void gather(CacheView view, HeadRows k, HeadRows v, int tokens, DeviceMemory slots);

@@ -4,7 +4,6 @@ import java.lang.ref.Cleaner;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
-import java.util.Set;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -30,6 +29,7 @@ public final class KvCache implements AutoCloseable {
     private final KvCacheConfig config;
     private final DeviceMemory memory;
     private final LayerViews views;
+    private final SaturationCounters saturated;
     private final AttentionOptions causal;
     private final BlockLedger ledger;
     private final List<Batch> batches = new ArrayList<>();
@@ -38,11 +38,17 @@ public final class KvCache implements AutoCloseable {
 
     private final Cleaner.Cleanable abandoned;
 
-    private KvCache(KvBackend backend, KvCacheConfig config, DeviceMemory memory, LayerViews views) {
+    private KvCache(
+            KvBackend backend,
+            KvCacheConfig config,
+            DeviceMemory memory,
+            LayerViews views,
+            SaturationCounters saturated) {
         this.backend = backend;
         this.config = config;
         this.memory = memory;
         this.views = views;
+        this.saturated = saturated;
         causal = AttentionOptions.causal(config.headSize());
         long bytes = config.blockBytes();
         ledger = new BlockLedger(config, (from, to) -> backend.copy(memory, from * bytes, memory, to * bytes, bytes));
@@ -58,17 +64,22 @@ public final class KvCache implements AutoCloseable {
      * @throws DeviceException when there is not enough device memory
      */
     public static KvCache create(KvBackend backend, KvCacheConfig config) {
-        Set<DType> storable = backend.info().storable();
+        DeviceInfo device = backend.info();
         for (DType dtype : config.layout().dtypes()) {
-            if (!storable.contains(dtype)) {
-                throw new IllegalArgumentException("The backend "
-                        + backend.info().backend() + " can't store " + dtype + "; it stores " + storable + ".");
+            if (!device.storable().contains(StoredFormat.of(dtype, device))) {
+                throw new IllegalArgumentException("The backend " + device.backend() + " can't store " + dtype
+                        + "; it stores " + device.storable() + ".");
             }
         }
         DeviceMemory memory = backend.allocate(config.blocks() * config.blockBytes());
+        LayerViews views = null;
         try {
-            return new KvCache(backend, config, memory, LayerViews.create(backend, config, memory));
+            views = LayerViews.create(backend, config, memory);
+            return new KvCache(backend, config, memory, views, new SaturationCounters(backend, config));
         } catch (RuntimeException e) {
+            if (views != null) {
+                views.close();
+            }
             memory.close();
             throw e;
         }
@@ -133,7 +144,8 @@ public final class KvCache implements AutoCloseable {
             StepTables step = batch.startedTables(this);
             writtenIn[layer] = ledger.generation();
             DeviceMemory positions = rope == null ? null : step.positions();
-            backend.write(views.view(layer), k, v, batch.tokens(), step.slots(), rope, positions);
+            DeviceMemory counts = saturated.counting(layer, batch.tokens());
+            backend.write(views.view(layer), k, v, batch.tokens(), step.slots(), rope, positions, counts);
         } finally {
             ledger.exit();
         }
@@ -179,6 +191,7 @@ public final class KvCache implements AutoCloseable {
                                 + " Set scales before the first write, or close or clear all sequences first.");
             }
             views.set(layer, scales);
+            saturated.reset(layer);
         } finally {
             ledger.exit();
         }
@@ -189,6 +202,21 @@ public final class KvCache implements AutoCloseable {
         ledger.enter();
         try {
             return views.scales();
+        } finally {
+            ledger.exit();
+        }
+    }
+
+    /**
+     * Counts the stored values that the scales could not hold, and puts their number into {@link #stats}. Waits for the kernels
+     * under way.
+     */
+    public Saturation saturation() {
+        ledger.enter();
+        try {
+            Saturation found = saturated.read();
+            ledger.foundSaturated(found.total());
+            return found;
         } finally {
             ledger.exit();
         }
@@ -221,6 +249,7 @@ public final class KvCache implements AutoCloseable {
                 batches.forEach(Batch::closeInside);
                 batches.clear();
                 views.close();
+                saturated.close();
                 memory.close();
             }
         } finally {

@@ -33,5 +33,10 @@ public record LayerLayout(int blocks, int blockSize, int kvHeads, int headSize, 
         public boolean hasRowScales() {
             return rowScaleOffset != NO_ROW_SCALES;
         }
+
+        /** The same places with elements of another type of the same size. */
+        Side withDtype(DType other) {
+            return new Side(other, offset, headStride, slotStride, rowScaleOffset, rowScaleHeadStride);
+        }
     }
 }

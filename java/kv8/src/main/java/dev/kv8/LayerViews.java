@@ -11,6 +11,7 @@ import org.jspecify.annotations.Nullable;
  */
 final class LayerViews implements AutoCloseable {
     private final KvBackend backend;
+    private final DeviceInfo device;
     private final KvCacheConfig config;
     private final DeviceMemory pool;
     private final CacheView[] views;
@@ -21,6 +22,7 @@ final class LayerViews implements AutoCloseable {
 
     private LayerViews(KvBackend backend, KvCacheConfig config, DeviceMemory pool) {
         this.backend = backend;
+        this.device = backend.info();
         this.config = config;
         this.pool = pool;
         int layers = config.layers();
@@ -61,8 +63,21 @@ final class LayerViews implements AutoCloseable {
         }
     }
 
+    /** What kernels see: {@link StoredFormat} instead of the configured types. */
     private LayerLayout layout(int layer) {
-        return config.layout().layer(layer, config.blocks());
+        LayerLayout configured = config.layout().layer(layer, config.blocks());
+        return new LayerLayout(
+                configured.blocks(),
+                configured.blockSize(),
+                configured.kvHeads(),
+                configured.headSize(),
+                configured.blockStride(),
+                stored(configured.k()),
+                stored(configured.v()));
+    }
+
+    private LayerLayout.Side stored(LayerLayout.Side side) {
+        return side.withDtype(StoredFormat.of(side.dtype(), device));
     }
 
     private static boolean hasChannels(LayerLayout.Side side) {
@@ -92,7 +107,15 @@ final class LayerViews implements AutoCloseable {
         LayerLayout layout = layout(layer);
         KvScales.Side k = effective("K", layer, layout.k(), given.k());
         KvScales.Side v = effective("V", layer, layout.v(), given.v());
-        CacheView view = backend.view(pool, layout, upload(k, kChannels[layer]), upload(v, vChannels[layer]));
+        ChannelScales kScales = upload(
+                k,
+                kChannels[layer],
+                StoredFormat.scaleFactor(config.kDtype(layer), layout.k().dtype()));
+        ChannelScales vScales = upload(
+                v,
+                vChannels[layer],
+                StoredFormat.scaleFactor(config.vDtype(layer), layout.v().dtype()));
+        CacheView view = backend.view(pool, layout, kScales, vScales);
         if (views[layer] != null) {
             views[layer].close();
         }
@@ -114,14 +137,14 @@ final class LayerViews implements AutoCloseable {
         return given;
     }
 
-    private @Nullable ChannelScales upload(KvScales.Side side, @Nullable DeviceMemory target) {
-        if (target == null || side.granularity() == KvScales.Granularity.NONE) {
+    private @Nullable ChannelScales upload(KvScales.Side side, @Nullable DeviceMemory target, float factor) {
+        if (target == null || (side.granularity() == KvScales.Granularity.NONE && factor == 1)) {
             return null;
         }
         ByteBuffer values = ByteBuffer.allocateDirect((int) sideBytes()).order(ByteOrder.nativeOrder());
         for (int head = 0; head < config.kvHeads(); head++) {
             for (int channel = 0; channel < config.headSize(); channel++) {
-                values.putFloat(side.at(head, channel, config.headSize()));
+                values.putFloat(factor * side.at(head, channel, config.headSize()));
             }
         }
         backend.upload(values.flip(), target, 0);

@@ -29,6 +29,7 @@ final class StatsBoard {
     private int openSequences;
     private long allocatedBlocks;
     private long copiedBlocks;
+    private long saturatedValues;
 
     StatsBoard(int totalBlocks, long poolBytes) {
         this.totalBlocks = totalBlocks;
@@ -36,7 +37,7 @@ final class StatsBoard {
         this.freeBlocks = totalBlocks;
     }
 
-    void publish(BlockPool pool, long stored, int sequences, long copied) {
+    void publish(BlockPool pool, long stored, int sequences, long copied, long saturated) {
         int before = version;
         VERSION.setOpaque(this, before + 1);
         VarHandle.storeStoreFence();
@@ -45,6 +46,7 @@ final class StatsBoard {
         openSequences = sequences;
         allocatedBlocks = pool.allocated();
         copiedBlocks = copied;
+        saturatedValues = saturated;
         VERSION.setRelease(this, before + 2);
     }
 
@@ -60,6 +62,7 @@ final class StatsBoard {
                     openSequences,
                     allocatedBlocks,
                     copiedBlocks,
+                    saturatedValues,
                     poolBytes);
             VarHandle.loadLoadFence();
             if ((before & 1) == 0 && (int) VERSION.getOpaque(this) == before) {

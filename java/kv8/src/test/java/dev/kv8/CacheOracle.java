@@ -124,6 +124,6 @@ final class CacheOracle {
         long stored = entries.stream().mapToLong(entry -> entry.computed).sum();
         int free = freeBlocks();
         return new CacheStats(
-                totalBlocks, free, totalBlocks - free, stored, entries.size(), allocated, copied, poolBytes);
+                totalBlocks, free, totalBlocks - free, stored, entries.size(), allocated, copied, 0, poolBytes);
     }
 }

@@ -22,6 +22,7 @@ class InMemoryBackend implements KvBackend {
     private long nextAddress = 1 << 16;
     private final Map<LayerLayout, CacheView> views = new HashMap<>();
     private long copies;
+    private @Nullable View lastWritten;
 
     InMemoryBackend(boolean hostAccessible) {
         this.hostAccessible = hostAccessible;
@@ -39,6 +40,11 @@ class InMemoryBackend implements KvBackend {
     /** The view that was made last for a layer. */
     CacheView viewOf(LayerLayout layout) {
         return Objects.requireNonNull(views.get(layout), "no view was made of this layer");
+    }
+
+    /** The view of the last {@link #write}. */
+    CacheView lastWritten() {
+        return Objects.requireNonNull(lastWritten, "nothing was written");
     }
 
     @Override
@@ -168,17 +174,25 @@ class InMemoryBackend implements KvBackend {
             int tokens,
             DeviceMemory slots,
             @Nullable RopeTable rope,
-            @Nullable DeviceMemory positions) {
+            @Nullable DeviceMemory positions,
+            @Nullable DeviceMemory saturated) {
         View cache = (View) view;
+        lastWritten = cache;
+        long inK = 0;
+        long inV = 0;
         ByteBuffer slot = kernelView(slots, tokens * 8L);
         ByteBuffer kRows = view(k.memory(), 0, k.memory().bytes());
         ByteBuffer vRows = view(v.memory(), 0, v.memory().bytes());
         for (int t = 0; t < tokens; t++) {
             for (int head = 0; head < cache.layout().kvHeads(); head++) {
                 long at = slot.getLong(t * 8);
-                store(cache, cache.layout().k(), cache.kScales(), at, head, kRows, rowOffset(k, t, head));
-                store(cache, cache.layout().v(), cache.vScales(), at, head, vRows, rowOffset(v, t, head));
+                inK += store(cache, cache.layout().k(), cache.kScales(), at, head, kRows, rowOffset(k, t, head));
+                inV += store(cache, cache.layout().v(), cache.vScales(), at, head, vRows, rowOffset(v, t, head));
             }
+        }
+        if (saturated != null) {
+            ByteBuffer counts = view(saturated, 0, 2 * Long.BYTES);
+            counts.putLong(0, counts.getLong(0) + inK).putLong(Long.BYTES, counts.getLong(Long.BYTES) + inV);
         }
     }
 
@@ -201,7 +215,8 @@ class InMemoryBackend implements KvBackend {
                 + slot % layout.blockSize() * Float.BYTES);
     }
 
-    private void store(
+    /** Returns how many values saturated. */
+    private int store(
             View cache,
             LayerLayout.Side side,
             @Nullable ChannelScales scales,
@@ -211,6 +226,7 @@ class InMemoryBackend implements KvBackend {
             int row) {
         LayerLayout layout = cache.layout();
         int target = sideOffset(layout, side, slot, head);
+        int saturated = 0;
         float rowScale = 1;
         if (side.hasRowScales()) {
             float amax = 0;
@@ -226,9 +242,13 @@ class InMemoryBackend implements KvBackend {
                 cache.pool().putFloat(target + d * 4, x);
             } else {
                 float scale = rowScale * channelScale(scales, head, d);
-                cache.pool().put(target + d, Fp8Format.of(side.dtype()).encode(x / scale));
+                Fp8Format format = Fp8Format.of(side.dtype());
+                float step = format.maxValue() - format.decode((byte) (format.encode(format.maxValue()) - 1));
+                saturated += Math.abs(x / scale) > format.maxValue() + step / 2 ? 1 : 0;
+                cache.pool().put(target + d, format.encode(x / scale));
             }
         }
+        return saturated;
     }
 
     private float[] load(View cache, LayerLayout.Side side, @Nullable ChannelScales scales, long slot, int head) {

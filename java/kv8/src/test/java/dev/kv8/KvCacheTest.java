@@ -425,6 +425,72 @@ class KvCacheTest {
     }
 
     @Test
+    void countsWhatTheScalesCantHold() {
+        cache.setScales(0, new LayerScales(Side.tensor(2), Side.NONE));
+        Sequence sequence = cache.open(1, 2, 3);
+        assertThat(batch.add(sequence)).isTrue();
+        float[] values = {1000, -1000, 900, 465, -464, Float.NaN, Float.POSITIVE_INFINITY};
+        for (int i = 0; i < values.length; i++) {
+            backend.hostView(rows, i * 4L, 4).putFloat(values[i]);
+        }
+        cache.write(0, batch, oneHead, oneHead);
+        cache.write(1, batch, oneHead, oneHead);
+        assertThat(cache.stats().saturatedValues()).as("nobody asked yet").isZero();
+
+        Saturation saturation = cache.saturation();
+        assertThat(saturation.k(0)).as("1000, -1000 and infinity, at 464 * 2").isEqualTo(3);
+        assertThat(saturation.v(0)).as("900 and 465 as well, at 464").isEqualTo(5);
+        assertThat(saturation.written(0)).isEqualTo(3 * HEAD_SIZE);
+        assertThat(saturation.k(1) + saturation.v(1)).as("a layer of 32 bits").isZero();
+        assertThat(saturation.total()).isEqualTo(cache.stats().saturatedValues());
+        assertThat(saturation.worstLayer()).isZero();
+        assertThat(saturation.part(0)).isEqualTo(5.0 / (3 * HEAD_SIZE));
+
+        batch.clear();
+        sequence.close();
+        cache.setScales(0, new LayerScales(Side.tensor(4), Side.tensor(4)));
+        assertThat(cache.saturation().k(0)).as("with new scales").isZero();
+    }
+
+    /** Hardware that converts FNUZ alone: half the value of the same code, so twice the scale. */
+    @Test
+    void storesFnuzWithDoubledScalesWhereThatIsWhatTheDeviceConverts() {
+        InMemoryBackend amd = new InMemoryBackend(true) {
+            @Override
+            public DeviceInfo info() {
+                Set<DType> fnuz = Set.of(DType.E4M3FNUZ, DType.E5M2FNUZ);
+                return new DeviceInfo(
+                        "fake", 0, "test", "gfx942", 1L << 40, 1L << 40, 0, Set.of(DType.values()), fnuz, 1, true, "");
+            }
+        };
+        KvCacheConfig config =
+                config().skipLayers().kDtype(KvCacheDType.FP8_E5M2).build();
+        try (KvCache other = KvCache.create(amd, config);
+                DeviceMemory memory = amd.allocate(HEAD_SIZE * 4L)) {
+            HeadRows row = HeadRows.of(memory, DType.FLOAT32, 1, HEAD_SIZE);
+            for (int d = 0; d < HEAD_SIZE; d++) {
+                amd.hostView(memory, d * 4L, 4).putFloat(448);
+            }
+            other.setScales(1, new LayerScales(Side.NONE, Side.tensor(2)));
+            Batch step = other.batch();
+            assertThat(step.add(other.open(1))).isTrue();
+            for (int layer = 0; layer < 3; layer++) {
+                other.write(layer, step, row, row);
+                LayerLayout stored = amd.lastWritten().layout();
+                assertThat(stored.k().dtype()).isEqualTo(DType.E5M2FNUZ);
+                assertThat(stored.v().dtype()).isEqualTo(DType.E4M3FNUZ);
+                amd.gather(amd.lastWritten(), row, row, 1, step.slots());
+                assertThat(amd.hostView(memory, 0, 4).getFloat())
+                        .as("V of layer %d", layer)
+                        .isEqualTo(448);
+                amd.hostView(memory, 0, 4).putFloat(448);
+            }
+            assertThat(other.config().vDtype(0)).as("what it means").isEqualTo(DType.E4M3FN);
+        }
+        assertThat(amd.liveAllocations()).isZero();
+    }
+
+    @Test
     void aTypeThatTheBackendCantStoreIsRefused() {
         int before = backend.liveAllocations();
         assertThatThrownBy(() -> KvCache.create(

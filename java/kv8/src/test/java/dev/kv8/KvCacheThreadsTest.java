@@ -56,7 +56,8 @@ class KvCacheThreadsTest {
                 int tokens,
                 DeviceMemory slots,
                 @Nullable RopeTable rope,
-                @Nullable DeviceMemory positions) {
+                @Nullable DeviceMemory positions,
+                @Nullable DeviceMemory saturated) {
             entered.countDown();
             try {
                 leave.await();

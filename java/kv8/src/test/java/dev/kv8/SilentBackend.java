@@ -17,7 +17,8 @@ final class SilentBackend extends InMemoryBackend {
             int tokens,
             DeviceMemory slots,
             @Nullable RopeTable rope,
-            @Nullable DeviceMemory positions) {}
+            @Nullable DeviceMemory positions,
+            @Nullable DeviceMemory saturated) {}
 
     @Override
     public void attend(

@@ -18,6 +18,7 @@ final class CacheArguments {
         private final RowsArgument v = new RowsArgument("v", struct.v());
         private final SpanArgument slots = new SpanArgument("slots", struct.slots());
         private final RopeArgument rope = new RopeArgument(struct.rope());
+        private final SpanArgument saturated = new SpanArgument("saturated", struct.saturated());
 
         Write() {
             struct.struct_size(struct.sizeof());
@@ -30,13 +31,15 @@ final class CacheArguments {
                 int tokens,
                 DeviceMemory slotMapping,
                 @Nullable RopeTable table,
-                @Nullable DeviceMemory positions) {
+                @Nullable DeviceMemory positions,
+                @Nullable DeviceMemory saturatedCounts) {
             struct.view(view.struct());
             k.set(keys, view.layout().kvHeads(), view.layout().headSize());
             v.set(values, view.layout().kvHeads(), view.layout().headSize());
             struct.tokens(tokens);
             slots.set(slotMapping);
             rope.set(table, positions);
+            saturated.setOptional(saturatedCounts);
         }
     }
 

@@ -85,11 +85,12 @@ final class NativeBackend extends NativeDevice {
             int tokens,
             DeviceMemory slots,
             @Nullable RopeTable rope,
-            @Nullable DeviceMemory positions) {
+            @Nullable DeviceMemory positions,
+            @Nullable DeviceMemory saturated) {
         synchronized (turn) {
             try {
                 kv8_device handle = handle();
-                write.set(own(view), k, v, tokens, slots, rope, positions);
+                write.set(own(view), k, v, tokens, slots, rope, positions, saturated);
                 Status.check(kv8.kv8_write(handle, stream, write.struct));
             } finally {
                 Reference.reachabilityFence(view);

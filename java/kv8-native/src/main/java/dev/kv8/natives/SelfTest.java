@@ -95,6 +95,7 @@ final class SelfTest {
                     TOKENS,
                     slots,
                     null,
+                    null,
                     null);
             plan.update(1, starts, lengths);
             HeadRows query = HeadRows.of(queries, DType.FLOAT32, QUERY_HEADS, HEAD_SIZE);

@@ -40,7 +40,7 @@ class AllocationTest extends CpuTest {
         DeviceMemory lengths = device.ints(6);
         AttentionPlan plan = backend.attentionPlan(1, 1, 64);
 
-        assertAllocatesNothing("write", () -> backend.write(layer.view(), rows, rows, 1, slots, rope, zero));
+        assertAllocatesNothing("write", () -> backend.write(layer.view(), rows, rows, 1, slots, rope, zero, null));
         assertAllocatesNothing("gather", () -> backend.gather(layer.view(), out, out, 1, slots));
         assertAllocatesNothing("moveBlocks", () -> backend.moveBlocks(layer.view(), layer.view(), 1, pairs));
         assertAllocatesNothing("plan", () -> plan.update(1, starts, lengths));

@@ -200,6 +200,7 @@ class AttentionTest extends CpuTest {
                     tokens,
                     device.longs(slots),
                     null,
+                    null,
                     null);
             for (int side = 0; side < 2; side++) {
                 for (int head = 0; head < KV_HEADS; head++) {

@@ -127,7 +127,8 @@ class CacheKernelsTest extends CpuTest {
                 TOKENS,
                 device.longs(SLOTS),
                 rope,
-                positions);
+                positions,
+                null);
     }
 
     private void assertGathered(CacheLayer layer, float[] expectedK, float[] expectedV) {

@@ -49,7 +49,7 @@ class ClosedTest extends CpuTest {
         calls.put("cast", () -> backend.cast(memory, DType.FLOAT32, memory, DType.E5M2, 1, 1));
         calls.put("amax", () -> backend.amax(rows, 1, AmaxGranularity.TENSOR, memory, false));
         calls.put("view", () -> backend.view(memory, layer.layout(), null, null));
-        calls.put("write", () -> backend.write(layer.view(), rows, rows, 1, memory, null, null));
+        calls.put("write", () -> backend.write(layer.view(), rows, rows, 1, memory, null, null, null));
         calls.put("gather", () -> backend.gather(layer.view(), rows, rows, 1, memory));
         calls.put("moveBlocks", () -> backend.moveBlocks(layer.view(), layer.view(), 1, memory));
         calls.put("attentionPlan", () -> backend.attentionPlan(1, 1, 64));

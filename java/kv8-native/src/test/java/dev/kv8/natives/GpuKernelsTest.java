@@ -163,7 +163,8 @@ class GpuKernelsTest {
                 TOKENS,
                 device.longs(SLOTS),
                 rope,
-                device.ints(4, 0, 1, 39, 2, 7, 8, 9, 10));
+                device.ints(4, 0, 1, 39, 2, 7, 8, 9, 10),
+                null);
         return layer;
     }
 
@@ -232,6 +233,7 @@ class GpuKernelsTest {
                 device.rows(numbers(42, tokens * HEADS * SIZE), HEADS, SIZE),
                 tokens,
                 device.longs(slots),
+                null,
                 null,
                 null);
         return layer;
@@ -339,7 +341,7 @@ class GpuKernelsTest {
         DeviceMemory slots = device.longs(1000);
         String[] message = new String[1];
         assertThatThrownBy(() -> {
-                    backend.write(layer.view(), rows, rows, 1, slots, null, null);
+                    backend.write(layer.view(), rows, rows, 1, slots, null, null, null);
                     backend.synchronize();
                 })
                 .isInstanceOf(IllegalArgumentException.class)

@@ -53,10 +53,10 @@ class RefusalsTest extends CpuTest {
         refused("cast target", () -> backend.cast(weight, DType.FLOAT32, small, DType.E5M2, 64, 1));
         refused("amax x", () -> backend.amax(rows, 3, AmaxGranularity.TENSOR, weight, false));
         refused("amax out", () -> backend.amax(rows, 2, AmaxGranularity.TENSOR, small, false));
-        refused("write k", () -> backend.write(layer.view(), single, rows, 2, slots, null, null));
-        refused("write v", () -> backend.write(layer.view(), rows, single, 2, slots, null, null));
-        refused("write slots", () -> backend.write(layer.view(), rows, rows, 2, small, null, null));
-        refused("write positions", () -> backend.write(layer.view(), rows, rows, 2, slots, rope, small));
+        refused("write k", () -> backend.write(layer.view(), single, rows, 2, slots, null, null, null));
+        refused("write v", () -> backend.write(layer.view(), rows, single, 2, slots, null, null, null));
+        refused("write slots", () -> backend.write(layer.view(), rows, rows, 2, small, null, null, null));
+        refused("write positions", () -> backend.write(layer.view(), rows, rows, 2, slots, rope, small, null));
         refused("gather", () -> backend.gather(layer.view(), single, rows, 2, slots));
         refused("move pairs", () -> backend.moveBlocks(layer.view(), layer.view(), 1, small));
         refused("plan starts", () -> plan.update(1, small, ids));
@@ -96,7 +96,7 @@ class RefusalsTest extends CpuTest {
     void refusesSlotsOutsideTheCacheBeforeWriting() {
         CacheLayer layer = CacheLayer.plain(backend, DType.FLOAT32, 2, 8, 1, 64);
         HeadRows rows = device.rows(new float[2 * 64], 1, 64);
-        assertThatThrownBy(() -> backend.write(layer.view(), rows, rows, 2, device.longs(0, 16), null, null))
+        assertThatThrownBy(() -> backend.write(layer.view(), rows, rows, 2, device.longs(0, 16), null, null, null))
                 .isInstanceOf(IllegalArgumentException.class)
                 .hasMessageContaining("16");
         assertThatThrownBy(() -> backend.gather(layer.view(), rows, rows, 2, device.longs(0, -2)))
@@ -143,7 +143,7 @@ class RefusalsTest extends CpuTest {
         CacheLayer layer = CacheLayer.plain(backend, DType.FLOAT32, 2, 8, 2, 64);
         HeadRows rows = device.rows(new float[64], 1, 64);
         DeviceMemory slots = device.longs(0);
-        assertThatThrownBy(() -> backend.write(layer.view(), rows, rows, 1, slots, null, null))
+        assertThatThrownBy(() -> backend.write(layer.view(), rows, rows, 1, slots, null, null, null))
                 .isInstanceOf(IllegalArgumentException.class)
                 .hasMessage("k has 1 heads of 64 elements; this call needs 2 heads of 64.");
         AttentionPlan plan = backend.attentionPlan(4, 1, 64);
@@ -171,7 +171,8 @@ class RefusalsTest extends CpuTest {
             ChannelScales scales = new ChannelScales(device.floats(scale), 0, 0);
             CacheLayer layer = CacheLayer.of(backend, DType.E4M3FN, DType.E4M3FN, 2, 8, 1, 64, false, scales, scales);
             HeadRows rows = device.rows(new float[64], 1, 64);
-            assertThatThrownBy(waiting(() -> backend.write(layer.view(), rows, rows, 1, device.longs(0), null, null)))
+            assertThatThrownBy(waiting(
+                            () -> backend.write(layer.view(), rows, rows, 1, device.longs(0), null, null, null)))
                     .as("scale %s", scale)
                     .isInstanceOf(IllegalArgumentException.class)
                     .hasMessageContaining("scale");
@@ -188,16 +189,16 @@ class RefusalsTest extends CpuTest {
         assertThatThrownBy(() -> backend.cast(null, DType.FLOAT32, memory, DType.E5M2, 1, 1))
                 .isInstanceOf(NullPointerException.class)
                 .hasMessage("source is null.");
-        assertThatThrownBy(() -> backend.write(layer.view(), rows, null, 1, memory, null, null))
+        assertThatThrownBy(() -> backend.write(layer.view(), rows, null, 1, memory, null, null, null))
                 .isInstanceOf(NullPointerException.class)
                 .hasMessage("v is null.");
-        assertThatThrownBy(() -> backend.write(layer.view(), rows, rows, 1, null, null, null))
+        assertThatThrownBy(() -> backend.write(layer.view(), rows, rows, 1, null, null, null, null))
                 .isInstanceOf(NullPointerException.class)
                 .hasMessage("slots is null.");
-        assertThatThrownBy(() -> backend.write(layer.view(), rows, rows, 1, memory, rope, null))
+        assertThatThrownBy(() -> backend.write(layer.view(), rows, rows, 1, memory, rope, null, null))
                 .isInstanceOf(IllegalArgumentException.class)
                 .hasMessageContaining("positions");
-        assertThatThrownBy(() -> backend.write(null, rows, rows, 1, memory, null, null))
+        assertThatThrownBy(() -> backend.write(null, rows, rows, 1, memory, null, null, null))
                 .isInstanceOf(IllegalArgumentException.class)
                 .hasMessageContaining("cache view");
         assertThatThrownBy(() -> backend.rope(rows, null, memory, 1))
