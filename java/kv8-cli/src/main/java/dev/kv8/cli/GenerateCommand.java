@@ -5,6 +5,7 @@ import dev.kv8.ByteSize;
 import dev.kv8.KvCacheDType;
 import dev.kv8.llm.Completion;
 import dev.kv8.llm.GenerationStats;
+import dev.kv8.llm.KvScaleCalculation;
 import dev.kv8.llm.LLM;
 import dev.kv8.llm.SamplingParams;
 import java.io.IOException;
@@ -12,8 +13,10 @@ import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Locale;
+import java.util.Optional;
 import org.jspecify.annotations.Nullable;
 import picocli.CommandLine.Command;
+import picocli.CommandLine.Mixin;
 import picocli.CommandLine.Option;
 
 /** {@code kv8 generate}: text from a model, all prompts in one batch. */
@@ -84,8 +87,8 @@ final class GenerateCommand extends Kv8Command {
             description = "What the cache stores: ${COMPLETION-CANDIDATES} (default: ${DEFAULT-VALUE}).")
     KvCacheDType kvCacheDType = KvCacheDType.AUTO;
 
-    @Option(names = "--calculate-kv-scales", description = "Set FP8 scales from the first forward pass.")
-    boolean calculateKvScales;
+    @Mixin
+    ScaleCalculationOptions scales = new ScaleCalculationOptions();
 
     @Option(
             names = "--kv-cache-memory",
@@ -105,13 +108,13 @@ final class GenerateCommand extends Kv8Command {
     @Override
     public Integer call() throws IOException {
         SamplingParams params = samplingParams();
-        try (LLM llm = LLM.builder()
+        LLM.Builder builder = LLM.builder()
                 .model(model)
                 .kvCacheDType(kvCacheDType)
-                .calculateKvScales(calculateKvScales)
                 .kvCacheMemory(kvCacheMemory)
-                .blockSize(blockSize)
-                .build()) {
+                .blockSize(blockSize);
+        calculation().ifPresent(builder::calculateKvScales);
+        try (LLM llm = builder.build()) {
             List<Completion> completions = llm.generate(prompts, params);
             GenerationStats stats = llm.lastStats();
             if (json) {
@@ -132,6 +135,14 @@ final class GenerateCommand extends Kv8Command {
             }
         }
         return 0;
+    }
+
+    private Optional<KvScaleCalculation> calculation() {
+        try {
+            return Optional.ofNullable(scales.calculation());
+        } catch (IllegalArgumentException e) {
+            throw wrongUsage(e);
+        }
     }
 
     private SamplingParams samplingParams() {
@@ -171,5 +182,6 @@ final class GenerateCommand extends Kv8Command {
         generator.writeNumberField("tokens", stats.tokens());
         writeNumber(generator, "seconds", stats.seconds());
         writeNumber(generator, "tokens_per_second", stats.tokensPerSecond());
+        generator.writeNumberField("saturated_values", stats.saturatedValues());
     }
 }

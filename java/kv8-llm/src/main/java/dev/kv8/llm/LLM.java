@@ -1,5 +1,6 @@
 package dev.kv8.llm;
 
+import dev.kv8.Batch;
 import dev.kv8.ByteSize;
 import dev.kv8.CapacityPlan;
 import dev.kv8.KvBackend;
@@ -8,6 +9,8 @@ import dev.kv8.KvCacheConfig;
 import dev.kv8.KvCacheDType;
 import dev.kv8.KvScales;
 import dev.kv8.RopeTable;
+import dev.kv8.Saturation;
+import dev.kv8.Sequence;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.Arrays;
@@ -31,6 +34,9 @@ import org.jspecify.annotations.Nullable;
 public final class LLM implements AutoCloseable {
     private static final System.Logger LOG = System.getLogger(LLM.class.getName());
 
+    /** Of the random tokens: a model has the same scales whenever it is loaded. */
+    private static final long PROFILE_SEED = 8;
+
     private final KvBackend backend;
     private final boolean ownsBackend;
     private final ModelConfig config;
@@ -40,9 +46,10 @@ public final class LLM implements AutoCloseable {
     private final RopeTable rope;
     private final GenerationLoop loop;
     private final SplittableRandom seeds = new SplittableRandom();
-    private boolean calculateScales;
+    private final SaturationWarning saturation = new SaturationWarning();
+    private @Nullable KvScaleCalculation calculation;
     private boolean closed;
-    private GenerationStats lastStats = new GenerationStats(0, 0, 0, 0, 0);
+    private GenerationStats lastStats = new GenerationStats(0, 0, 0, 0, 0, 0);
 
     private LLM(Builder builder, Path folder, OpenedParts opened) {
         ownsBackend = builder.backend == null;
@@ -59,6 +66,25 @@ public final class LLM implements AutoCloseable {
         rope = RopeAngles.table(backend, config, (int) positions);
         opened.keep(rope, table -> table.values().close());
         loop = opened.keep(new GenerationLoop(model, cache, rope, builder.maxBatchTokens), GenerationLoop::close);
+        if (calculation != null && calculation.source() == KvScaleCalculation.Source.RANDOM_TOKENS) {
+            profile(calculation, (int) Math.min(positions, builder.maxBatchTokens));
+            calculation = null;
+        }
+    }
+
+    /** A pass over random tokens that sets the scales and leaves nothing behind. */
+    private void profile(KvScaleCalculation settings, int count) {
+        int[] tokens = new SplittableRandom(PROFILE_SEED)
+                .ints(count, 0, config.vocabularySize())
+                .toArray();
+        try (ScaleCalculation writer = new ScaleCalculation(backend, cache, rope, config, settings);
+                Sequence sequence = cache.open(tokens);
+                Batch batch = cache.batch()) {
+            batch.add(sequence);
+            model.forward(cache, batch, rope, writer);
+            backend.synchronize();
+            batch.clear();
+        }
     }
 
     private KvCacheConfig cacheConfig(Builder builder, Checkpoint checkpoint) {
@@ -67,7 +93,7 @@ public final class LLM implements AutoCloseable {
                 .blockSize(builder.blockSize)
                 .memory(builder.kvCacheMemory);
         if (builder.kvCacheDType.isFp8()) {
-            calculateScales = builder.calculateKvScales;
+            calculation = builder.calculation;
             scales(builder, checkpoint).ifPresent(cacheConfig::scales);
         }
         return cacheConfig.build();
@@ -78,7 +104,7 @@ public final class LLM implements AutoCloseable {
         if (builder.kvScales != null) {
             return Optional.of(builder.kvScales);
         }
-        if (builder.calculateKvScales) {
+        if (builder.calculation != null) {
             return Optional.empty();
         }
         Optional<KvScales> found = CheckpointScales.read(checkpoint, config);
@@ -126,23 +152,28 @@ public final class LLM implements AutoCloseable {
             long seed = sampling.seed().orElseGet(seeds::nextLong);
             requests.add(new Request(prompt, tokens, sampling, seed, config.eosTokenIds(), tokenizer));
         }
+        long saturatedBefore = cache.stats().saturatedValues();
         run(requests);
+        Saturation saturated = cache.saturation();
+        saturation.check(cache, saturated);
         double seconds = (System.nanoTime() - begin) / 1e9;
         lastStats = new GenerationStats(
                 requests.stream().mapToInt(Request::promptLength).sum(),
                 requests.stream().mapToInt(Request::generated).sum(),
                 seconds,
                 loop.steps(),
-                loop.preemptions());
+                loop.preemptions(),
+                Math.max(0, saturated.total() - saturatedBefore));
         return requests.stream().map(Request::completion).toList();
     }
 
     private void run(List<Request> requests) {
-        if (calculateScales && !requests.isEmpty()) {
-            try (ScaleCalculation calculation = new ScaleCalculation(backend, cache, rope, config)) {
-                loop.run(requests, calculation);
+        KvScaleCalculation pending = calculation;
+        if (pending != null && !requests.isEmpty()) {
+            try (ScaleCalculation writer = new ScaleCalculation(backend, cache, rope, config, pending)) {
+                loop.run(requests, writer);
             }
-            calculateScales = false;
+            calculation = null;
         } else {
             loop.runUsual(requests);
         }
@@ -209,7 +240,7 @@ public final class LLM implements AutoCloseable {
     public static final class Builder {
         private @Nullable Path model;
         private KvCacheDType kvCacheDType = KvCacheDType.AUTO;
-        private boolean calculateKvScales;
+        private @Nullable KvScaleCalculation calculation;
         private @Nullable KvScales kvScales;
         private ByteSize kvCacheMemory = ByteSize.gib(1);
         private int blockSize = 16;
@@ -235,9 +266,15 @@ public final class LLM implements AutoCloseable {
             return this;
         }
 
-        /** Sets each layer's scales in the first forward pass; only an FP8 cache has scales. */
+        /** With true {@link KvScaleCalculation#firstPass()}; only an FP8 cache has scales. */
         public Builder calculateKvScales(boolean calculate) {
-            calculateKvScales = calculate;
+            calculation = calculate ? KvScaleCalculation.firstPass() : null;
+            return this;
+        }
+
+        /** Sets each layer's scales from a forward pass; only an FP8 cache has scales. */
+        public Builder calculateKvScales(KvScaleCalculation how) {
+            calculation = how;
             return this;
         }
 
@@ -286,7 +323,7 @@ public final class LLM implements AutoCloseable {
             if (folder == null) {
                 throw new IllegalArgumentException("No model was given; call model(folder).");
             }
-            if (calculateKvScales && kvScales != null) {
+            if (calculation != null && kvScales != null) {
                 throw new IllegalArgumentException(
                         "Both kvScales and calculateKvScales were given; scales are either known or calculated.");
             }

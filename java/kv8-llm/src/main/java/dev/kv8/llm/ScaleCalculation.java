@@ -7,20 +7,26 @@ import dev.kv8.Fp8Format;
 import dev.kv8.HeadRows;
 import dev.kv8.KvBackend;
 import dev.kv8.KvCache;
-import dev.kv8.KvScales;
 import dev.kv8.RopeTable;
 
 /**
- * vLLM's {@code calculate_kv_scales}: a forward pass in which each layer gets its scales, one for K and one for V, from the
- * magnitudes of that pass, just before the layer's first tokens are stored.
+ * A forward pass in which each layer gets its scales from the magnitudes of that pass, just before the layer's first tokens are
+ * stored.
  */
 final class ScaleCalculation implements KvWriter, AutoCloseable {
     private final KvCache cache;
+    private final KvScaleCalculation settings;
     private final ScaleObserver observer;
 
-    ScaleCalculation(KvBackend backend, KvCache cache, RopeTable rope, ModelConfig config) {
+    ScaleCalculation(
+            KvBackend backend, KvCache cache, RopeTable rope, ModelConfig config, KvScaleCalculation settings) {
         this.cache = cache;
-        this.observer = new ScaleObserver(backend, rope, config, AmaxGranularity.TENSOR);
+        this.settings = settings;
+        this.observer = new ScaleObserver(backend, rope, config, granularity(settings));
+    }
+
+    private static AmaxGranularity granularity(KvScaleCalculation settings) {
+        return AmaxGranularity.valueOf(settings.granularity().name());
     }
 
     @Override
@@ -32,8 +38,10 @@ final class ScaleCalculation implements KvWriter, AutoCloseable {
             // A side that is not FP8 has no scale, whatever is given for it.
             Fp8Format kFormat = Fp8Format.of(kType.isFp8() ? kType : vType);
             Fp8Format vFormat = Fp8Format.of(vType.isFp8() ? vType : kType);
-            KvScales.LayerScales scales = observer.scales(layer, kFormat, vFormat);
-            cache.setScales(layer, scales);
+            cache.setScales(
+                    layer,
+                    observer.scales(
+                            layer, amax -> settings.kScale(amax, kFormat), amax -> settings.vScale(amax, vFormat)));
         }
         cache.write(layer, batch, k, v);
     }

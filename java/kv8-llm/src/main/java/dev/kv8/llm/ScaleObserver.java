@@ -45,12 +45,22 @@ final class ScaleObserver implements AutoCloseable {
         backend.amax(v, batch.tokens(), granularity, side(layer, 1), true);
     }
 
-    /** The scales of a layer whose sides are stored in these formats. */
-    KvScales.LayerScales scales(int layer, Fp8Format kFormat, Fp8Format vFormat) {
-        return new KvScales.LayerScales(scale(layer, 0, kFormat, "K"), scale(layer, 1, vFormat, "V"));
+    /** The scale that follows from a largest magnitude. */
+    @FunctionalInterface
+    interface Rule {
+        float scale(float amax);
     }
 
-    private KvScales.Side scale(int layer, int side, Fp8Format format, String name) {
+    /** The scales of a layer whose sides are stored in these formats. */
+    KvScales.LayerScales scales(int layer, Fp8Format kFormat, Fp8Format vFormat) {
+        return scales(layer, amax -> KvScales.scaleFor(amax, kFormat), amax -> KvScales.scaleFor(amax, vFormat));
+    }
+
+    KvScales.LayerScales scales(int layer, Rule k, Rule v) {
+        return new KvScales.LayerScales(scale(layer, 0, k, "K"), scale(layer, 1, v, "V"));
+    }
+
+    private KvScales.Side scale(int layer, int side, Rule rule, String name) {
         ByteBuffer read = ByteBuffer.allocateDirect(values * Float.BYTES).order(ByteOrder.nativeOrder());
         backend.download(side(layer, side), 0, read);
         float[] scales = new float[values];
@@ -60,7 +70,7 @@ final class ScaleObserver implements AutoCloseable {
                 throw new IllegalStateException(name + " of layer " + layer
                         + " holds infinite values, so it has no scale. The model overflows on this text.");
             }
-            scales[i] = KvScales.scaleFor(largest, format);
+            scales[i] = rule.scale(largest);
         }
         return switch (granularity) {
             case TENSOR -> KvScales.Side.tensor(scales[0]);

@@ -14,9 +14,6 @@ import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
-import java.util.logging.Handler;
-import java.util.logging.LogRecord;
-import java.util.logging.Logger;
 import org.junit.jupiter.api.AfterAll;
 import org.junit.jupiter.api.BeforeAll;
 import org.junit.jupiter.api.Test;
@@ -271,32 +268,16 @@ class LLMTest {
 
     @Test
     void warnsOnceWhenAnFp8CacheHasNoScales() {
-        List<String> warnings = new ArrayList<>();
-        Handler handler = new Handler() {
-            @Override
-            public void publish(LogRecord record) {
-                warnings.add(record.getMessage());
-            }
-
-            @Override
-            public void flush() {}
-
-            @Override
-            public void close() {}
-        };
-        Logger logger = Logger.getLogger(LLM.class.getName());
-        logger.addHandler(handler);
-        try (LLM plain = builder()
-                .kvCacheDType(KvCacheDType.FP8)
-                .kvCacheMemory(ByteSize.mib(4))
-                .build()) {
+        try (LoggedByLlm log = new LoggedByLlm();
+                LLM plain = builder()
+                        .kvCacheDType(KvCacheDType.FP8)
+                        .kvCacheMemory(ByteSize.mib(4))
+                        .build()) {
             plain.generate(PROMPT, SamplingParams.greedy(4));
             assertThat(plain.cache().scales().layer(0)).isEqualTo(KvScales.LayerScales.NONE);
-        } finally {
-            logger.removeHandler(handler);
+            assertThat(log.messages).hasSize(1);
+            assertThat(log.messages.get(0)).contains("has no KV scales");
         }
-        assertThat(warnings).hasSize(1);
-        assertThat(warnings.get(0)).contains("has no KV scales");
     }
 
     @Test
