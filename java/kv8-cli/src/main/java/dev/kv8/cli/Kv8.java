@@ -28,6 +28,7 @@ import picocli.CommandLine.ScopeType;
             PlanCommand.class,
             CastCommand.class,
             AttendCommand.class,
+            BenchCommand.class,
             DemoCommand.class
         },
         footer = {

@@ -1,0 +1,164 @@
+package dev.kv8.cli;
+
+import dev.kv8.Batch;
+import dev.kv8.DType;
+import dev.kv8.DeviceMemory;
+import dev.kv8.HeadRows;
+import dev.kv8.KvBackend;
+import dev.kv8.KvCache;
+import dev.kv8.KvCacheConfig;
+import dev.kv8.KvCacheDType;
+import dev.kv8.KvScales;
+import dev.kv8.KvScales.LayerScales;
+import dev.kv8.KvScales.Side;
+import dev.kv8.Sequence;
+import java.nio.ByteBuffer;
+import java.nio.ByteOrder;
+import java.util.ArrayList;
+import java.util.Arrays;
+import java.util.List;
+import java.util.Random;
+
+/**
+ * A decode step over a filled cache of one kind: all sequences are equally long, all layers hold the same random K and V, so
+ * that going through the layers meets cold memory.
+ */
+final class DecodeCase implements AutoCloseable {
+    /**
+     * What is measured.
+     *
+     * @param batch sequences
+     * @param context keys of each, the query's own included
+     * @param layers that a pass goes through
+     * @param queryType of q and of the output
+     */
+    record Shape(int batch, int context, int layers, int queryHeads, int kvHeads, int headSize, DType queryType) {
+        int elementsOfToken() {
+            return kvHeads * headSize;
+        }
+    }
+
+    private static final int BLOCK_SIZE = 16;
+    private static final int CHUNK = 512;
+
+    /** Of a standard normal variable; nearly all values are within ± 4.5. */
+    private static final float LARGEST = 4.5f;
+
+    private final Shape shape;
+    private final KvCache cache;
+    private final Batch batch;
+    private final DeviceMemory queries;
+    private final HeadRows q;
+    private final DeviceMemory results;
+    private final HeadRows out;
+
+    DecodeCase(KvBackend backend, Shape shape, KvCacheDType dtype, KvScales.Granularity granularity) {
+        this.shape = shape;
+        int blocks = shape.batch() * ((shape.context() + BLOCK_SIZE - 1) / BLOCK_SIZE);
+        cache = KvCache.create(
+                backend,
+                KvCacheConfig.builder()
+                        .layers(shape.layers())
+                        .kvHeads(shape.kvHeads())
+                        .headSize(shape.headSize())
+                        .dtype(dtype)
+                        .scales(scales(shape, granularity))
+                        .blockSize(BLOCK_SIZE)
+                        .blocks(blocks)
+                        .build());
+        batch = cache.batch();
+        int rowElements = shape.batch() * shape.queryHeads() * shape.headSize();
+        queries = backend.allocate((long) rowElements * shape.queryType().bytes());
+        results = backend.allocate(queries.bytes());
+        q = HeadRows.of(queries, shape.queryType(), shape.queryHeads(), shape.headSize());
+        out = HeadRows.of(results, shape.queryType(), shape.queryHeads(), shape.headSize());
+        fill(backend, rowElements);
+    }
+
+    private static KvScales scales(Shape shape, KvScales.Granularity granularity) {
+        float scale = LARGEST / 448;
+        float[] heads = new float[shape.kvHeads()];
+        float[] channels = new float[shape.elementsOfToken()];
+        Arrays.fill(heads, scale);
+        Arrays.fill(channels, scale);
+        Side side = switch (granularity) {
+            case NONE -> Side.NONE;
+            case TENSOR -> Side.tensor(scale);
+            case HEAD -> Side.head(heads);
+            case CHANNEL -> Side.channel(channels);
+            case DYNAMIC -> Side.DYNAMIC;
+        };
+        KvScales.Builder builder = KvScales.builder(shape.layers(), shape.kvHeads(), shape.headSize());
+        for (int layer = 0; layer < shape.layers(); layer++) {
+            builder.layer(layer, new LayerScales(side, side));
+        }
+        return builder.build();
+    }
+
+    private void fill(KvBackend backend, int queryElements) {
+        int elements = Math.max(CHUNK, shape.batch()) * shape.elementsOfToken();
+        try (DeviceMemory wide = backend.allocate((long) Math.max(elements, queryElements) * Float.BYTES)) {
+            Random random = new Random(8);
+            upload(backend, wide, random, queryElements);
+            backend.cast(wide, DType.FLOAT32, queries, shape.queryType(), queryElements, 1);
+            upload(backend, wide, random, elements);
+            HeadRows rows = HeadRows.of(wide, DType.FLOAT32, shape.kvHeads(), shape.headSize());
+            List<Sequence> sequences = new ArrayList<>();
+            for (int s = 0; s < shape.batch(); s++) {
+                Sequence sequence = cache.open(new int[shape.context()]);
+                sequences.add(sequence);
+                while (sequence.pendingTokens() > 1) {
+                    add(sequence, Math.min(CHUNK, sequence.pendingTokens() - 1));
+                    write(rows);
+                    batch.commit();
+                }
+            }
+            for (Sequence sequence : sequences) {
+                add(sequence, 1);
+            }
+            write(rows);
+            backend.synchronize();
+        }
+    }
+
+    private void add(Sequence sequence, int tokens) {
+        if (!batch.add(sequence, tokens)) {
+            throw new IllegalStateException("A cache that was made for " + shape + " is full: " + cache.stats());
+        }
+    }
+
+    private void write(HeadRows rows) {
+        for (int layer = 0; layer < shape.layers(); layer++) {
+            cache.write(layer, batch, rows, rows);
+        }
+    }
+
+    /** Attention of a decode step in every layer, waited for. */
+    void attend() {
+        for (int layer = 0; layer < shape.layers(); layer++) {
+            cache.attend(layer, batch, q, out);
+        }
+        cache.backend().synchronize();
+    }
+
+    /** Bytes of K, V and their scales by token that {@link #attend} has to read. */
+    long bytes() {
+        return Math.round(cache.config().bytesPerToken() * shape.batch() * shape.context());
+    }
+
+    private static void upload(KvBackend backend, DeviceMemory target, Random random, int elements) {
+        ByteBuffer values = ByteBuffer.allocateDirect(elements * Float.BYTES).order(ByteOrder.nativeOrder());
+        while (values.hasRemaining()) {
+            values.putFloat((float) random.nextGaussian());
+        }
+        backend.upload(values.flip(), target, 0);
+    }
+
+    @Override
+    public void close() {
+        batch.close();
+        cache.close();
+        queries.close();
+        results.close();
+    }
+}
