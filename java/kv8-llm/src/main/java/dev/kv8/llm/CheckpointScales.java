@@ -61,7 +61,7 @@ public final class CheckpointScales {
     }
 
     private KvScales.@Nullable Side side(int layer, String which) {
-        for (String name : new LayerNames(layer).scale(which)) {
+        for (String name : new LayerNames(layer).scales(which)) {
             Optional<StoredTensor> found = checkpoint.find(name);
             if (found.isPresent()) {
                 return side(which + "_scale of layer " + layer, found.get());

@@ -5,6 +5,7 @@ import com.fasterxml.jackson.core.JsonParser;
 import com.fasterxml.jackson.core.JsonProcessingException;
 import com.fasterxml.jackson.core.JsonToken;
 import com.fasterxml.jackson.core.StreamReadFeature;
+import com.fasterxml.jackson.dataformat.yaml.YAMLFactory;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.NoSuchFileException;
@@ -18,11 +19,17 @@ import java.util.OptionalDouble;
 import java.util.OptionalInt;
 
 /**
- * A small JSON object in memory, such as config.json: typed access whose errors name the file and the key. A key with
- * the value null counts as absent, as Hugging Face's configurations mean it. Large JSON is streamed, not read with this.
+ * A small JSON object in memory, such as config.json, or a YAML document of the same shape: typed access whose errors name
+ * the file and the key. A key with the value null counts as absent, as Hugging Face's configurations mean it. Large JSON is
+ * streamed, not read with this.
  */
 final class JsonObject {
     static final JsonFactory FACTORY = JsonFactory.builder()
+            .enable(StreamReadFeature.STRICT_DUPLICATE_DETECTION)
+            .disable(StreamReadFeature.INCLUDE_SOURCE_IN_LOCATION)
+            .build();
+
+    private static final JsonFactory YAML_FACTORY = YAMLFactory.builder()
             .enable(StreamReadFeature.STRICT_DUPLICATE_DETECTION)
             .disable(StreamReadFeature.INCLUDE_SOURCE_IN_LOCATION)
             .build();
@@ -38,26 +45,34 @@ final class JsonObject {
     }
 
     static JsonObject read(Path file) {
+        return read(file, FACTORY, "JSON");
+    }
+
+    static JsonObject readYaml(Path file) {
+        return read(file, YAML_FACTORY, "YAML");
+    }
+
+    private static JsonObject read(Path file, JsonFactory factory, String language) {
         try {
             long size = Files.size(file);
             if (size > MAX_BYTES) {
                 throw new CheckpointException(
                         file + " has " + size + " bytes; a configuration has at most " + MAX_BYTES + ".");
             }
-            try (JsonParser parser = FACTORY.createParser(file.toFile())) {
+            try (JsonParser parser = factory.createParser(file.toFile())) {
                 if (parser.nextToken() != JsonToken.START_OBJECT) {
-                    throw new CheckpointException(file + " does not hold a JSON object.");
+                    throw new CheckpointException(file + " does not hold a " + language + " object.");
                 }
                 Map<String, Object> values = object(parser);
                 if (parser.nextToken() != null) {
-                    throw new CheckpointException(file + " goes on after its JSON object.");
+                    throw new CheckpointException(file + " goes on after its " + language + " object.");
                 }
                 return new JsonObject(file.toString(), values);
             }
         } catch (NoSuchFileException e) {
             throw new CheckpointException(file + " is missing.", e);
         } catch (JsonProcessingException e) {
-            throw new CheckpointException(file + " is not valid JSON: " + e.getMessage(), e);
+            throw new CheckpointException(file + " is not valid " + language + ": " + e.getMessage(), e);
         } catch (IOException e) {
             throw new CheckpointException(file + " cannot be read: " + e, e);
         }
@@ -183,6 +198,10 @@ final class JsonObject {
         throw wrong(key, value, "an object");
     }
 
+    JsonObject requireObject(String key) {
+        return object(key).orElseThrow(() -> missing(key));
+    }
+
     /** One integer or a list of them, as {@code eos_token_id} may be. */
     List<Integer> integers(String key) {
         Object value = values.get(key);
@@ -214,11 +233,20 @@ final class JsonObject {
         return List.copyOf(result);
     }
 
+    /** What stands there, for an error message. */
+    String shown(String key) {
+        return String.valueOf(values.get(key));
+    }
+
     CheckpointException missing(String key) {
         return new CheckpointException(where + " has no \"" + key + "\".");
     }
 
     CheckpointException wrong(String key, Object value, String allowed) {
         return new CheckpointException(where + ": \"" + key + "\" is " + value + "; it must be " + allowed + ".");
+    }
+
+    CheckpointException refused(String key, String why) {
+        return new CheckpointException(where + ": \"" + key + "\" " + why + ".");
     }
 }

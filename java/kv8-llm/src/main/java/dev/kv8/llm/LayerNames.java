@@ -1,5 +1,7 @@
 package dev.kv8.llm;
 
+import java.util.List;
+
 /** How Hugging Face names the tensors of the Llama family. */
 final class LayerNames {
     static final String EMBEDDING = "model.embed_tokens.weight";
@@ -31,10 +33,33 @@ final class LayerNames {
         return prefix + "mlp." + which + "_proj";
     }
 
-    /** Where a KV scale may be: compressed-tensors' name, then the one that vLLM renames it to. */
-    String[] scale(String which) {
-        return new String[] {
-            prefix + "self_attn." + which + "_scale", prefix + "self_attn.attn." + which + "_scale",
-        };
+    String attentionModule() {
+        return prefix + "self_attn";
+    }
+
+    /** compressed-tensors' name for the scales of {@code which}, k or v; what kv8 writes. */
+    String scale(String which) {
+        return prefix + "self_attn." + which + "_scale";
+    }
+
+    /**
+     * Where the scales of {@code which}, k or v, may be: compressed-tensors' name, vLLM's own, those of ModelOpt (with fused
+     * projections too), that of Quark and early compressed-tensors, and early vLLM's one name for both.
+     */
+    List<String> scales(String which) {
+        String attention = prefix + "self_attn.";
+        return List.of(
+                scale(which),
+                attention + "attn." + which + "_scale",
+                attention + which + "_proj." + which + "_scale",
+                attention + "qkv_proj." + which + "_scale",
+                attention + which + "_proj.output_scale",
+                attention + "kv_scale",
+                attention + "attn.kv_scale");
+    }
+
+    /** Where the zero points of {@code which}, k or v, may be. */
+    String zeroPoint(String which) {
+        return prefix + "self_attn." + which + "_zero_point";
     }
 }
