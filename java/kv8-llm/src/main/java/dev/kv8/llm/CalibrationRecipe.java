@@ -49,8 +49,8 @@ public record CalibrationRecipe(KvCacheScheme scheme, List<String> ignore) {
         List<JsonObject> modifiers = new ArrayList<>();
         collect(JsonObject.readYaml(file), modifiers);
         if (modifiers.size() != 1) {
-            throw new CheckpointException(file + " has " + modifiers.size() + " modifiers; it must have one, a " + MODIFIER
-                    + " with a kv_cache_scheme.");
+            throw new CheckpointException(file + " has " + modifiers.size() + " modifiers; it must have one, a "
+                    + MODIFIER + " with a kv_cache_scheme.");
         }
         return of(modifiers.get(0));
     }

@@ -12,8 +12,8 @@ import java.util.regex.Pattern;
 
 /** The tensors of a Hugging Face model folder, in one safetensors file or in shards named by an index. */
 final class Checkpoint implements AutoCloseable {
-    private static final String SINGLE = "model.safetensors";
-    private static final String INDEX = "model.safetensors.index.json";
+    static final String SINGLE = "model.safetensors";
+    static final String INDEX = "model.safetensors.index.json";
     private static final Pattern PLAIN_NAME = Pattern.compile("[A-Za-z0-9_-][A-Za-z0-9._-]*");
 
     private final Path folder;

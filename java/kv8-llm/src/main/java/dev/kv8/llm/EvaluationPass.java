@@ -101,6 +101,7 @@ final class EvaluationPass {
             case CHANNEL -> calibrated(auto, AmaxGranularity.CHANNEL, stored);
             case CHECKPOINT ->
                 CheckpointScales.read(checkpoint, config)
+                        .map(CheckpointScales.Found::scales)
                         .orElseThrow(() -> new CheckpointException(checkpoint.folder()
                                 + " has no KV scales; calibrate it, or evaluate with other scales (tensor, head, channel,"
                                 + " dynamic or none)."));

@@ -132,7 +132,8 @@ public record KvCacheScheme(KvScales.Granularity granularity, String observerNam
             case "attn_head" -> KvScales.Granularity.HEAD;
             case "channel" -> KvScales.Granularity.CHANNEL;
             case "token" -> KvScales.Granularity.DYNAMIC;
-            default -> throw scheme.wrong("strategy", strategy, "tensor, attn_head, channel, or token with dynamic true");
+            default ->
+                throw scheme.wrong("strategy", strategy, "tensor, attn_head, channel, or token with dynamic true");
         };
     }
 
@@ -141,7 +142,9 @@ public record KvCacheScheme(KvScales.Granularity granularity, String observerNam
         for (String key : scheme.keys()) {
             if (!FIELDS.contains(key) && !key.equals("group_size") && !key.equals("block_structure")) {
                 throw scheme.refused(
-                        key, "is not known for a KV cache; known are " + String.join(", ", FIELDS.stream().sorted().toList()));
+                        key,
+                        "is not known for a KV cache; known are "
+                                + String.join(", ", FIELDS.stream().sorted().toList()));
             }
         }
         KvScales.Granularity granularity = granularityOf(scheme);
@@ -165,7 +168,10 @@ public record KvCacheScheme(KvScales.Granularity granularity, String observerNam
         try {
             observer = observerOf(name);
         } catch (IllegalArgumentException e) {
-            throw new CheckpointException(String.valueOf(scheme.wrong("observer", name, ALLOWED_OBSERVERS).getMessage()), e);
+            throw new CheckpointException(
+                    String.valueOf(
+                            scheme.wrong("observer", name, ALLOWED_OBSERVERS).getMessage()),
+                    e);
         }
         OptionalDouble percentile = OptionalDouble.empty();
         if (scheme.has("observer_kwargs")) {
@@ -174,7 +180,8 @@ public record KvCacheScheme(KvScales.Granularity granularity, String observerNam
             for (String key : options.keys()) {
                 if (observer != Observer.PERCENTILE || !key.equals("percentile")) {
                     throw options.refused(
-                            key, "is not an option of kv8's " + name + "; only the percentile observer has one, percentile");
+                            key,
+                            "is not an option of kv8's " + name + "; only the percentile observer has one, percentile");
                 }
             }
             if (percentile.isPresent() && !isPercentile(percentile.getAsDouble())) {

@@ -16,6 +16,7 @@ import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
 import java.util.Optional;
+import java.util.Set;
 import java.util.SplittableRandom;
 import org.jspecify.annotations.Nullable;
 
@@ -94,20 +95,24 @@ public final class LLM implements AutoCloseable {
                 .memory(builder.kvCacheMemory);
         if (builder.kvCacheDType.isFp8()) {
             calculation = builder.calculation;
-            scales(builder, checkpoint).ifPresent(cacheConfig::scales);
+            scales(builder, checkpoint)
+                    .ifPresent(found -> cacheConfig.scales(found.scales()).skipLayers(found.skipLayers()));
         }
         return cacheConfig.build();
     }
 
-    /** Scales only concern an FP8 cache: given ones, calculated ones, the checkpoint's, else 1.0 with a warning. */
-    private Optional<KvScales> scales(Builder builder, Checkpoint checkpoint) {
+    /**
+     * Scales only concern an FP8 cache: given ones, calculated ones, the checkpoint's, else 1.0 with a warning. Layers that a
+     * checkpoint has no scales for, because its maker left them alone, stay in the model's own type.
+     */
+    private Optional<CheckpointScales.Found> scales(Builder builder, Checkpoint checkpoint) {
         if (builder.kvScales != null) {
-            return Optional.of(builder.kvScales);
+            return Optional.of(new CheckpointScales.Found(builder.kvScales, Set.of()));
         }
         if (builder.calculation != null) {
             return Optional.empty();
         }
-        Optional<KvScales> found = CheckpointScales.read(checkpoint, config);
+        Optional<CheckpointScales.Found> found = CheckpointScales.read(checkpoint, config);
         if (found.isEmpty()) {
             LOG.log(
                     System.Logger.Level.WARNING,

@@ -1,6 +1,8 @@
 package dev.kv8.llm;
 
 import java.util.List;
+import java.util.regex.Matcher;
+import java.util.regex.Pattern;
 
 /** How Hugging Face names the tensors of the Llama family. */
 final class LayerNames {
@@ -8,6 +10,9 @@ final class LayerNames {
     static final String FINAL_NORM = "model.norm.weight";
     /** Without {@code .weight}. */
     static final String HEAD = "lm_head";
+
+    private static final Pattern SCALE = Pattern.compile("model\\.layers\\.(\\d{1,9})\\.self_attn\\."
+            + "((attn\\.|qkv_proj\\.)?(k|v|kv)_scale|k_proj\\.(k|output)_scale|v_proj\\.(v|output)_scale)");
 
     private final String prefix;
 
@@ -56,6 +61,20 @@ final class LayerNames {
                 attention + which + "_proj.output_scale",
                 attention + "kv_scale",
                 attention + "attn.kv_scale");
+    }
+
+    /** Whether a tensor holds KV scales, of whatever layer. */
+    static boolean isScale(String name) {
+        return SCALE.matcher(name).matches();
+    }
+
+    /** The layer of a name that {@link #isScale}. */
+    static int layerOf(String name) {
+        Matcher matcher = SCALE.matcher(name);
+        if (!matcher.matches()) {
+            throw new IllegalArgumentException(name + " is not the name of a KV scale.");
+        }
+        return Integer.parseInt(matcher.group(1));
     }
 
     /** Where the zero points of {@code which}, k or v, may be. */

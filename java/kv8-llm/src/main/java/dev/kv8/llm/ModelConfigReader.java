@@ -34,12 +34,14 @@ final class ModelConfigReader {
     }
 
     static ModelConfig read(Path folder) {
-        return new ModelConfigReader(folder.resolve("config.json")).config(folder.resolve("generation_config.json"));
+        return new ModelConfigReader(folder.resolve("config.json"))
+                .config(folder.resolve("generation_config.json"), QuantizationConfig.read(folder));
     }
 
-    private ModelConfig config(Path generationConfig) {
+    private ModelConfig config(Path generationConfig, Optional<QuantizationConfig> quantization) {
         Family family = family();
         refuseWhatDiffers(family);
+        quantization.ifPresent(this::refuseQuantizedWeights);
         int hidden = json.requireSize("hidden_size");
         int heads = json.requireSize("num_attention_heads");
         int kvHeads = json.has("num_key_value_heads") ? json.requireSize("num_key_value_heads") : heads;
@@ -96,20 +98,14 @@ final class ModelConfigReader {
         if (family == Family.QWEN2 && json.flag("use_sliding_window").orElse(false)) {
             throw json.wrong("use_sliding_window", true, "false: layers with different windows are not supported");
         }
-        json.object("quantization_config").ifPresent(this::refuseQuantizedWeights);
     }
 
     /** A checkpoint may carry KV scales, but its weights must not be quantized. */
-    private void refuseQuantizedWeights(JsonObject quantization) {
-        String method = quantization.text("quant_method").orElse("(none)");
-        boolean groups = quantization
-                .object("config_groups")
-                .map(found -> found.keys().iterator().hasNext())
-                .orElse(false);
-        if (!method.equals("compressed-tensors") || groups) {
-            throw new CheckpointException(file + ", quantization_config: weights quantized by " + method
-                    + " are not read; only a checkpoint with plain weights and, if you like, KV scales"
-                    + " (compressed-tensors with no config_groups). Use the unquantized checkpoint.");
+    private void refuseQuantizedWeights(QuantizationConfig quantization) {
+        if (quantization.quantizesWeights()) {
+            throw new CheckpointException(file + ", quantization_config: weights quantized by " + quantization.method()
+                    + " are not read; only a checkpoint with plain weights and, if you like, KV scales (of"
+                    + " compressed-tensors, Quark or ModelOpt). Use the unquantized checkpoint.");
         }
     }
 

@@ -26,7 +26,7 @@ final class ModulePattern {
         return entry.startsWith(REGEX) ? regex(entry) : new ModulePattern(entry::equals);
     }
 
-    /** Quark's syntax: as above, and {@code *} and {@code ?} stand for any characters and any one. */
+    /** Quark's syntax: a {@link #glob}, or {@code re:} as above. */
     static ModulePattern quark(String entry) {
         return entry.startsWith(REGEX) ? regex(entry) : glob(entry);
     }
@@ -41,16 +41,10 @@ final class ModulePattern {
         }
     }
 
+    /** {@code *} and {@code ?} stand for any characters and any one. */
     static ModulePattern glob(String entry) {
-        StringBuilder regex = new StringBuilder();
-        for (char c : entry.toCharArray()) {
-            switch (c) {
-                case '*' -> regex.append(".*");
-                case '?' -> regex.append('.');
-                default -> regex.append(Pattern.quote(String.valueOf(c)));
-            }
-        }
-        Pattern pattern = Pattern.compile(regex.toString(), Pattern.DOTALL);
+        String regex = Pattern.quote(entry).replace("*", "\\E.*\\Q").replace("?", "\\E.\\Q");
+        Pattern pattern = Pattern.compile(regex);
         return new ModulePattern(name -> pattern.matcher(name).matches());
     }
 

@@ -19,6 +19,7 @@ final class SafetensorsFile implements AutoCloseable {
 
     private final Path path;
     private final FileChannel channel;
+    private final int headerBytes;
     private final List<StoredTensor> tensors;
 
     private SafetensorsFile(Path path, FileChannel channel) throws IOException {
@@ -29,15 +30,15 @@ final class SafetensorsFile implements AutoCloseable {
             throw new CheckpointException(path + " has " + size
                     + " bytes; a safetensors file begins with 8 bytes of header length. Fetch the file again.");
         }
-        long headerBytes = map(0, Long.BYTES).getLong();
-        if (headerBytes < 2 || headerBytes > MAX_HEADER_BYTES || headerBytes > size - Long.BYTES) {
-            throw new CheckpointException(path + " says that its header has " + Long.toUnsignedString(headerBytes)
+        long length = map(0, Long.BYTES).getLong();
+        if (length < 2 || length > MAX_HEADER_BYTES || length > size - Long.BYTES) {
+            throw new CheckpointException(path + " says that its header has " + Long.toUnsignedString(length)
                     + " bytes; it must have between 2 and " + MAX_HEADER_BYTES + " and the file has " + size
                     + ". Fetch the file again; it may be a pointer of a large-file store.");
         }
-        byte[] header = new byte[(int) headerBytes];
-        map(Long.BYTES, header.length).get(header);
-        long data = Long.BYTES + headerBytes;
+        headerBytes = (int) length;
+        byte[] header = header();
+        long data = Long.BYTES + length;
         List<StoredTensor> found = new ArrayList<>();
         for (SafetensorsHeader.Entry entry : SafetensorsHeader.parse(path.toString(), header, size - data)) {
             found.add(new StoredTensor(
@@ -77,6 +78,13 @@ final class SafetensorsFile implements AutoCloseable {
 
     Path path() {
         return path;
+    }
+
+    /** The JSON header's text, padding included. */
+    byte[] header() {
+        byte[] header = new byte[headerBytes];
+        map(Long.BYTES, headerBytes).get(header);
+        return header;
     }
 
     List<StoredTensor> tensors() {
