@@ -41,6 +41,9 @@ import java.util.stream.Stream;
  * the scheme, {@code scale_dtype} and {@code zp_dtype}, are left out: null is their default, and releases of 2025 and before
  * refuse a scheme that has them. So is {@code version}, which names the release of compressed-tensors that wrote a file.
  *
+ * <p>vLLM takes no notice of {@code ignore} for its cache: there, skipped layers are named again ({@code
+ * --kv-cache-dtype-skip-layers}), or they are stored with scale 1.0.
+ *
  * <p>A reader that knows only scales by tensor or head can tell from {@code strategy} channel that these are not for it.
  *
  * <p>The copy appears whole or not at all, and the source is only read.
@@ -101,7 +104,7 @@ final class CalibratedCheckpoint {
      *
      * @param source a Hugging Face folder, whose symbolic links are followed
      * @param target a folder that does not exist, in one that does
-     * @param scales for E4M3, of the scheme's granularity in all layers that are not skipped
+     * @param scales for E4M3, which is what the scheme means by 8-bit float, of the scheme's granularity in all layers that are not skipped
      * @param skippedLayers whose keys and values stay in 16 bits
      * @param scheme with static scales
      * @param scaleType FLOAT32, or the model's own BFLOAT16 or FLOAT16, as LLM Compressor does, which rounds the scales

@@ -233,11 +233,6 @@ final class JsonObject {
         return List.copyOf(result);
     }
 
-    /** What stands there, for an error message. */
-    String shown(String key) {
-        return String.valueOf(values.get(key));
-    }
-
     CheckpointException missing(String key) {
         return new CheckpointException(where + " has no \"" + key + "\".");
     }

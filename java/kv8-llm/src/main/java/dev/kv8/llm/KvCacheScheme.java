@@ -31,6 +31,11 @@ public record KvCacheScheme(KvScales.Granularity granularity, String observerNam
 
     private static final double DEFAULT_PERCENTILE = 99.9;
 
+    private static final String ALLOWED_OBSERVERS =
+            "minmax, static_minmax, memoryless_minmax, percentile, mse or memoryless_mse";
+
+    private static final String PERCENTILES = "more than 50 and at most 100";
+
     private static final Set<String> FIELDS =
             Set.of("num_bits", "type", "symmetric", "strategy", "dynamic", "observer", "observer_kwargs");
 
@@ -119,13 +124,13 @@ public record KvCacheScheme(KvScales.Granularity granularity, String observerNam
         }
         String strategy = scheme.text("strategy").orElse("tensor").toLowerCase(Locale.ROOT);
         boolean dynamic = scheme.flag("dynamic").orElse(false);
-        if (dynamic != strategy.equals("token")) {
+        if (dynamic && !strategy.equals("token")) {
             throw scheme.wrong(
-                    dynamic ? "strategy" : "dynamic",
-                    dynamic ? strategy : false,
-                    dynamic
-                            ? "token with dynamic true: kv8 computes dynamic scales by token and head"
-                            : "true with strategy token: a token's scales are known only when it is stored");
+                    "strategy", strategy, "token with dynamic true: kv8 computes dynamic scales by token and head");
+        }
+        if (!dynamic && strategy.equals("token")) {
+            throw scheme.wrong(
+                    "dynamic", false, "true with strategy token: a token's scales are known only when it is stored");
         }
         return switch (strategy) {
             case "tensor" -> KvScales.Granularity.TENSOR;
@@ -193,11 +198,6 @@ public record KvCacheScheme(KvScales.Granularity granularity, String observerNam
         }
         return new KvCacheScheme(granularity, name, percentile);
     }
-
-    private static final String ALLOWED_OBSERVERS =
-            "minmax, static_minmax, memoryless_minmax, percentile, mse or memoryless_mse";
-
-    private static final String PERCENTILES = "more than 50 and at most 100";
 
     private static Observer observerOf(String name) {
         return switch (name) {

@@ -24,9 +24,10 @@ final class ScaleTensor {
      * Static scales, each rounded to the nearest value of {@code dtype}, in the shape {@code [1]}, {@code [kvHeads, 1, 1]} or
      * {@code [kvHeads, 1, headSize]}.
      *
-     * @throws IllegalArgumentException naming a scale that a 16-bit type can't hold
+     * @throws IllegalArgumentException naming a scale that a 16-bit type can't hold, or a type that scales are not stored in
      */
     static ScaleTensor of(String name, KvScales.Side side, int headSize, DType dtype) {
+        StoredType type = storedType(dtype);
         float[] values = side.values();
         List<Integer> shape = switch (side.granularity()) {
             case TENSOR -> List.of(1);
@@ -35,7 +36,7 @@ final class ScaleTensor {
             case NONE, DYNAMIC ->
                 throw new IllegalArgumentException(name + " would be " + side + "; only static scales are stored.");
         };
-        ByteBuffer bytes = ByteBuffer.allocate(values.length * dtype.bytes()).order(ByteOrder.LITTLE_ENDIAN);
+        ByteBuffer bytes = ByteBuffer.allocate(values.length * type.bytes()).order(ByteOrder.LITTLE_ENDIAN);
         for (float value : values) {
             float rounded = round(value, dtype);
             try {
@@ -50,7 +51,7 @@ final class ScaleTensor {
                 default -> bytes.putShort(halfBits(rounded));
             }
         }
-        return new ScaleTensor(name, storedType(dtype), shape, bytes.array());
+        return new ScaleTensor(name, type, shape, bytes.array());
     }
 
     private static StoredType storedType(DType dtype) {
