@@ -62,6 +62,80 @@ class EvalCommandTest {
     }
 
     @Test
+    void one_command_measures_every_format_with_every_granularity() {
+        List<Json> runs = runs("--kv-cache-dtype", "all", "--scales", "all");
+        assertThat(runs)
+                .extracting(run -> run.get("kv_cache_dtype").text() + " "
+                        + run.get("scales").text())
+                .containsExactly(
+                        "auto none",
+                        "bfloat16 none",
+                        "float16 none",
+                        "fp8_e4m3 none",
+                        "fp8_e4m3 tensor",
+                        "fp8_e4m3 head",
+                        "fp8_e4m3 channel",
+                        "fp8_e4m3 dynamic",
+                        "fp8_e5m2 none",
+                        "fp8_e5m2 tensor",
+                        "fp8_e5m2 head",
+                        "fp8_e5m2 channel",
+                        "fp8_e5m2 dynamic");
+        for (Json run : runs) {
+            for (String error : List.of("perplexity_se", "nll_delta_se", "kl_mean_se", "top1_se")) {
+                assertThat(run.get(error).number()).as(error).isNotNegative();
+            }
+            assertThat(run.get("by_position").list())
+                    .extracting(bucket -> bucket.get("last").number())
+                    .containsExactly(127.0, 255.0);
+        }
+    }
+
+    @Test
+    void k_and_v_can_have_dtypes_of_their_own_and_layers_can_be_skipped() {
+        List<Json> runs = runs("--kv-cache-dtype", "fp8:auto,fp8_e5m2", "--skip-layers", "0,5");
+        assertThat(runs.get(0).get("k_dtype").text()).isEqualTo("fp8");
+        assertThat(runs.get(0).get("v_dtype").text()).isEqualTo("auto");
+        assertThat(runs.get(0).get("cache_bytes_per_token").number()).isEqualTo(2 * 512 + 4 * 384);
+        assertThat(runs.get(1).get("cache_bytes_per_token").number()).isEqualTo(2 * 512 + 4 * 256);
+        assertThat(runs.get(1).get("skipped_layers").list())
+                .extracting(Json::number)
+                .containsExactly(0.0, 5.0);
+    }
+
+    @Test
+    void layers_are_skipped_by_measured_error_when_asked() {
+        String out = kv8(
+                        "eval",
+                        "--model",
+                        MODEL,
+                        "--text",
+                        text,
+                        "--context",
+                        128,
+                        "--stride",
+                        128,
+                        "--kv-cache-dtype",
+                        "fp8_e5m2",
+                        "--skip-layers",
+                        "auto",
+                        "--kl-budget",
+                        0.004)
+                .succeeds()
+                .out();
+        assertThat(out)
+                .contains("only layer 0 in FP8: KL", "kept in 16 bits", "holds 0.0040", "fp8_e5m2 without layers");
+    }
+
+    @Test
+    void the_chart_is_written_where_asked() throws Exception {
+        Path plot = folder.resolve("kl.svg");
+        kv8("eval", "--model", MODEL, "--text", text, "--context", 128, "--plot", plot, "--stride", 128)
+                .succeeds();
+        assertThat(Files.readString(plot).strip()).contains("<svg").endsWith("</svg>");
+    }
+
+    @Test
     void the_table_has_a_row_for_each_run() {
         String table = kv8("eval", "--model", MODEL, "--text", text, "--context", 64, "--stride", 64)
                 .succeeds()
@@ -80,6 +154,14 @@ class EvalCommandTest {
         kv8("eval", "--model", MODEL, "--text", text, "--stride", "0").isWrongUsage("stride");
         kv8("eval", "--model", MODEL, "--text", text, "--context", "64", "--stride", "65")
                 .isWrongUsage("stride");
+        kv8("eval", "--model", MODEL, "--text", text, "--kv-cache-dtype", "fp8:fp7")
+                .isWrongUsage("fp7", "fp8_e4m3");
+        kv8("eval", "--model", MODEL, "--text", text, "--scales", "row").isWrongUsage("row", "channel");
+        kv8("eval", "--model", MODEL, "--text", text, "--skip-layers", "0,auto").isWrongUsage("--skip-layers", "auto");
+        kv8("eval", "--model", MODEL, "--text", text, "--skip-layers", "6").fails("layer 6", "0 to 5");
+        kv8("eval", "--model", MODEL, "--text", text, "--plot", "kl.gif").isWrongUsage("kl.gif");
+        kv8("eval", "--model", MODEL, "--text", text, "--calibration-tokens", "0")
+                .isWrongUsage("calibrationTokens");
     }
 
     private static List<Json> runs(Object... options) {

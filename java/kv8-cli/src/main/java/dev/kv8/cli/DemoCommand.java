@@ -10,6 +10,7 @@ import dev.kv8.llm.CacheEvaluation;
 import dev.kv8.llm.Completion;
 import dev.kv8.llm.LLM;
 import dev.kv8.llm.ModelConfig;
+import dev.kv8.llm.PredictionQuality;
 import dev.kv8.llm.SamplingParams;
 import dev.kv8.llm.ScaleMode;
 import java.io.IOException;
@@ -65,7 +66,7 @@ final class DemoCommand extends Kv8Command {
             CapacityPlan plan,
             List<Completion> completions,
             double tokensPerSecond,
-            CacheEvaluation.Result quality) {}
+            PredictionQuality quality) {}
 
     @Override
     public Integer call() throws IOException {
@@ -88,13 +89,15 @@ final class DemoCommand extends Kv8Command {
         return 0;
     }
 
-    private List<CacheEvaluation.Result> evaluate(KvBackend backend) throws IOException {
+    private List<PredictionQuality> evaluate(KvBackend backend) throws IOException {
         CacheEvaluation.Builder builder = options.evaluation().backend(backend);
         DTYPES.forEach(dtype -> builder.setting(dtype, dtype.isFp8() ? ScaleMode.TENSOR : ScaleMode.NONE));
-        return EvaluationOptions.run(this, builder);
+        return EvaluationOptions.run(this, builder).stream()
+                .map(CacheEvaluation.Result::quality)
+                .toList();
     }
 
-    private List<Run> run(KvBackend backend, List<CacheEvaluation.Result> quality) {
+    private List<Run> run(KvBackend backend, List<PredictionQuality> quality) {
         SamplingParams greedy = SamplingParams.builder()
                 .temperature(0)
                 .maxTokens(maxTokens)

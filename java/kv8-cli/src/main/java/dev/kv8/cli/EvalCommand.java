@@ -1,19 +1,17 @@
 package dev.kv8.cli;
 
-import com.fasterxml.jackson.core.JsonGenerator;
-import dev.kv8.KvCacheDType;
 import dev.kv8.llm.CacheEvaluation;
-import dev.kv8.llm.ScaleMode;
+import dev.kv8.llm.CacheSetting;
+import dev.kv8.llm.SkipChoice;
 import java.io.IOException;
 import java.util.ArrayList;
-import java.util.LinkedHashSet;
 import java.util.List;
-import java.util.Set;
+import org.jspecify.annotations.Nullable;
 import picocli.CommandLine.Command;
 import picocli.CommandLine.Mixin;
 import picocli.CommandLine.Option;
 
-/** {@code kv8 eval}: what a cache's dtype and scales cost in accuracy, on a text. */
+/** {@code kv8 eval}: what a cache's dtypes, scales and skipped layers cost in accuracy, on a text. */
 @Command(
         name = "eval",
         description = {
@@ -24,80 +22,116 @@ import picocli.CommandLine.Option;
             "",
             "Example:",
             "  kv8 eval --model tiny-llama --text tiny-llama/eval.txt --context 512 --stride 256 \\",
-            "      --kv-cache-dtype auto,fp8 --scales tensor"
+            "      --kv-cache-dtype all --scales all --plot kl.svg",
+            "  kv8 eval --model tiny-llama --text tiny-llama/eval.txt --kv-cache-dtype auto,fp8,fp8:auto \\",
+            "      --skip-layers auto --kl-budget 0.001"
         })
 final class EvalCommand extends Kv8Command {
+    private static final String AUTO = "auto";
+
     @Mixin
     EvaluationOptions options;
 
     @Mixin
-    CacheDTypes dtypes;
+    CacheSettingOptions settings;
 
     @Option(
-            names = "--scales",
-            paramLabel = "G",
+            names = "--calibration-tokens",
+            paramLabel = "N",
+            description = "Tokens from the text's begin that calculated scales come from (default: one window).")
+    @Nullable
+    Integer calibrationTokens;
+
+    @Option(
+            names = "--skip-layers",
+            paramLabel = "N,N",
             split = ",",
-            defaultValue = "tensor",
-            converter = ScaleModes.class,
-            completionCandidates = ScaleModes.class,
-            description = "One or more of ${COMPLETION-CANDIDATES} (default: ${DEFAULT-VALUE}).")
-    List<ScaleMode> scales = new ArrayList<>();
+            description =
+                    "Layers of FP8 caches kept in the model's own type; auto keeps the most sensitive ones, as few"
+                            + " as the KL budget needs.")
+    List<String> skipLayers = new ArrayList<>();
+
+    @Option(
+            names = "--kl-budget",
+            paramLabel = "NATS",
+            defaultValue = "0.003",
+            description = "Mean KL per token that --skip-layers auto may leave (default: ${DEFAULT-VALUE}).")
+    double klBudget;
+
+    @Option(
+            names = "--plot",
+            paramLabel = "FILE",
+            converter = PlotFile.Converter.class,
+            description = "Draw mean KL by setting and position, as .svg or .png.")
+    @Nullable
+    PlotFile plot;
 
     @Override
     public Integer call() throws IOException {
-        CacheEvaluation.Builder evaluation = options.evaluation();
-        settings().forEach(setting -> evaluation.setting(setting.kvCacheDType(), setting.scales()));
+        List<SkipChoice> choices = new ArrayList<>();
+        CacheEvaluation.Builder evaluation = evaluation();
+        for (CacheSetting setting : settings()) {
+            evaluation.setting(skipping(setting, choices));
+        }
         List<CacheEvaluation.Result> results = EvaluationOptions.run(this, evaluation);
         if (json) {
-            printJson(generator -> write(generator, results));
+            printJson(generator -> EvaluationReport.write(generator, results));
         } else {
-            print(results);
+            for (SkipChoice choice : choices) {
+                out().println(choice.explanation());
+                out().println();
+            }
+            EvaluationReport.print(out(), results);
+        }
+        if (plot != null) {
+            plot.write(EvaluationChart.of("KL by cache: " + options.model.getFileName(), results));
         }
         return 0;
     }
 
-    /** Each dtype with each kind of scales; a dtype without scales once. */
-    private Set<CacheEvaluation.Setting> settings() {
-        Set<CacheEvaluation.Setting> settings = new LinkedHashSet<>();
-        for (KvCacheDType dtype : dtypes.list) {
-            for (ScaleMode mode : scales) {
-                settings.add(new CacheEvaluation.Setting(dtype, dtype.isFp8() ? mode : ScaleMode.NONE));
+    private CacheEvaluation.Builder evaluation() throws IOException {
+        CacheEvaluation.Builder evaluation = options.evaluation();
+        try {
+            return calibrationTokens == null ? evaluation : evaluation.calibrationTokens(calibrationTokens);
+        } catch (IllegalArgumentException e) {
+            throw wrongUsage(e);
+        }
+    }
+
+    private List<CacheSetting> settings() {
+        try {
+            return List.copyOf(settings.settings());
+        } catch (IllegalArgumentException e) {
+            throw wrongUsage(e);
+        }
+    }
+
+    private CacheSetting skipping(CacheSetting setting, List<SkipChoice> choices) throws IOException {
+        if (!setting.isFp8() || skipLayers.isEmpty()) {
+            return setting;
+        }
+        if (!skipLayers.equals(List.of(AUTO))) {
+            return setting.withSkippedLayers(layers());
+        }
+        if (!(klBudget > 0)) {
+            throw wrongUsage("--kl-budget is " + klBudget + "; it must be more than 0.");
+        }
+        try (ProgressLine progress = new ProgressLine(err(), setting.label())) {
+            SkipChoice choice = SkipChoice.measure(evaluation(), setting, klBudget, progress::update);
+            choices.add(choice);
+            return setting.withSkippedLayers(choice.layers());
+        }
+    }
+
+    private List<Integer> layers() {
+        List<Integer> layers = new ArrayList<>();
+        for (String layer : skipLayers) {
+            try {
+                layers.add(Integer.parseUnsignedInt(layer.strip()));
+            } catch (NumberFormatException e) {
+                throw wrongUsage("--skip-layers names \"" + layer + "\"; give layers' numbers from 0, or auto alone.");
             }
         }
-        return settings;
-    }
-
-    private void print(List<CacheEvaluation.Result> results) {
-        TextTable table = new TextTable(
-                "kv_cache_dtype", "scales", "perplexity", "mean KL", "max KL", "top-1 agreement", "bytes/token");
-        for (CacheEvaluation.Result result : results) {
-            table.row(
-                    result.kvCacheDType().label(),
-                    result.scales().label(),
-                    Numbers.fixed(result.perplexity(), 4),
-                    Numbers.fixed(result.klMean(), 6),
-                    Numbers.fixed(result.klMax(), 4),
-                    Numbers.fixed(100 * result.top1Agreement(), 2) + " %",
-                    Numbers.plain(result.cacheBytesPerToken()));
-        }
-        table.print(out());
-        out().println();
-        out().println("KL in nats per token and top-1 agreement are against auto.");
-    }
-
-    private static void write(JsonGenerator generator, List<CacheEvaluation.Result> results) throws IOException {
-        generator.writeArrayFieldStart("runs");
-        for (CacheEvaluation.Result result : results) {
-            generator.writeStartObject();
-            generator.writeStringField("kv_cache_dtype", result.kvCacheDType().label());
-            generator.writeStringField("scales", result.scales().label());
-            writeNumber(generator, "perplexity", result.perplexity());
-            writeNumber(generator, "kl_mean", result.klMean());
-            writeNumber(generator, "kl_max", result.klMax());
-            writeNumber(generator, "top1_agreement", result.top1Agreement());
-            generator.writeNumberField("cache_bytes_per_token", result.cacheBytesPerToken());
-            generator.writeEndObject();
-        }
-        generator.writeEndArray();
+        return layers;
     }
 }

@@ -34,16 +34,16 @@ final class EvaluationOptions {
     CacheEvaluation.Builder evaluation() throws IOException {
         return CacheEvaluation.builder()
                 .model(model)
-                .text(readText())
+                .text(readText(text))
                 .context(context)
                 .stride(stride);
     }
 
-    private String readText() throws IOException {
+    static String readText(Path file) throws IOException {
         try {
-            return Files.readString(text);
+            return Files.readString(file);
         } catch (CharacterCodingException e) {
-            throw new IOException(text + " is not a text in UTF-8.", e);
+            throw new IOException(file + " is not a text in UTF-8.", e);
         }
     }
 

@@ -25,6 +25,8 @@ import picocli.CommandLine.ScopeType;
             DoctorCommand.class,
             GenerateCommand.class,
             EvalCommand.class,
+            NeedleCommand.class,
+            InspectCommand.class,
             PlanCommand.class,
             CastCommand.class,
             AttendCommand.class,

@@ -2,11 +2,11 @@ package dev.kv8.llm;
 
 import dev.kv8.KvBackend;
 import dev.kv8.KvCacheDType;
-import dev.kv8.RopeTable;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
+import java.util.function.Function;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -19,32 +19,30 @@ import org.jspecify.annotations.Nullable;
  * }</pre>
  *
  * <p>All settings go through the text window by window side by side, so memory is bounded by the context, not by the text.
- * Scales of the modes tensor, head and channel come from the largest magnitudes of K and V in the first window, computed
- * with the {@code auto} cache: what {@code calculateKvScales} does with a first pass of that size.
+ * Scales of the modes tensor, head and channel come from the largest magnitudes of K and V in the text's first tokens, one
+ * window by default, computed with the {@code auto} cache: what {@code calculateKvScales} does with a first pass of that size.
  */
 public final class CacheEvaluation {
-    /** A cache to evaluate; {@code scales} only matters for an FP8 type. */
-    public record Setting(KvCacheDType kvCacheDType, ScaleMode scales) {}
-
     /**
      * What a setting gave.
      *
-     * @param kvCacheDType as given
-     * @param scales as given; {@link ScaleMode#NONE} for a type without scales
-     * @param perplexity of the text
-     * @param klMean mean KL divergence of {@code auto}'s predictions from the setting's, in nats a token
-     * @param klMax the largest one
-     * @param top1Agreement the part of tokens for which both predict the same, 0 to 1
+     * @param setting as given; with the checkpoint's scales, its skipped layers are among those skipped
+     * @param quality over all scored tokens
+     * @param byPosition the same by the token's position in its window; only positions at which tokens were scored, which
+     *     are few near the window's begin where the stride is shorter than the context
      * @param cacheBytesPerToken allocated, over all layers
+     * @param saturatedValues of K and V that the scales could not hold, over all windows
      */
     public record Result(
-            KvCacheDType kvCacheDType,
-            ScaleMode scales,
-            double perplexity,
-            double klMean,
-            double klMax,
-            double top1Agreement,
-            double cacheBytesPerToken) {}
+            CacheSetting setting,
+            PredictionQuality quality,
+            List<PositionBucket> byPosition,
+            double cacheBytesPerToken,
+            long saturatedValues) {
+        public Result {
+            byPosition = List.copyOf(byPosition);
+        }
+    }
 
     /** Hears how far the work is. */
     @FunctionalInterface
@@ -58,7 +56,8 @@ public final class CacheEvaluation {
     private final int context;
     private final int stride;
     private final int maxTokens;
-    private final List<Setting> settings;
+    private final int calibrationTokens;
+    private final List<CacheSetting> settings;
     private final @Nullable KvBackend given;
 
     private CacheEvaluation(Builder builder, Path folder, String text) {
@@ -67,6 +66,7 @@ public final class CacheEvaluation {
         context = builder.context;
         stride = builder.stride;
         maxTokens = builder.maxTokens;
+        calibrationTokens = builder.calibrationTokens == 0 ? context : builder.calibrationTokens;
         settings = List.copyOf(builder.settings);
         given = builder.backend;
     }
@@ -89,30 +89,23 @@ public final class CacheEvaluation {
      * @throws IllegalArgumentException when the text is too short or the context too long for the model
      */
     public List<Result> run(Progress progress) {
+        return withPass(pass -> pass.run(settings, progress));
+    }
+
+    /** Opens the model and gives a pass over the text to {@code action}, which may run it several times. */
+    <T> T withPass(Function<EvaluationPass, T> action) {
         if (given != null) {
-            return run(given, progress);
+            return withPass(given, action);
         }
         try (KvBackend own = KvBackend.open()) {
-            return run(own, progress);
+            return withPass(own, action);
         }
     }
 
-    private List<Result> run(KvBackend backend, Progress progress) {
-        ModelConfig config = ModelConfig.read(folder);
-        if (context > config.maxPositions()) {
-            throw new IllegalArgumentException("context is " + context + "; the model was made for at most "
-                    + config.maxPositions() + " (max_position_embeddings).");
-        }
-        int[] tokens = tokens();
-        try (Checkpoint checkpoint = Checkpoint.open(folder);
-                LlamaModel model = LlamaModel.load(backend, config, checkpoint)) {
-            RopeTable rope = RopeAngles.table(backend, config, context);
-            try {
-                return new EvaluationPass(backend, config, checkpoint, model, rope, tokens, context, stride)
-                        .run(settings, progress);
-            } finally {
-                rope.values().close();
-            }
+    private <T> T withPass(KvBackend backend, Function<EvaluationPass, T> action) {
+        try (EvaluationModel model = EvaluationModel.open(backend, folder, context);
+                EvaluationPass pass = new EvaluationPass(model, tokens(), stride, calibrationTokens)) {
+            return action.apply(pass);
         }
     }
 
@@ -135,7 +128,8 @@ public final class CacheEvaluation {
         private int context = 512;
         private int stride = 256;
         private int maxTokens = Integer.MAX_VALUE;
-        private final List<Setting> settings = new ArrayList<>();
+        private int calibrationTokens;
+        private final List<CacheSetting> settings = new ArrayList<>();
         private @Nullable KvBackend backend;
 
         private Builder() {}
@@ -170,9 +164,23 @@ public final class CacheEvaluation {
             return this;
         }
 
-        /** Adds a setting; each gives a {@link Result}. */
+        /** Tokens from the text's begin on whose magnitudes make scales; the context, so one window, by default. */
+        public Builder calibrationTokens(int tokens) {
+            if (tokens < 1) {
+                throw new IllegalArgumentException("calibrationTokens is " + tokens + "; it must be at least 1.");
+            }
+            calibrationTokens = tokens;
+            return this;
+        }
+
+        /** Adds a setting with K and V alike; each setting gives a {@link Result}. */
         public Builder setting(KvCacheDType kvCacheDType, ScaleMode scales) {
-            settings.add(new Setting(kvCacheDType, scales));
+            return setting(CacheSetting.of(kvCacheDType, scales));
+        }
+
+        /** Adds a setting; each gives a {@link Result}. */
+        public Builder setting(CacheSetting setting) {
+            settings.add(setting);
             return this;
         }
 
@@ -188,10 +196,18 @@ public final class CacheEvaluation {
          * @throws IllegalArgumentException saying what is missing or out of range
          */
         public CacheEvaluation build() {
+            if (settings.isEmpty()) {
+                throw new IllegalArgumentException("An evaluation needs at least one setting.");
+            }
+            return buildWithoutSettings();
+        }
+
+        /** For choices, which make settings of their own; those added here are not looked at. */
+        CacheEvaluation buildWithoutSettings() {
             Path folder = model;
             String evaluated = text;
-            if (folder == null || evaluated == null || settings.isEmpty()) {
-                throw new IllegalArgumentException("An evaluation needs a model, a text and at least one setting.");
+            if (folder == null || evaluated == null) {
+                throw new IllegalArgumentException("An evaluation needs a model and a text.");
             }
             if (context < 2) {
                 throw new IllegalArgumentException("context is " + context + "; it must be at least 2 tokens.");

@@ -11,6 +11,7 @@ import java.util.Arrays;
 final class EvaluationRun implements AutoCloseable {
     private static final int MAX_BATCH_TOKENS = 512;
 
+    private final CacheSetting setting;
     private final LlamaModel model;
     private final KvCache cache;
     private final RopeTable rope;
@@ -20,14 +21,19 @@ final class EvaluationRun implements AutoCloseable {
     final LogitComparison comparison;
 
     /** Takes the cache over. */
-    EvaluationRun(LlamaModel model, ModelConfig config, KvCache cache, RopeTable rope, int context) {
-        this.model = model;
+    EvaluationRun(EvaluationModel opened, CacheSetting setting, KvCache cache) {
+        this.setting = setting;
+        this.model = opened.llama;
         this.cache = cache;
-        this.rope = rope;
+        this.rope = opened.rope;
         batch = cache.batch();
         writer = LlamaModel.writer(cache, rope);
-        hidden = cache.backend().allocate((long) context * config.hiddenSize() * Float.BYTES);
-        comparison = new LogitComparison(config.vocabularySize());
+        hidden = cache.backend().allocate((long) opened.context * opened.config.hiddenSize() * Float.BYTES);
+        comparison = new LogitComparison(opened.config.vocabularySize(), opened.context);
+    }
+
+    CacheSetting setting() {
+        return setting;
     }
 
     KvCache cache() {

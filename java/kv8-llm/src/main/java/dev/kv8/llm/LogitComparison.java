@@ -1,21 +1,26 @@
 package dev.kv8.llm;
 
 import java.nio.FloatBuffer;
+import java.util.ArrayList;
+import java.util.List;
 
 /**
- * How one cache setting's predictions compare with the reference's over the scored tokens: negative log-likelihood, KL
- * divergence of the reference from the setting, agreement of the most probable token. Logits are float32, sums double.
+ * How one cache setting's predictions compare with the reference's over the scored tokens, by position in the window:
+ * negative log-likelihood, KL divergence of the reference from the setting, agreement of the most probable token. Logits are
+ * float32, sums double.
  */
 final class LogitComparison {
     private final int vocabulary;
-    private double nll;
-    private double klSum;
-    private double klMax;
-    private long agreements;
-    private long targets;
+    private final int context;
+    private final QualitySums[] buckets;
 
-    LogitComparison(int vocabulary) {
+    LogitComparison(int vocabulary, int context) {
         this.vocabulary = vocabulary;
+        this.context = context;
+        buckets = new QualitySums[PositionBucket.index(context - 1) + 1];
+        for (int i = 0; i < buckets.length; i++) {
+            buckets[i] = new QualitySums();
+        }
     }
 
     /**
@@ -45,32 +50,36 @@ final class LogitComparison {
         return best;
     }
 
-    /** Takes in one scored token, from log-probabilities over the vocabulary. */
-    void add(double[] reference, int referenceBest, double[] own, int ownBest, int target) {
+    /**
+     * Takes in one scored token, from log-probabilities over the vocabulary.
+     *
+     * @param position of the predicted token in its window
+     */
+    void add(int position, double[] reference, int referenceBest, double[] own, int ownBest, int target) {
         double kl = 0;
         for (int i = 0; i < vocabulary; i++) {
             kl += Math.exp(reference[i]) * (reference[i] - own[i]);
         }
-        nll -= own[target];
-        klSum += Math.max(0, kl);
-        klMax = Math.max(klMax, kl);
-        agreements += referenceBest == ownBest ? 1 : 0;
-        targets++;
+        buckets[PositionBucket.index(position)].add(
+                -own[target], -reference[target], Math.max(0, kl), referenceBest == ownBest);
     }
 
-    double perplexity() {
-        return Math.exp(nll / targets);
+    PredictionQuality quality() {
+        QualitySums whole = new QualitySums();
+        for (QualitySums bucket : buckets) {
+            whole.add(bucket);
+        }
+        return whole.quality();
     }
 
-    double klMean() {
-        return klSum / targets;
-    }
-
-    double klMax() {
-        return klMax;
-    }
-
-    double top1Agreement() {
-        return (double) agreements / targets;
+    /** Buckets without a scored token are left out. */
+    List<PositionBucket> byPosition() {
+        List<PositionBucket> result = new ArrayList<>();
+        for (int i = 0; i < buckets.length; i++) {
+            if (buckets[i].tokens() > 0) {
+                result.add(PositionBucket.of(i, context, buckets[i].quality()));
+            }
+        }
+        return result;
     }
 }

@@ -5,14 +5,14 @@ import java.util.Locale;
 import java.util.stream.Collectors;
 
 /** Where {@link CacheEvaluation} takes the scales of an FP8 cache from. */
-public enum ScaleMode {
+public enum ScaleMode implements ScaleSource {
     /** 1.0. */
     NONE,
-    /** One for K and one for V of each layer, from the magnitudes of the first window. */
+    /** One for K and one for V of each layer, from the magnitudes of the calibrated part of the text. */
     TENSOR,
-    /** One for each head, from the magnitudes of the first window. */
+    /** One for each head, from the magnitudes of the calibrated part of the text. */
     HEAD,
-    /** One for each channel of each head, from the magnitudes of the first window. */
+    /** One for each channel of each head, from the magnitudes of the calibrated part of the text. */
     CHANNEL,
     /** One for each token and head, computed when it is stored. */
     DYNAMIC,
@@ -31,6 +31,7 @@ public enum ScaleMode {
     }
 
     /** The lower-case name that {@link #parse} takes. */
+    @Override
     public String label() {
         return name().toLowerCase(Locale.ROOT);
     }

@@ -62,9 +62,9 @@ class CacheEvaluationTest {
                 });
         assertThat(heard).hasSize(50).last().isEqualTo(50);
         double reference = TinyModel.perplexity("perplexity");
-        CacheEvaluation.Result exact = results.get(0);
-        CacheEvaluation.Result auto = results.get(1);
-        CacheEvaluation.Result fp8 = results.get(2);
+        PredictionQuality exact = results.get(0).quality();
+        PredictionQuality auto = results.get(1).quality();
+        PredictionQuality fp8 = results.get(2).quality();
         assertThat(exact.perplexity()).isCloseTo(reference, within(0.001));
         assertThat(auto.perplexity()).isCloseTo(reference, within(0.02));
         assertThat(auto.klMean()).isZero();
@@ -72,28 +72,30 @@ class CacheEvaluationTest {
         assertThat(fp8.klMean()).isPositive().isLessThanOrEqualTo(3e-3);
         assertThat(fp8.klMax()).isGreaterThan(fp8.klMean());
         assertThat(fp8.top1Agreement()).isGreaterThanOrEqualTo(0.96).isLessThan(1);
-        assertThat(exact.cacheBytesPerToken()).isEqualTo(6144);
-        assertThat(auto.cacheBytesPerToken()).isEqualTo(3072);
-        assertThat(fp8.cacheBytesPerToken()).isEqualTo(1536);
+        assertThat(results.get(0).cacheBytesPerToken()).isEqualTo(6144);
+        assertThat(results.get(1).cacheBytesPerToken()).isEqualTo(3072);
+        assertThat(results.get(2).cacheBytesPerToken()).isEqualTo(1536);
     }
 
     @Test
     void measuresTheBeginningOfTheTextAndLongWindows() {
-        CacheEvaluation.Result shorter = evaluation()
+        PredictionQuality shorter = evaluation()
                 .maxTokens(2049)
                 .setting(KvCacheDType.FLOAT32, ScaleMode.NONE)
                 .build()
                 .run()
-                .get(0);
+                .get(0)
+                .quality();
         assertThat(shorter.perplexity()).isCloseTo(TinyModel.perplexity("perplexity_first_2049"), within(0.001));
-        CacheEvaluation.Result longer = evaluation()
+        PredictionQuality longer = evaluation()
                 .maxTokens(2049)
                 .context(1024)
                 .stride(512)
                 .setting(KvCacheDType.FLOAT32, ScaleMode.NONE)
                 .build()
                 .run()
-                .get(0);
+                .get(0)
+                .quality();
         assertThat(longer.perplexity()).isNotEqualTo(shorter.perplexity()).isBetween(20.0, 35.0);
     }
 
@@ -111,12 +113,13 @@ class CacheEvaluationTest {
                 .setting(KvCacheDType.FP8, ScaleMode.DYNAMIC)
                 .build()
                 .run();
-        assertThat(results.get(0).perplexity()).isCloseTo(TinyModel.perplexity("perplexity_first_2049"), within(0.02));
-        double none = results.get(1).klMean();
-        double tensor = results.get(2).klMean();
-        double head = results.get(3).klMean();
-        double channel = results.get(4).klMean();
-        double dynamic = results.get(5).klMean();
+        assertThat(results.get(0).quality().perplexity())
+                .isCloseTo(TinyModel.perplexity("perplexity_first_2049"), within(0.02));
+        double none = results.get(1).quality().klMean();
+        double tensor = results.get(2).quality().klMean();
+        double head = results.get(3).quality().klMean();
+        double channel = results.get(4).quality().klMean();
+        double dynamic = results.get(5).quality().klMean();
         assertThat(none).isGreaterThan(0.1);
         assertThat(tensor).isGreaterThan(0.1);
         assertThat(head).isLessThan(3e-3);
