@@ -37,7 +37,7 @@ final class CacheSettingOptions {
             split = ",",
             defaultValue = "tensor",
             completionCandidates = ScaleModes.class,
-            description = "One or more of ${COMPLETION-CANDIDATES}; or all, for each but checkpoint"
+            description = "One or more of ${COMPLETION-CANDIDATES}; or all, for none to dynamic"
                     + " (default: ${DEFAULT-VALUE}).")
     List<String> scales = new ArrayList<>();
 

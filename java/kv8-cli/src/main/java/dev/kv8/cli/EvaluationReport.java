@@ -1,6 +1,7 @@
 package dev.kv8.cli;
 
 import com.fasterxml.jackson.core.JsonGenerator;
+import dev.kv8.KvScales;
 import dev.kv8.llm.CacheEvaluation;
 import dev.kv8.llm.CacheSetting;
 import dev.kv8.llm.PositionBucket;
@@ -10,6 +11,7 @@ import java.io.PrintWriter;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Locale;
+import java.util.function.Function;
 
 /** The results of an evaluation, as tables and as JSON. */
 final class EvaluationReport {
@@ -103,6 +105,8 @@ final class EvaluationReport {
             write(generator, result.quality());
             generator.writeNumberField("cache_bytes_per_token", result.cacheBytesPerToken());
             generator.writeNumberField("saturated", result.saturatedValues());
+            writeLargest(generator, "k_scales", result.scales(), KvScales.LayerScales::k);
+            writeLargest(generator, "v_scales", result.scales(), KvScales.LayerScales::v);
             generator.writeArrayFieldStart("by_position");
             for (PositionBucket bucket : result.byPosition()) {
                 generator.writeStartObject();
@@ -113,6 +117,25 @@ final class EvaluationReport {
             }
             generator.writeEndArray();
             generator.writeEndObject();
+        }
+        generator.writeEndArray();
+    }
+
+    /** The largest scale of each layer; null where there is none. */
+    private static void writeLargest(
+            JsonGenerator generator, String name, KvScales scales, Function<KvScales.LayerScales, KvScales.Side> side)
+            throws IOException {
+        generator.writeArrayFieldStart(name);
+        for (int layer = 0; layer < scales.layers(); layer++) {
+            float largest = 0;
+            for (float scale : side.apply(scales.layer(layer)).values()) {
+                largest = Math.max(largest, scale);
+            }
+            if (largest > 0) {
+                generator.writeNumber(largest);
+            } else {
+                generator.writeNull();
+            }
         }
         generator.writeEndArray();
     }

@@ -4,6 +4,7 @@ import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
 import dev.kv8.KvCacheDType;
+import dev.kv8.KvScales;
 import dev.kv8.llm.CacheEvaluation;
 import dev.kv8.llm.CacheSetting;
 import dev.kv8.llm.PositionBucket;
@@ -42,7 +43,8 @@ class PlotFileTest {
                 quality,
                 List.of(new PositionBucket(0, 127, quality), new PositionBucket(128, 255, quality)),
                 1536,
-                0);
+                0,
+                KvScales.none(1));
     }
 
     private static List<HeadRange> heads() {

@@ -2,6 +2,7 @@ package dev.kv8.llm;
 
 import dev.kv8.KvBackend;
 import dev.kv8.KvCacheDType;
+import dev.kv8.KvScales;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.Arrays;
@@ -21,6 +22,7 @@ import org.jspecify.annotations.Nullable;
  * <p>All settings go through the text window by window side by side, so memory is bounded by the context, not by the text.
  * Scales of the modes tensor, head and channel come from the largest magnitudes of K and V in the text's first tokens, one
  * window by default, computed with the {@code auto} cache: what {@code calculateKvScales} does with a first pass of that size.
+ * Those of random-tokens come from one window of the model's random tokens.
  */
 public final class CacheEvaluation {
     /**
@@ -32,13 +34,15 @@ public final class CacheEvaluation {
      *     are few near the window's begin where the stride is shorter than the context
      * @param cacheBytesPerToken allocated, over all layers
      * @param saturatedValues of K and V that the scales could not hold, over all windows
+     * @param scales in force
      */
     public record Result(
             CacheSetting setting,
             PredictionQuality quality,
             List<PositionBucket> byPosition,
             double cacheBytesPerToken,
-            long saturatedValues) {
+            long saturatedValues,
+            KvScales scales) {
         public Result {
             byPosition = List.copyOf(byPosition);
         }

@@ -59,7 +59,8 @@ final class EvaluationPass implements AutoCloseable {
                         run.comparison.quality(),
                         run.comparison.byPosition(),
                         run.cacheBytesPerToken(),
-                        run.cache().saturation().total()));
+                        run.cache().saturation().total(),
+                        run.cache().scales()));
             }
             return results;
         } finally {

@@ -35,9 +35,6 @@ import org.jspecify.annotations.Nullable;
 public final class LLM implements AutoCloseable {
     private static final System.Logger LOG = System.getLogger(LLM.class.getName());
 
-    /** Of the random tokens: a model has the same scales whenever it is loaded. */
-    private static final long PROFILE_SEED = 8;
-
     private final KvBackend backend;
     private final boolean ownsBackend;
     private final ModelConfig config;
@@ -75,9 +72,7 @@ public final class LLM implements AutoCloseable {
 
     /** A pass over random tokens that sets the scales and leaves nothing behind. */
     private void profile(KvScaleCalculation settings, int count) {
-        int[] tokens = new SplittableRandom(PROFILE_SEED)
-                .ints(count, 0, config.vocabularySize())
-                .toArray();
+        int[] tokens = ScaleCalculation.randomTokens(config, count);
         try (ScaleCalculation writer = new ScaleCalculation(backend, cache, rope, config, settings);
                 Sequence sequence = cache.open(tokens);
                 Batch batch = cache.batch()) {

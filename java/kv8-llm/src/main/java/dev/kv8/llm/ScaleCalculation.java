@@ -8,12 +8,15 @@ import dev.kv8.HeadRows;
 import dev.kv8.KvBackend;
 import dev.kv8.KvCache;
 import dev.kv8.RopeTable;
+import java.util.SplittableRandom;
 
 /**
  * A forward pass in which each layer gets its scales from the magnitudes of that pass, just before the layer's first tokens are
  * stored.
  */
 final class ScaleCalculation implements KvWriter, AutoCloseable {
+    private static final long SEED = 8;
+
     private final KvCache cache;
     private final KvScaleCalculation settings;
     private final ScaleObserver observer;
@@ -23,6 +26,13 @@ final class ScaleCalculation implements KvWriter, AutoCloseable {
         this.cache = cache;
         this.settings = settings;
         this.observer = new ScaleObserver(backend, rope, config, granularity(settings));
+    }
+
+    /** A model's random tokens, the same whenever they are asked for: it has the same scales whenever it is loaded. */
+    static int[] randomTokens(ModelConfig config, int count) {
+        return new SplittableRandom(SEED)
+                .ints(count, 0, config.vocabularySize())
+                .toArray();
     }
 
     private static AmaxGranularity granularity(KvScaleCalculation settings) {

@@ -16,6 +16,10 @@ public enum ScaleMode implements ScaleSource {
     CHANNEL,
     /** One for each token and head, computed when it is stored. */
     DYNAMIC,
+    /** One for K and one for V of each layer, from a window of random tokens: {@link KvScaleCalculation#randomTokens}. */
+    RANDOM_TOKENS,
+    /** As {@link #TENSOR} with vLLM's constants: {@link KvScaleCalculation#withVllmConstants}. */
+    VLLM,
     /** Those that the checkpoint carries. */
     CHECKPOINT;
 
@@ -33,6 +37,6 @@ public enum ScaleMode implements ScaleSource {
     /** The lower-case name that {@link #parse} takes. */
     @Override
     public String label() {
-        return name().toLowerCase(Locale.ROOT);
+        return name().toLowerCase(Locale.ROOT).replace('_', '-');
     }
 }

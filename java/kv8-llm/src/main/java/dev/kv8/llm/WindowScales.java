@@ -9,16 +9,19 @@ import java.util.ArrayList;
 import java.util.EnumMap;
 import java.util.List;
 import java.util.Map;
+import org.jspecify.annotations.Nullable;
 
 /**
- * Caches with the scales that settings ask for: as given, or from the magnitudes of some windows of a text, computed with the {@code auto} cache. The windows go through the model
- * once for each granularity that is asked for, whatever formats the scales are for.
+ * Caches with the scales that settings ask for: as given, or from the magnitudes of some windows of a text or of random tokens,
+ * computed with the {@code auto} cache. The windows go through the model once for each granularity that is asked for, whatever
+ * formats the scales are for.
  */
 final class WindowScales implements AutoCloseable {
     private final EvaluationModel model;
     private final int[] tokens;
     private final List<EvaluationWindows.Window> windows;
     private final Map<AmaxGranularity, ScaleObserver> observers = new EnumMap<>(AmaxGranularity.class);
+    private @Nullable WindowScales profile;
 
     WindowScales(EvaluationModel model, int[] tokens, List<EvaluationWindows.Window> windows) {
         this.model = model;
@@ -58,31 +61,45 @@ final class WindowScales implements AutoCloseable {
         return switch ((ScaleMode) setting.scales()) {
             case NONE -> KvScales.none(model.config.layers());
             case DYNAMIC -> KvScales.dynamic(model.config.layers());
-            case TENSOR -> calibrated(AmaxGranularity.TENSOR, setting);
-            case HEAD -> calibrated(AmaxGranularity.HEAD, setting);
-            case CHANNEL -> calibrated(AmaxGranularity.CHANNEL, setting);
+            case TENSOR, HEAD, CHANNEL ->
+                scales(setting, KvScaleCalculation.firstPass().withGranularity(granularity(setting)));
+            case RANDOM_TOKENS -> ofRandomTokens().scales(setting, KvScaleCalculation.randomTokens());
+            case VLLM -> scales(setting, KvScaleCalculation.firstPass().withVllmConstants());
             case CHECKPOINT -> ofCheckpoint().scales();
         };
     }
 
-    private KvScales calibrated(AmaxGranularity granularity, CacheSetting setting) {
+    private static KvScales.Granularity granularity(CacheSetting setting) {
+        return KvScales.Granularity.valueOf(((ScaleMode) setting.scales()).name());
+    }
+
+    /** The scales that a pass over the windows gives for a setting's types. */
+    KvScales scales(CacheSetting setting, KvScaleCalculation how) {
         DType kType = setting.kDtype().resolve(model.config.dtype());
         DType vType = setting.vDtype().resolve(model.config.dtype());
         // A side that is not FP8 has no scale, whatever is given for it.
         Fp8Format kFormat = Fp8Format.of(kType.isFp8() ? kType : vType);
         Fp8Format vFormat = Fp8Format.of(vType.isFp8() ? vType : kType);
-        return scales(granularity, kFormat, vFormat);
-    }
-
-    /** The scales with which the largest magnitudes become the formats' largest values; 1.0 where everything is zero. */
-    KvScales scales(AmaxGranularity granularity, Fp8Format kFormat, Fp8Format vFormat) {
-        ScaleObserver observer = observer(granularity, (done, all) -> {});
+        ScaleObserver observer =
+                observer(AmaxGranularity.valueOf(how.granularity().name()), (done, all) -> {});
         ModelConfig config = model.config;
         KvScales.Builder scales = KvScales.builder(config.layers(), config.kvHeads(), config.headSize());
         for (int layer = 0; layer < config.layers(); layer++) {
-            scales.layer(layer, observer.scales(layer, kFormat, vFormat));
+            scales.layer(
+                    layer,
+                    observer.scales(layer, amax -> how.kScale(amax, kFormat), amax -> how.vScale(amax, vFormat)));
         }
         return scales.build();
+    }
+
+    /** The same for one window of random tokens. */
+    private WindowScales ofRandomTokens() {
+        if (profile == null) {
+            int[] random = ScaleCalculation.randomTokens(model.config, model.context);
+            profile =
+                    new WindowScales(model, random, EvaluationWindows.cut(random.length, model.context, model.context));
+        }
+        return profile;
     }
 
     /** What the windows brought about; the first call of each granularity computes them and reports its progress. */
@@ -116,5 +133,8 @@ final class WindowScales implements AutoCloseable {
     @Override
     public void close() {
         observers.values().forEach(ScaleObserver::close);
+        if (profile != null) {
+            profile.close();
+        }
     }
 }

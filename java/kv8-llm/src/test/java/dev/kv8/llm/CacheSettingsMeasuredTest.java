@@ -64,6 +64,29 @@ class CacheSettingsMeasuredTest {
     }
 
     @Test
+    void scales_found_on_the_fly_hold_the_bound_and_vllms_constants_leave_range_unused() {
+        List<CacheEvaluation.Result> results = evaluation(TinyModel.FOLDER)
+                .setting(KvCacheDType.FP8, ScaleMode.TENSOR)
+                .setting(KvCacheDType.FP8, ScaleMode.VLLM)
+                .setting(KvCacheDType.FP8, ScaleMode.RANDOM_TOKENS)
+                .build()
+                .run();
+        for (CacheEvaluation.Result result : results) {
+            assertThat(result.quality().klMean()).as(result.setting().label()).isLessThanOrEqualTo(KL_BOUND);
+        }
+        for (int layer = 0; layer < results.get(0).scales().layers(); layer++) {
+            KvScales.LayerScales tensor = results.get(0).scales().layer(layer);
+            KvScales.LayerScales vllm = results.get(1).scales().layer(layer);
+            KvScales.LayerScales random = results.get(2).scales().layer(layer);
+            assertThat(vllm.k().values()[0] / tensor.k().values()[0]).isCloseTo(448f / 200, within(1e-5f));
+            assertThat(vllm.v().values()[0] / tensor.v().values()[0]).isCloseTo(448f / 100, within(1e-5f));
+            assertThat(random.k().values()[0])
+                    .isPositive()
+                    .isNotEqualTo(tensor.k().values()[0]);
+        }
+    }
+
+    @Test
     void loud_and_quiet_heads_need_scales_of_their_own() {
         List<CacheEvaluation.Result> results = everyFormatAndGranularity(OUTLIER);
         double auto = results.get(results.size() - 1).quality().perplexity();

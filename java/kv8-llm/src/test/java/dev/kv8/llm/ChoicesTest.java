@@ -3,8 +3,6 @@ package dev.kv8.llm;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatIllegalArgumentException;
 
-import dev.kv8.AmaxGranularity;
-import dev.kv8.Fp8Format;
 import dev.kv8.KvBackend;
 import dev.kv8.KvCacheDType;
 import dev.kv8.KvScales;
@@ -52,11 +50,9 @@ class ChoicesTest {
                 Tokenizer tokenizer = Tokenizer.load(model)) {
             int[] tokens = tokenizer.encode(TinyModel.evaluationText());
             try (WindowScales scales = new WindowScales(opened, tokens, EvaluationWindows.cut(512, 512, 512))) {
-                for (AmaxGranularity granularity :
-                        List.of(AmaxGranularity.TENSOR, AmaxGranularity.HEAD, AmaxGranularity.CHANNEL)) {
-                    candidates.put(
-                            Granularity.valueOf(granularity.name()),
-                            scales.scales(granularity, Fp8Format.E4M3FN, Fp8Format.E4M3FN));
+                for (Granularity granularity : List.of(Granularity.TENSOR, Granularity.HEAD, Granularity.CHANNEL)) {
+                    KvScaleCalculation how = KvScaleCalculation.firstPass().withGranularity(granularity);
+                    candidates.put(granularity, scales.scales(FP8, how));
                 }
             }
         }
