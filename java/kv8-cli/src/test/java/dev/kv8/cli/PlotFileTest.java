@@ -25,6 +25,7 @@ import org.junit.jupiter.api.io.TempDir;
 import org.knowm.xchart.style.colors.XChartSeriesColors;
 import org.w3c.dom.Document;
 import org.w3c.dom.Element;
+import org.w3c.dom.Node;
 import org.w3c.dom.NodeList;
 import picocli.CommandLine.TypeConversionException;
 
@@ -59,7 +60,6 @@ class PlotFileTest {
         return heads;
     }
 
-    /** Text becomes outlines in these files, so what is drawn is told by its shapes. */
     @Test
     void an_evaluation_is_drawn_as_svg_with_bars_for_what_differs_from_auto() throws Exception {
         CacheEvaluation.Result auto = result(KvCacheDType.AUTO, ScaleMode.NONE, 0);
@@ -85,7 +85,7 @@ class PlotFileTest {
     void an_inspection_is_drawn_as_svg_with_a_cell_for_each_head() throws Exception {
         Path file = folder.resolve("heat.svg");
         CONVERTER.convert(file.toString()).write(InspectionChart.of("magnitudes", heads(), HeadRange::amax));
-        assertThat(shapes(file, "fill:rgb(178,24,43)"))
+        assertThat(shapes(file, "rgb(178,24,43)"))
                 .as("the loud heads, in the last colour")
                 .isEqualTo(6);
     }
@@ -113,18 +113,29 @@ class PlotFileTest {
                 .hasMessageContaining("neither .svg nor .png");
     }
 
-    /** Elements of an SVG file, which must be well-formed, with this in their style. */
-    private static int shapes(Path svg, String style) throws Exception {
+    /** Shapes of an SVG file, which must be well-formed, that are filled with a colour, by themselves or by their group. */
+    private static int shapes(Path svg, String colour) throws Exception {
         DocumentBuilderFactory factory = DocumentBuilderFactory.newInstance();
         // The file names the SVG DTD, which lies on the Web.
         factory.setFeature("http://apache.org/xml/features/nonvalidating/load-external-dtd", false);
         Document document = factory.newDocumentBuilder().parse(Files.newInputStream(svg));
         assertThat(document.getDocumentElement().getTagName()).isEqualTo("svg");
-        NodeList elements = document.getElementsByTagName("*");
         int found = 0;
-        for (int i = 0; i < elements.getLength(); i++) {
-            found += ((Element) elements.item(i)).getAttribute("style").contains(style) ? 1 : 0;
+        for (String shape : List.of("rect", "path", "polygon")) {
+            NodeList elements = document.getElementsByTagName(shape);
+            for (int i = 0; i < elements.getLength(); i++) {
+                found += fill(elements.item(i)).equals(colour) ? 1 : 0;
+            }
         }
         return found;
+    }
+
+    private static String fill(Node node) {
+        for (Node at = node; at instanceof Element element; at = at.getParentNode()) {
+            if (element.hasAttribute("fill")) {
+                return element.getAttribute("fill");
+            }
+        }
+        return "";
     }
 }
