@@ -117,6 +117,11 @@ public final class Tokenizer implements AutoCloseable {
         return bosRule == BosRule.NEVER && begins ? Arrays.copyOfRange(ids, 1, ids.length) : ids;
     }
 
+    /** The ids of a text that names its special tokens itself, as a {@link ChatTemplate} writes it: none are added. */
+    public int[] encodeTemplated(String text) {
+        return toInts(tokenizer.encode(text, false, false).getIds());
+    }
+
     /** The text of ids, without special tokens. Bytes that are not valid UTF-8 show as U+FFFD. */
     public String decode(int... ids) {
         return tokenizer.decode(Arrays.stream(ids).asLongStream().toArray(), true);

@@ -1,0 +1,7 @@
+package dev.kv8.llm;
+
+/** K or V of a layer. */
+enum KvSide {
+    K,
+    V
+}

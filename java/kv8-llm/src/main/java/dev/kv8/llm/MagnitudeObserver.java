@@ -1,0 +1,65 @@
+package dev.kv8.llm;
+
+import dev.kv8.Batch;
+import dev.kv8.DType;
+import dev.kv8.HeadRows;
+import dev.kv8.KvBackend;
+import dev.kv8.RopeTable;
+import java.nio.ByteBuffer;
+import java.nio.ByteOrder;
+
+/**
+ * Takes in the magnitudes of K (rotated, as it is stored) and V of every layer. Only for a backend whose memory the processor
+ * can reach. For one thread.
+ */
+final class MagnitudeObserver {
+    private final KvBackend backend;
+    private final RopeTable rope;
+    private final LayerMagnitudes magnitudes;
+
+    MagnitudeObserver(KvBackend backend, RopeTable rope, LayerMagnitudes magnitudes) {
+        this.backend = backend;
+        this.rope = rope;
+        this.magnitudes = magnitudes;
+    }
+
+    /**
+     * Rotates K in place and takes both sides' magnitudes in.
+     *
+     * @throws CalibrationException when a value is infinite
+     */
+    void observe(int layer, Batch batch, HeadRows k, HeadRows v) {
+        backend.rope(k, rope, batch.positions(), batch.tokens());
+        backend.synchronize();
+        observe(layer, KvSide.K, k, batch.tokens());
+        observe(layer, KvSide.V, v, batch.tokens());
+    }
+
+    private void observe(int layer, KvSide side, HeadRows rows, int tokens) {
+        if (rows.dtype() != DType.FLOAT32) {
+            throw new IllegalArgumentException("K and V are observed in float32, not " + rows.dtype() + ".");
+        }
+        int heads = magnitudes.heads();
+        int headSize = magnitudes.headSize();
+        MagnitudeCounts into = magnitudes.counts(layer, side);
+        long span = (tokens - 1) * rows.tokenStride() + (heads - 1) * rows.headStride() + (long) headSize * Float.BYTES;
+        ByteBuffer values = backend.hostView(rows.memory(), rows.offset(), Math.toIntExact(span))
+                .order(ByteOrder.nativeOrder());
+        // All tokens of a channel in turn: its counts stay in the processor's cache.
+        for (int head = 0; head < heads; head++) {
+            for (int channel = 0; channel < headSize; channel++) {
+                int at = (int) (head * rows.headStride()) + channel * Float.BYTES;
+                for (int token = 0; token < tokens; token++) {
+                    into.add(head * headSize + channel, values.getFloat(at));
+                    at += (int) rows.tokenStride();
+                }
+            }
+        }
+        int infinite = into.firstInfinite();
+        if (infinite >= 0) {
+            throw new CalibrationException(side + " of layer " + layer + ", head " + infinite / headSize + ", channel "
+                    + infinite % headSize + " holds an infinite value, so it has no scale. The model overflows on this"
+                    + " text; leave the text out, or keep the layer in 16 bits by other means than calibration.");
+        }
+    }
+}
