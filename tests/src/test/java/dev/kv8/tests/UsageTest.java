@@ -11,7 +11,9 @@ import org.junit.jupiter.params.provider.ValueSource;
 
 class UsageTest {
     @ParameterizedTest
-    @ValueSource(strings = {"doctor", "generate", "eval", "needle", "inspect", "cast", "attend", "plan", "demo"})
+    @ValueSource(
+            strings = {"doctor", "generate", "calibrate", "eval", "needle", "inspect", "cast", "attend", "plan", "demo"
+            })
     void every_command_has_help_with_an_example_and_json(String command) {
         String help = kv8(command, "--help").succeeds().out();
         assertThat(help).contains("Example:").contains("  kv8 " + command).contains("--json");

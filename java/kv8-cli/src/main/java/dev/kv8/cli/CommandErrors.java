@@ -2,6 +2,7 @@ package dev.kv8.cli;
 
 import dev.kv8.BackendUnavailableException;
 import dev.kv8.DeviceException;
+import dev.kv8.llm.CalibrationException;
 import dev.kv8.llm.CheckpointException;
 import java.io.IOException;
 import java.io.PrintWriter;
@@ -78,7 +79,8 @@ final class CommandErrors implements IParameterExceptionHandler, IExecutionExcep
                 || failure instanceof IllegalStateException
                 || failure instanceof BackendUnavailableException
                 || failure instanceof DeviceException
-                || failure instanceof CheckpointException;
+                || failure instanceof CheckpointException
+                || failure instanceof CalibrationException;
         String message = failure.getMessage();
         if (speaksForItself && message != null && !message.isBlank()) {
             return oneLine(message);

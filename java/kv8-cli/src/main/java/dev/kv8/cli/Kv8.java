@@ -24,6 +24,7 @@ import picocli.CommandLine.ScopeType;
         subcommands = {
             DoctorCommand.class,
             GenerateCommand.class,
+            CalibrateCommand.class,
             EvalCommand.class,
             NeedleCommand.class,
             InspectCommand.class,

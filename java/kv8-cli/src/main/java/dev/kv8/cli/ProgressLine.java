@@ -5,7 +5,7 @@ import java.io.PrintWriter;
 import java.nio.file.Files;
 import java.nio.file.Path;
 
-/** A bar on standard error that long work redraws in place; silent when standard error is not a terminal. */
+/** A bar with an estimate on standard error that long work redraws in place; silent when standard error is not a terminal. */
 final class ProgressLine implements AutoCloseable {
     private static final int BAR = 30;
     private static final Path STANDARD_ERROR = Path.of("/proc/self/fd/2");
@@ -14,6 +14,7 @@ final class ProgressLine implements AutoCloseable {
     private final String label;
     private final boolean visible;
     private final Thread endOfLine;
+    private final RemainingTime remaining = new RemainingTime();
     private int shownPercent = -1;
 
     ProgressLine(PrintWriter err, String label) {
@@ -47,7 +48,13 @@ final class ProgressLine implements AutoCloseable {
         }
         shownPercent = percent;
         int filled = BAR * percent / 100;
-        err.printf("\r%s [%s%s] %3d %%", label, "=".repeat(filled), " ".repeat(BAR - filled), percent);
+        err.printf(
+                "\r%s [%s%s] %3d %% %-" + RemainingTime.WIDTH + "s",
+                label,
+                "=".repeat(filled),
+                " ".repeat(BAR - filled),
+                percent,
+                remaining.text(done, total, System.nanoTime()));
         err.flush();
     }
 
@@ -58,7 +65,7 @@ final class ProgressLine implements AutoCloseable {
             return;
         }
         Runtime.getRuntime().removeShutdownHook(endOfLine);
-        err.print("\r" + " ".repeat(label.length() + BAR + 9) + "\r");
+        err.print("\r" + " ".repeat(label.length() + BAR + 10 + RemainingTime.WIDTH) + "\r");
         err.flush();
     }
 }

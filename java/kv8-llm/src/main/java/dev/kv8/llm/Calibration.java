@@ -1,6 +1,9 @@
 package dev.kv8.llm;
 
+import dev.kv8.DType;
+import dev.kv8.Fp8Format;
 import dev.kv8.KvScales;
+import java.nio.file.Path;
 import java.util.List;
 import java.util.Set;
 import java.util.stream.IntStream;
@@ -10,14 +13,28 @@ import java.util.stream.IntStream;
  * Immutable; any thread may use it.
  */
 public final class Calibration {
+    private final Path model;
     private final CalibrationFacts facts;
+    private final String sampleText;
     private final LayerMagnitudes magnitudes;
     private final CalibrationRules rules;
 
-    Calibration(CalibrationFacts facts, LayerMagnitudes magnitudes, CalibrationRules rules) {
+    Calibration(
+            Path model, CalibrationFacts facts, String sampleText, LayerMagnitudes magnitudes, CalibrationRules rules) {
+        this.model = model;
         this.facts = facts;
+        this.sampleText = sampleText;
         this.magnitudes = magnitudes;
         this.rules = rules;
+    }
+
+    /**
+     * Refuses what {@link #save} would refuse whatever the scales are, so that nobody calibrates in vain.
+     *
+     * @throws CheckpointException when the target exists or can't, or the model is quantized or has scales already
+     */
+    public static void checkTarget(Path model, Path target) {
+        CalibratedCheckpoint.check(model, target);
     }
 
     /**
@@ -33,6 +50,11 @@ public final class Calibration {
 
     public CalibrationFacts facts() {
         return facts;
+    }
+
+    /** The beginning of the samples as text, some thousands of tokens: what scales can be evaluated on. */
+    public String sampleText() {
+        return sampleText;
     }
 
     /**
@@ -111,5 +133,37 @@ public final class Calibration {
      */
     public String report(KvScales scales, Set<Integer> skippedLayers) {
         return CalibrationReport.of(this, rules, scales, skippedLayers);
+    }
+
+    /**
+     * Writes a copy of the model's folder that carries scales as compressed-tensors names them, for vLLM and for kv8, and the
+     * {@link #report}. Every other file and tensor stays as it is; the copy appears whole or not at all.
+     *
+     * @param target a folder that does not exist, in one that does
+     * @param scales of {@link #scales}, all of one granularity
+     * @param skippedLayers that stay in 16 bits
+     * @param scaleType FLOAT32, or the model's own type, which rounds the scales
+     * @throws CheckpointException when the target can't be written; nothing is left of it then
+     * @throws IllegalStateException when a checkpoint can't say how its scales were found: they are for E5M2, or K and V
+     *     follow different rules
+     */
+    public void save(Path target, KvScales scales, Set<Integer> skippedLayers, DType scaleType) {
+        if (rules.format() != Fp8Format.E4M3FN || !rules.k().equals(rules.v())) {
+            throw new IllegalStateException("A checkpoint's scales are for E4M3 and found by one rule; these are for "
+                    + rules.format() + ", by " + rules.k() + " for K and " + rules.v()
+                    + " for V. Give them to the cache directly (KvCacheConfig.scales, LLM.Builder.kvScales).");
+        }
+        KvCacheScheme scheme = scheme(scales.layer(0).k().granularity());
+        CalibratedCheckpoint.write(
+                model, target, scales, skippedLayers, scheme, scaleType, report(scales, skippedLayers));
+    }
+
+    private KvCacheScheme scheme(KvScales.Granularity granularity) {
+        if (rules.k() instanceof ScaleRule.Percentile percentile) {
+            return KvCacheScheme.percentile(granularity, percentile.percent());
+        }
+        return KvCacheScheme.of(
+                granularity,
+                rules.k() instanceof ScaleRule.Mse ? KvCacheScheme.Observer.MSE : KvCacheScheme.Observer.MINMAX);
     }
 }

@@ -57,6 +57,18 @@ final class CalibrationTokens implements AutoCloseable {
         return tokens.length <= length ? tokens : Arrays.copyOf(tokens, length);
     }
 
+    /** The first samples as text, until they have that many tokens. */
+    String text(int enough) {
+        StringBuilder text = new StringBuilder();
+        int tokens = 0;
+        for (int i = 0; i < order.length && tokens < enough; i++) {
+            int[] sample = tokens(i);
+            tokens += sample.length;
+            text.append(tokenizer.decode(sample)).append('\n');
+        }
+        return text.toString();
+    }
+
     private int[] encode(CalibrationSample sample, String place) {
         if (sample instanceof CalibrationSample.Text text) {
             return tokenizer.encode(text.text());

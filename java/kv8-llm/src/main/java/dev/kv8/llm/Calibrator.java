@@ -34,6 +34,8 @@ import org.jspecify.annotations.Nullable;
 public final class Calibrator {
     private static final int BYTES_A_TOKEN = 4;
     private static final int DEFAULT_LENGTH = 2048;
+    /** Of the samples, for {@link Calibration#sampleText}. */
+    private static final int EVALUATED_TOKENS = 4096;
 
     private final Path folder;
     private final String dataName;
@@ -165,7 +167,7 @@ public final class Calibrator {
                 throw new CalibrationException("The samples of " + dataName + " have no tokens; give some with text.");
             }
             var facts = new CalibrationFacts(dataName, tokens.dataSha256(), tokens.samples(), counted, length, seed);
-            return new Calibration(facts, magnitudes, rules);
+            return new Calibration(folder, facts, tokens.text(EVALUATED_TOKENS), magnitudes, rules);
         }
     }
 
