@@ -12,7 +12,7 @@ class BenchCommandTest {
 
     @Test
     void every_dtype_is_measured_with_every_scale_in_one_run() {
-        Json result = kv8((SMALL + " --json").split(" ")).succeeds().json();
+        Json result = kv8((Object[]) (SMALL + " --json").split(" ")).succeeds().json();
         assertThat(result.get("machine").get("read_gbps").number()).isPositive();
         List<Json> runs = result.get("runs").list();
         assertThat(runs.stream()
@@ -41,7 +41,7 @@ class BenchCommandTest {
 
     @Test
     void the_table_names_the_machine() {
-        assertThat(kv8(SMALL.split(" ")).succeeds().out()).contains("threads", "GB/s", "channel", "vs tensor");
+        assertThat(kv8((Object[]) SMALL.split(" ")).succeeds().out()).contains("threads", "GB/s", "channel", "vs tensor");
     }
 
     @Test

@@ -69,8 +69,9 @@ final class EvalCommand extends Kv8Command {
     @Override
     public Integer call() throws IOException {
         List<SkipChoice> choices = new ArrayList<>();
+        List<CacheSetting> wanted = settings();
         CacheEvaluation.Builder evaluation = evaluation();
-        for (CacheSetting setting : settings()) {
+        for (CacheSetting setting : wanted) {
             evaluation.setting(skipping(setting, choices));
         }
         List<CacheEvaluation.Result> results = EvaluationOptions.run(this, evaluation);
