@@ -51,7 +51,7 @@ record PlotFile(Path path, String format) {
         });
     }
 
-    /** Text stays text, in the reader's fonts. */
+    /** Charts draw text as outlines, so it looks the same everywhere. */
     private static void writeSvg(IChart chart, OutputStream out) throws IOException {
         Document document;
         try {
