@@ -2,7 +2,7 @@ package dev.kv8.cli;
 
 import com.fasterxml.jackson.core.JsonGenerator;
 import dev.kv8.ByteSize;
-import dev.kv8.KvCacheDType;
+import dev.kv8.llm.CacheSetting;
 import dev.kv8.llm.Completion;
 import dev.kv8.llm.GenerationStats;
 import dev.kv8.llm.KvScaleCalculation;
@@ -13,7 +13,6 @@ import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Locale;
-import java.util.Optional;
 import org.jspecify.annotations.Nullable;
 import picocli.CommandLine.Command;
 import picocli.CommandLine.Mixin;
@@ -82,10 +81,22 @@ final class GenerateCommand extends Kv8Command {
             names = "--kv-cache-dtype",
             paramLabel = "D",
             defaultValue = "auto",
-            converter = CacheDType.class,
+            converter = CacheSides.class,
             completionCandidates = CacheDType.class,
-            description = "What the cache stores: ${COMPLETION-CANDIDATES} (default: ${DEFAULT-VALUE}).")
-    KvCacheDType kvCacheDType = KvCacheDType.AUTO;
+            description =
+                    "What the cache stores: ${COMPLETION-CANDIDATES}; K's and V's as D:D where they differ (default:"
+                            + " ${DEFAULT-VALUE}).")
+    CacheSetting stored;
+
+    @Option(
+            names = "--skip-layers",
+            paramLabel = "N,N",
+            split = ",",
+            description = "Layers whose K and V stay in the model's own type.")
+    int[] skipLayers = {};
+
+    @Option(names = "--dynamic-scales", description = "FP8 scales by token and head, found when a token is stored.")
+    boolean dynamicScales;
 
     @Mixin
     ScaleCalculationOptions scales = new ScaleCalculationOptions();
@@ -108,13 +119,7 @@ final class GenerateCommand extends Kv8Command {
     @Override
     public Integer call() throws IOException {
         SamplingParams params = samplingParams();
-        LLM.Builder builder = LLM.builder()
-                .model(model)
-                .kvCacheDType(kvCacheDType)
-                .kvCacheMemory(kvCacheMemory)
-                .blockSize(blockSize);
-        calculation().ifPresent(builder::calculateKvScales);
-        try (LLM llm = builder.build()) {
+        try (LLM llm = builder().build()) {
             List<Completion> completions = llm.generate(prompts, params);
             GenerationStats stats = llm.lastStats();
             if (json) {
@@ -130,16 +135,24 @@ final class GenerateCommand extends Kv8Command {
                                 stats.tokens(),
                                 stats.seconds(),
                                 stats.tokensPerSecond(),
-                                llm.cache().config().dtype(),
+                                stored.dtypeLabel(),
                                 Numbers.plain(llm.cache().config().bytesPerToken()));
             }
         }
         return 0;
     }
 
-    private Optional<KvScaleCalculation> calculation() {
+    private LLM.Builder builder() {
         try {
-            return Optional.ofNullable(scales.calculation());
+            LLM.Builder builder = LLM.builder()
+                    .model(model)
+                    .kvCacheDType(stored.kDtype(), stored.vDtype())
+                    .skipLayers(skipLayers)
+                    .dynamicKvScales(dynamicScales)
+                    .kvCacheMemory(kvCacheMemory)
+                    .blockSize(blockSize);
+            KvScaleCalculation calculation = scales.calculation();
+            return calculation == null ? builder : builder.calculateKvScales(calculation);
         } catch (IllegalArgumentException e) {
             throw wrongUsage(e);
         }

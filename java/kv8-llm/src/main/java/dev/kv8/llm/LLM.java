@@ -18,6 +18,7 @@ import java.util.List;
 import java.util.Optional;
 import java.util.Set;
 import java.util.SplittableRandom;
+import java.util.stream.IntStream;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -85,24 +86,33 @@ public final class LLM implements AutoCloseable {
 
     private KvCacheConfig cacheConfig(Builder builder, Checkpoint checkpoint) {
         KvCacheConfig.Builder cacheConfig = config.cacheConfig()
-                .dtype(builder.kvCacheDType)
+                .kDtype(builder.kDtype)
+                .vDtype(builder.vDtype)
+                .skipLayers(builder.skipLayers)
                 .blockSize(builder.blockSize)
                 .memory(builder.kvCacheMemory);
-        if (builder.kvCacheDType.isFp8()) {
+        if (builder.kDtype.isFp8() || builder.vDtype.isFp8()) {
             calculation = builder.calculation;
             scales(builder, checkpoint)
-                    .ifPresent(found -> cacheConfig.scales(found.scales()).skipLayers(found.skipLayers()));
+                    .ifPresent(found -> cacheConfig
+                            .scales(found.scales())
+                            .skipLayers(
+                                    IntStream.concat(IntStream.of(builder.skipLayers), IntStream.of(found.skipLayers()))
+                                            .toArray()));
         }
         return cacheConfig.build();
     }
 
     /**
-     * Scales only concern an FP8 cache: given ones, calculated ones, the checkpoint's, else 1.0 with a warning. Layers that a
+     * Scales only concern an FP8 cache: given ones, dynamic or calculated ones, the checkpoint's, else 1.0 with a warning. Layers that a
      * checkpoint has no scales for, because its maker left them alone, stay in the model's own type.
      */
     private Optional<CheckpointScales.Found> scales(Builder builder, Checkpoint checkpoint) {
         if (builder.kvScales != null) {
             return Optional.of(new CheckpointScales.Found(builder.kvScales, Set.of()));
+        }
+        if (builder.dynamicKvScales) {
+            return Optional.of(new CheckpointScales.Found(KvScales.dynamic(config.layers()), Set.of()));
         }
         if (builder.calculation != null) {
             return Optional.empty();
@@ -111,10 +121,9 @@ public final class LLM implements AutoCloseable {
         if (found.isEmpty()) {
             LOG.log(
                     System.Logger.Level.WARNING,
-                    "{0} has no KV scales, so the {1} cache uses 1.0, which may cost accuracy. Calculate them"
-                            + " (calculateKvScales) or use a calibrated checkpoint.",
-                    checkpoint.folder(),
-                    builder.kvCacheDType);
+                    "{0} has no KV scales, so the FP8 cache uses 1.0, which may cost accuracy. Calculate them"
+                            + " (calculateKvScales), use dynamic ones, or calibrate the model (kv8 calibrate).",
+                    checkpoint.folder());
         }
         return found;
     }
@@ -239,7 +248,10 @@ public final class LLM implements AutoCloseable {
     /** Settings of a model; only {@link #model} must be given. */
     public static final class Builder {
         private @Nullable Path model;
-        private KvCacheDType kvCacheDType = KvCacheDType.AUTO;
+        private KvCacheDType kDtype = KvCacheDType.AUTO;
+        private KvCacheDType vDtype = KvCacheDType.AUTO;
+        private int[] skipLayers = {};
+        private boolean dynamicKvScales;
         private @Nullable KvScaleCalculation calculation;
         private @Nullable KvScales kvScales;
         private ByteSize kvCacheMemory = ByteSize.gib(1);
@@ -262,7 +274,25 @@ public final class LLM implements AutoCloseable {
 
         /** What K and V are stored in. */
         public Builder kvCacheDType(KvCacheDType dtype) {
-            kvCacheDType = dtype;
+            return kvCacheDType(dtype, dtype);
+        }
+
+        /** What K and what V is stored in. */
+        public Builder kvCacheDType(KvCacheDType k, KvCacheDType v) {
+            kDtype = k;
+            vDtype = v;
+            return this;
+        }
+
+        /** Layers whose K and V stay in the model's own type, besides those that a calibrated checkpoint names. */
+        public Builder skipLayers(int... layers) {
+            skipLayers = layers.clone();
+            return this;
+        }
+
+        /** Scales by token and head, found when a token is stored; they take 4 bytes each. */
+        public Builder dynamicKvScales(boolean dynamic) {
+            dynamicKvScales = dynamic;
             return this;
         }
 
@@ -323,9 +353,10 @@ public final class LLM implements AutoCloseable {
             if (folder == null) {
                 throw new IllegalArgumentException("No model was given; call model(folder).");
             }
-            if (calculation != null && kvScales != null) {
+            if ((calculation != null ? 1 : 0) + (kvScales != null ? 1 : 0) + (dynamicKvScales ? 1 : 0) > 1) {
                 throw new IllegalArgumentException(
-                        "Both kvScales and calculateKvScales were given; scales are either known or calculated.");
+                        "More than one of kvScales, calculateKvScales and dynamicKvScales was"
+                                + " given; scales are either known or calculated or dynamic.");
             }
             OpenedParts opened = new OpenedParts();
             try {

@@ -152,6 +152,6 @@ class CacheEvaluationTest {
                 .withMessageContaining("The text has 1 tokens");
         assertThatIllegalArgumentException()
                 .isThrownBy(() -> ScaleMode.parse("row"))
-                .withMessageContaining("none, tensor, head, channel, dynamic, checkpoint");
+                .withMessageContaining("none, tensor, head, channel, dynamic, random-tokens, vllm, checkpoint");
     }
 }

@@ -6,6 +6,7 @@ import static org.assertj.core.api.Assertions.assertThatIllegalArgumentException
 import static org.assertj.core.api.Assertions.assertThatIllegalStateException;
 
 import dev.kv8.ByteSize;
+import dev.kv8.DType;
 import dev.kv8.KvBackend;
 import dev.kv8.KvCacheDType;
 import dev.kv8.KvScales;
@@ -241,7 +242,7 @@ class LLMTest {
                         .calculateKvScales(true)
                         .kvScales(KvScales.none(6))
                         .build())
-                .withMessageContaining("either known or calculated");
+                .withMessageContaining("either known or calculated or dynamic");
         assertThatExceptionOfType(CheckpointException.class)
                 .isThrownBy(() -> builder().model(TinyModel.MODELS).build())
                 .withMessageContaining("config.json is missing");
@@ -286,6 +287,23 @@ class LLMTest {
                 builder().calculateKvScales(true).kvCacheMemory(ByteSize.mib(4)).build()) {
             plain.generate(PROMPT, SamplingParams.greedy(4));
             assertThat(plain.cache().scales().layer(0)).isEqualTo(KvScales.LayerScales.NONE);
+        }
+    }
+
+    @Test
+    void kAndVCanDifferAndLayersCanStayInTheModelsType() {
+        try (LLM mixed = builder()
+                .kvCacheDType(KvCacheDType.FP8_E5M2, KvCacheDType.AUTO)
+                .skipLayers(1, 4)
+                .dynamicKvScales(true)
+                .kvCacheMemory(ByteSize.mib(4))
+                .build()) {
+            assertThat(mixed.cache().config().kDtype(0)).isEqualTo(DType.E5M2);
+            assertThat(mixed.cache().config().vDtype(0)).isEqualTo(DType.BFLOAT16);
+            assertThat(mixed.cache().config().kDtype(4)).isEqualTo(DType.BFLOAT16);
+            assertThat(mixed.cache().scales().layer(0).k()).isEqualTo(KvScales.Side.DYNAMIC);
+            assertThat(mixed.generate(PROMPT, SamplingParams.greedy(8)).get(0).tokenIds())
+                    .hasSize(8);
         }
     }
 
