@@ -10,7 +10,7 @@ import org.junit.jupiter.api.Test;
 
 class CacheSettingTest {
     @Test
-    void dtypes_are_read_for_both_sides_or_apart() {
+    void dtypesAreReadForBothSidesOrApart() {
         assertThat(CacheSetting.parse("fp8_e5m2")).isEqualTo(CacheSetting.of(KvCacheDType.FP8_E5M2, ScaleMode.NONE));
         CacheSetting apart = CacheSetting.parse("fp8:bfloat16");
         assertThat(apart.kDtype()).isEqualTo(KvCacheDType.FP8);
@@ -19,7 +19,7 @@ class CacheSettingTest {
     }
 
     @Test
-    void what_is_no_dtype_is_refused() {
+    void whatIsNoDtypeIsRefused() {
         assertThatIllegalArgumentException()
                 .isThrownBy(() -> CacheSetting.parse("fp8:fp8:auto"))
                 .withMessageContaining("names 3 dtypes");
@@ -29,7 +29,7 @@ class CacheSettingTest {
     }
 
     @Test
-    void scales_are_dropped_where_nothing_is_scaled() {
+    void scalesAreDroppedWhereNothingIsScaled() {
         assertThat(CacheSetting.of(KvCacheDType.AUTO, ScaleMode.TENSOR))
                 .isEqualTo(CacheSetting.of(KvCacheDType.AUTO, ScaleMode.NONE));
         assertThat(CacheSetting.of(KvCacheDType.AUTO, KvCacheDType.FP8, ScaleMode.TENSOR)
@@ -38,7 +38,7 @@ class CacheSettingTest {
     }
 
     @Test
-    void labels_name_dtypes_and_scales() {
+    void labelsNameDtypesAndScales() {
         ScaleSource given = new ScaleSource.Given("calibrated", KvScales.none(2));
         CacheSetting setting = CacheSetting.of(KvCacheDType.FP8, given);
         assertThat(setting.label()).isEqualTo("fp8 calibrated");

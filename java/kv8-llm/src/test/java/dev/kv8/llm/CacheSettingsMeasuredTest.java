@@ -53,7 +53,7 @@ class CacheSettingsMeasuredTest {
     }
 
     @Test
-    void calibrated_e4m3_holds_the_bound_on_the_plain_model_and_e5m2_is_coarser() {
+    void calibratedE4m3HoldsTheBoundOnThePlainModelAndE5m2IsCoarser() {
         List<CacheEvaluation.Result> results = everyFormatAndGranularity(TinyModel.FOLDER);
         for (int i = 0; i < MODES.size(); i++) {
             PredictionQuality e4m3 = results.get(i).quality();
@@ -64,7 +64,7 @@ class CacheSettingsMeasuredTest {
     }
 
     @Test
-    void scales_found_on_the_fly_hold_the_bound_and_vllms_constants_leave_range_unused() {
+    void scalesFoundOnTheFlyHoldTheBoundAndVllmsConstantsLeaveRangeUnused() {
         List<CacheEvaluation.Result> results = evaluation(TinyModel.FOLDER)
                 .setting(KvCacheDType.FP8, ScaleMode.TENSOR)
                 .setting(KvCacheDType.FP8, ScaleMode.VLLM)
@@ -87,7 +87,7 @@ class CacheSettingsMeasuredTest {
     }
 
     @Test
-    void loud_and_quiet_heads_need_scales_of_their_own() {
+    void loudAndQuietHeadsNeedScalesOfTheirOwn() {
         List<CacheEvaluation.Result> results = everyFormatAndGranularity(OUTLIER);
         double auto = results.get(results.size() - 1).quality().perplexity();
         for (int i = 0; i < MODES.size(); i++) {
@@ -108,7 +108,7 @@ class CacheSettingsMeasuredTest {
     }
 
     @Test
-    void positions_add_up_to_the_whole() {
+    void positionsAddUpToTheWhole() {
         CacheEvaluation.Result result = evaluation(TinyModel.FOLDER)
                 .setting(KvCacheDType.FP8, ScaleMode.TENSOR)
                 .build()
@@ -133,7 +133,7 @@ class CacheSettingsMeasuredTest {
     }
 
     @Test
-    void k_and_v_can_be_stored_apart() {
+    void kAndVCanBeStoredApart() {
         List<CacheEvaluation.Result> results = evaluation(TinyModel.FOLDER)
                 .setting(CacheSetting.of(KvCacheDType.FP8, KvCacheDType.AUTO, ScaleMode.TENSOR))
                 .setting(CacheSetting.of(KvCacheDType.AUTO, KvCacheDType.FP8, ScaleMode.TENSOR))
@@ -150,7 +150,7 @@ class CacheSettingsMeasuredTest {
     }
 
     @Test
-    void skipped_layers_cost_bytes_and_nothing_else() {
+    void skippedLayersCostBytesAndNothingElse() {
         List<Integer> all = List.of(0, 1, 2, 3, 4, 5);
         CacheSetting none = CacheSetting.of(KvCacheDType.FP8, ScaleMode.NONE);
         List<CacheEvaluation.Result> results = evaluation(OUTLIER)
@@ -169,7 +169,7 @@ class CacheSettingsMeasuredTest {
     }
 
     @Test
-    void the_checkpoints_scales_come_with_the_layers_that_they_skip(@TempDir Path folder) {
+    void theCheckpointsScalesComeWithTheLayersThatTheySkip(@TempDir Path folder) {
         Path calibrated = folder.resolve("calibrated");
         KvScales.Builder scales = KvScales.builder(6, 2, 64);
         KvScales.Side half = KvScales.Side.tensor(0.5f);
@@ -197,7 +197,7 @@ class CacheSettingsMeasuredTest {
     }
 
     @Test
-    void channels_that_a_short_calibration_saw_too_little_of_saturate() {
+    void channelsThatAShortCalibrationSawTooLittleOfSaturate() {
         List<CacheEvaluation.Result> results = new ArrayList<>();
         for (int tokens : List.of(16, 512, TOKENS)) {
             results.addAll(evaluation(TinyModel.FOLDER)

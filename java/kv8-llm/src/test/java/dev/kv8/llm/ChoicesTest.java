@@ -65,7 +65,7 @@ class ChoicesTest {
     }
 
     @Test
-    void the_plain_model_needs_no_more_than_scales_per_tensor() {
+    void thePlainModelNeedsNoMoreThanScalesPerTensor() {
         StrategyChoice choice = strategy(TinyModel.FOLDER, BUDGET);
         assertThat(choice.chosen().orElseThrow().granularity())
                 .as(choice.explanation())
@@ -76,7 +76,7 @@ class ChoicesTest {
     }
 
     @Test
-    void loud_and_quiet_heads_need_scales_of_their_own() {
+    void loudAndQuietHeadsNeedScalesOfTheirOwn() {
         StrategyChoice choice = strategy(OUTLIER, BUDGET);
         assertThat(choice.chosen().orElseThrow().granularity())
                 .as(choice.explanation())
@@ -88,7 +88,7 @@ class ChoicesTest {
     }
 
     @Test
-    void nothing_is_chosen_when_nothing_holds_the_budget() {
+    void nothingIsChosenWhenNothingHoldsTheBudget() {
         StrategyChoice choice = strategy(TinyModel.FOLDER, 1e-9);
         assertThat(choice.chosen()).isEmpty();
         assertThat(choice.explanation()).contains("No granularity holds the budget");
@@ -96,7 +96,7 @@ class ChoicesTest {
 
     /** The outlier model's scales where its layers are loud, and dynamic ones elsewhere: only some layers are bad. */
     @Test
-    void layers_that_cost_most_are_kept_and_no_others() {
+    void layersThatCostMostAreKeptAndNoOthers() {
         KvScales tensor = Objects.requireNonNull(candidates(OUTLIER).get(Granularity.TENSOR));
         KvScales.Builder mixed = KvScales.builder(LAYERS, 2, 64);
         List<Integer> bad = List.of(1, 4);
@@ -114,7 +114,7 @@ class ChoicesTest {
     }
 
     @Test
-    void no_layer_is_kept_when_all_hold_the_budget() {
+    void noLayerIsKeptWhenAllHoldTheBudget() {
         SkipChoice choice = SkipChoice.measure(
                 evaluation(TinyModel.FOLDER), FP8.withScales(ScaleMode.TENSOR), BUDGET, (done, windows) -> {});
         assertThat(choice.layers()).as(choice.explanation()).isEmpty();
@@ -122,7 +122,7 @@ class ChoicesTest {
     }
 
     @Test
-    void every_layer_is_kept_when_nothing_else_helps() {
+    void everyLayerIsKeptWhenNothingElseHelps() {
         SkipChoice choice = SkipChoice.measure(
                 evaluation(TinyModel.FOLDER).maxTokens(129),
                 FP8.withScales(ScaleMode.TENSOR),
@@ -134,7 +134,7 @@ class ChoicesTest {
     }
 
     @Test
-    void what_leaves_nothing_to_choose_is_refused() {
+    void whatLeavesNothingToChooseIsRefused() {
         assertThatIllegalArgumentException()
                 .isThrownBy(() -> strategy(TinyModel.FOLDER, 0))
                 .withMessageContaining("The KL budget is 0.0; it must be a positive number");

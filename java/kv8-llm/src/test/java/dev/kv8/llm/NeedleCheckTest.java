@@ -25,7 +25,7 @@ class NeedleCheckTest {
     }
 
     @Test
-    void a_model_that_retrieves_is_counted() {
+    void aModelThatRetrievesIsCounted() {
         NeedleReport report = new NeedleReport(found(AUTO, 3, 7, 8, 9, 1), List.of(found(FP8, 1, 3, 1, 1, 1)));
         assertThat(report.ability()).isEqualTo(NeedleReport.Ability.RETRIEVES);
         assertThat(report.results().get(0).retrieved()).isEqualTo(0.25);
@@ -34,7 +34,7 @@ class NeedleCheckTest {
     }
 
     @Test
-    void a_model_that_only_notices_statements_is_compared_by_lift() {
+    void aModelThatOnlyNoticesStatementsIsComparedByLift() {
         NeedleReport report = new NeedleReport(found(AUTO, 0, 1.0, 1.2, 0.8), List.of());
         assertThat(report.ability()).isEqualTo(NeedleReport.Ability.NOTICES);
         assertThat(report.reference().lift()).isCloseTo(1, within(1e-12));
@@ -42,14 +42,14 @@ class NeedleCheckTest {
     }
 
     @Test
-    void a_model_that_can_do_neither_says_nothing_about_caches() {
+    void aModelThatCanDoNeitherSaysNothingAboutCaches() {
         NeedleReport report = new NeedleReport(found(AUTO, 0, 1.0, -1.2, 0.3), List.of());
         assertThat(report.ability()).isEqualTo(NeedleReport.Ability.NEITHER);
         assertThat(report.explanation()).contains("this check says nothing about the settings");
     }
 
     @Test
-    void the_statement_stands_where_the_depth_says() {
+    void theStatementStandsWhereTheDepthSays() {
         try (Tokenizer tokenizer = Tokenizer.load(TinyModel.FOLDER)) {
             int[] filler = tokenizer.encode(TinyModel.evaluationText());
             int statement = tokenizer.encode("\nThe secret number of Bethel is 4711.\n").length;
@@ -77,7 +77,7 @@ class NeedleCheckTest {
 
     /** Scales that clip the loud heads change what the outlier model predicts; auto given as a setting changes nothing. */
     @Test
-    void settings_are_compared_with_the_models_own_cache() {
+    void settingsAreComparedWithTheModelsOwnCache() {
         try (KvBackend backend = KvBackend.open("cpu")) {
             NeedleReport report = NeedleCheck.builder()
                     .model(TinyModel.MODELS.resolve("tiny-llama-outlier"))
@@ -107,7 +107,7 @@ class NeedleCheckTest {
     }
 
     @Test
-    void what_can_not_be_checked_is_refused() {
+    void whatCanNotBeCheckedIsRefused() {
         NeedleCheck.Builder builder =
                 NeedleCheck.builder().model(TinyModel.FOLDER).filler("text").setting(FP8);
         assertThatIllegalArgumentException()

@@ -37,7 +37,7 @@ class QualitySumsTest {
     }
 
     @Test
-    void means_and_standard_errors_are_those_of_a_direct_computation() {
+    void meansAndStandardErrorsAreThoseOfADirectComputation() {
         PredictionQuality quality = sums(0, TOKENS).quality();
         double[] delta = new double[TOKENS];
         Arrays.setAll(delta, i -> nll[i] - reference[i]);
@@ -53,7 +53,7 @@ class QualitySumsTest {
 
     /** Whatever the formulas, this is what a standard error means: how much a figure varies over samples of that size. */
     @Test
-    void standard_errors_are_the_spread_over_resampled_texts() {
+    void standardErrorsAreTheSpreadOverResampledTexts() {
         PredictionQuality quality = sums(0, TOKENS).quality();
         int resamples = 500;
         double[][] figures = new double[4][resamples];
@@ -80,13 +80,13 @@ class QualitySumsTest {
     }
 
     @Test
-    void the_paired_difference_is_known_far_better_than_perplexity_itself() {
+    void thePairedDifferenceIsKnownFarBetterThanPerplexityItself() {
         PredictionQuality quality = sums(0, TOKENS).quality();
         assertThat(quality.nllDeltaSe() * 20).isLessThan(quality.perplexitySe() / quality.perplexity());
     }
 
     @Test
-    void parts_add_up_to_the_whole() {
+    void partsAddUpToTheWhole() {
         QualitySums whole = new QualitySums();
         whole.add(sums(0, 1));
         whole.add(sums(1, 700));
@@ -101,12 +101,12 @@ class QualitySumsTest {
     }
 
     @Test
-    void a_single_token_has_no_standard_error() {
+    void aSingleTokenHasNoStandardError() {
         assertThat(sums(0, 1).quality().klMeanSe()).isNaN();
     }
 
     @Test
-    void a_budget_is_held_with_two_standard_errors_to_spare() {
+    void aBudgetIsHeldWithTwoStandardErrorsToSpare() {
         PredictionQuality quality = sums(0, TOKENS).quality();
         double edge = quality.klMean() + 2 * quality.klMeanSe();
         assertThat(quality.klWithin(edge)).isTrue();
@@ -114,7 +114,7 @@ class QualitySumsTest {
     }
 
     @Test
-    void positions_are_counted_by_powers_of_two() {
+    void positionsAreCountedByPowersOfTwo() {
         int[] last = {127, 255, 511, 1023};
         for (int bucket = 0; bucket < last.length; bucket++) {
             assertThat(PositionBucket.index(last[bucket])).isEqualTo(bucket);

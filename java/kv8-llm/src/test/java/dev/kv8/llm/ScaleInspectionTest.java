@@ -25,7 +25,7 @@ class ScaleInspectionTest {
     }
 
     @Test
-    void a_checkpoint_without_scales_says_so() {
+    void aCheckpointWithoutScalesSaysSo() {
         ScaleInspection inspection = ScaleInspection.read(TinyModel.FOLDER);
         assertThat(inspection.scales()).isEmpty();
         assertThat(inspection.scheme()).isEmpty();
@@ -38,7 +38,7 @@ class ScaleInspectionTest {
     }
 
     @Test
-    void a_calibrated_checkpoint_shows_its_scheme_scales_and_skipped_layers(@TempDir Path folder) {
+    void aCalibratedCheckpointShowsItsSchemeScalesAndSkippedLayers(@TempDir Path folder) {
         KvScales.Builder scales = KvScales.builder(6, 2, 64);
         for (int layer = 0; layer < 6; layer++) {
             KvScales.Side k = KvScales.Side.head(0.5f, 0.25f + layer);
@@ -64,7 +64,7 @@ class ScaleInspectionTest {
     }
 
     @Test
-    void a_checkpoint_with_unusable_scales_is_inspected_all_the_same(@TempDir Path folder) throws Exception {
+    void aCheckpointWithUnusableScalesIsInspectedAllTheSame(@TempDir Path folder) throws Exception {
         Files.copy(TinyModel.FOLDER.resolve("config.json"), folder.resolve("config.json"));
         new SafetensorsWriter()
                 .tensor("model.layers.0.self_attn.k_scale", DType.FLOAT32, new float[] {0}, 1)
@@ -76,7 +76,7 @@ class ScaleInspectionTest {
 
     /** README.md of the model: even layers have a loud head 0, odd ones a loud head 1, all of them far beyond 448. */
     @Test
-    void loud_heads_saturate_without_scales() {
+    void loudHeadsSaturateWithoutScales() {
         List<ScaleInspection.HeadRange> heads = ScaleInspection.read(OUTLIER).heads(observe(OUTLIER));
         for (ScaleInspection.HeadRange head : heads) {
             boolean loud = head.head() == head.layer() % 2;
@@ -87,7 +87,7 @@ class ScaleInspectionTest {
 
     /** The two models are one function: the factors between their keys and values are those of the README. */
     @Test
-    void magnitudes_are_those_that_are_stored() {
+    void magnitudesAreThoseThatAreStored() {
         ObservedRanges plain = observe(TinyModel.FOLDER);
         ObservedRanges outlier = observe(OUTLIER);
         assertThat(outlier.v(0, 1, 0) / plain.v(0, 1, 0)).isCloseTo(1 / 64f, within(1e-5f));
@@ -97,7 +97,7 @@ class ScaleInspectionTest {
     }
 
     @Test
-    void a_heads_use_of_its_range_is_that_of_its_fullest_channel() {
+    void aHeadsUseOfItsRangeIsThatOfItsFullestChannel() {
         ObservedRanges observed = observe(TinyModel.FOLDER);
         ModelConfig model = ModelConfig.read(TinyModel.FOLDER);
         float[] scales = new float[model.kvHeads() * model.headSize()];
