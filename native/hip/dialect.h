@@ -237,7 +237,8 @@ KV8_DEVICE void atomic_maximum(uint32_t* word, uint32_t value) {
     __hip_atomic_fetch_max(detail::global<uint32_t>(word), value, __ATOMIC_RELAXED, __HIP_MEMORY_SCOPE_AGENT);
 }
 KV8_DEVICE void atomic_add(uint64_t* word, uint64_t value) {
-    __hip_atomic_fetch_add(detail::global<uint64_t>(word), value, __ATOMIC_RELAXED, __HIP_MEMORY_SCOPE_AGENT);
+    auto* global = (__attribute__((address_space(1))) uint64_t*)(reinterpret_cast<uintptr_t>(word));
+    __hip_atomic_fetch_add(global, value, __ATOMIC_RELAXED, __HIP_MEMORY_SCOPE_AGENT);
 }
 
 // ---- arithmetic
