@@ -41,7 +41,8 @@ class BenchCommandTest {
 
     @Test
     void the_table_names_the_machine() {
-        assertThat(kv8((Object[]) SMALL.split(" ")).succeeds().out()).contains("threads", "GB/s", "channel", "vs tensor");
+        assertThat(kv8((Object[]) SMALL.split(" ")).succeeds().out())
+                .contains("threads", "GB/s", "channel", "vs tensor");
     }
 
     @Test
