@@ -1,0 +1,165 @@
+package dev.kv8;
+
+import java.util.Arrays;
+
+/**
+ * Megiddo and Modha, "ARC: A Self-Tuning, Low Overhead Replacement Cache" (FAST 2003). Cached blocks are of one of two kinds:
+ * used once recently (T1 in the paper), or more than once (T2). Keys of evicted blocks are remembered as ghosts (B1, B2); a
+ * ghost that is asked for again says that its kind was evicted too early, and moves the target for the number of T1's blocks.
+ *
+ * <p>Decisions that differ from the paper:
+ *
+ * <ul>
+ *   <li>The directory of cached and remembered keys is five times the cache, not twice: what prompts share comes back after
+ *       far more blocks than a small cache holds. As in the paper, T1 and B1 get half of it when it is full.
+ *   <li>Only idle blocks are in the lists, since held ones can't be evicted. A held block counts for its kind all the same.
+ *   <li>A key is told when its block is complete, which is after room was made for it. So the paper's choice between equals
+ *       by where the wanted key is remembered does not exist, and a target moves for the evictions after it.
+ *   <li>Ghosts are 64-bit fingerprints. A collision moves the target wrongly once.
+ * </ul>
+ */
+final class ArcPolicy implements EvictionPolicy {
+    /** Keys remembered for each block. */
+    static final int GHOSTS_PER_BLOCK = 4;
+
+    private static final int ONCE = 0;
+    private static final int OFTEN = 1;
+    private static final byte UNCACHED = -1;
+
+    private final IndexedLists idle;
+    private final GhostLists ghosts;
+    private final byte[] kinds;
+    private final long[] fingerprints;
+    /** Cached blocks of each kind, idle or held. */
+    private final int[] cached = new int[2];
+
+    /** How many blocks used once to keep; p in the paper. Between 0 and the number of blocks. */
+    private double target;
+
+    ArcPolicy(int blocks) {
+        idle = new IndexedLists(blocks, 2);
+        ghosts = new GhostLists(Math.multiplyExact(GHOSTS_PER_BLOCK, blocks));
+        kinds = new byte[blocks];
+        fingerprints = new long[blocks];
+        Arrays.fill(kinds, UNCACHED);
+    }
+
+    @Override
+    public void admit(int block, long fingerprint) {
+        if (kinds[block] != UNCACHED) {
+            throw PolicyMisuse.admittedTwice(block);
+        }
+        fingerprints[block] = fingerprint;
+        double once = ghosts.size(ONCE);
+        double often = ghosts.size(OFTEN);
+        int ghost = ghosts.remove(fingerprint);
+        if (ghost == ONCE) {
+            target = Math.min(kinds.length, target + Math.max(1, often / once));
+        } else if (ghost == OFTEN) {
+            target = Math.max(0, target - Math.max(1, once / often));
+        }
+        setKind(block, ghost == IndexedLists.NONE ? ONCE : OFTEN);
+    }
+
+    @Override
+    public void hit(int block) {
+        requireCached(block);
+        if (isIdle(block)) {
+            idle.remove(block);
+        }
+        cached[kinds[block]]--;
+        setKind(block, OFTEN);
+    }
+
+    @Override
+    public void release(int block) {
+        requireCached(block);
+        if (isIdle(block)) {
+            throw PolicyMisuse.releasedTwice(block);
+        }
+        idle.append(kinds[block], block);
+    }
+
+    @Override
+    public int evict() {
+        if (idle() == 0) {
+            throw PolicyMisuse.nothingIdle();
+        }
+        boolean fromOnce = idle.size(ONCE) > 0 && (cached[ONCE] > target || idle.size(OFTEN) == 0);
+        int block = idle.first(fromOnce ? ONCE : OFTEN);
+        remember(kinds[block], fingerprints[block]);
+        forget(block);
+        return block;
+    }
+
+    private void remember(int kind, long fingerprint) {
+        ghosts.remove(fingerprint);
+        if (ghosts.isFull()) {
+            long half = (GHOSTS_PER_BLOCK + 1L) * kinds.length / 2;
+            ghosts.removeOldest(cached[ONCE] + ghosts.size(ONCE) > half ? ONCE : OFTEN);
+        }
+        ghosts.add(kind, fingerprint);
+    }
+
+    @Override
+    public void forget(int block) {
+        requireCached(block);
+        if (isIdle(block)) {
+            idle.remove(block);
+        }
+        cached[kinds[block]]--;
+        kinds[block] = UNCACHED;
+    }
+
+    @Override
+    public int idle() {
+        return idle.size(ONCE) + idle.size(OFTEN);
+    }
+
+    private void setKind(int block, int kind) {
+        kinds[block] = (byte) kind;
+        cached[kind]++;
+    }
+
+    private boolean isIdle(int block) {
+        return idle.listOf(block) != IndexedLists.NONE;
+    }
+
+    private void requireCached(int block) {
+        if (kinds[block] == UNCACHED) {
+            throw PolicyMisuse.notCached(block);
+        }
+    }
+
+    /** See the paper's p. */
+    double target() {
+        return target;
+    }
+
+    int ghosts() {
+        return ghosts.size(ONCE) + ghosts.size(OFTEN);
+    }
+
+    @Override
+    public void checkInvariants() {
+        idle.checkInvariants();
+        ghosts.checkInvariants();
+        int[] counted = new int[2];
+        for (int block = 0; block < kinds.length; block++) {
+            if (kinds[block] != UNCACHED) {
+                counted[kinds[block]]++;
+            }
+            if (isIdle(block) && idle.listOf(block) != kinds[block]) {
+                throw new IllegalStateException("Block " + block + " of kind " + kinds[block]
+                        + " is in the list of kind " + idle.listOf(block) + ".");
+            }
+        }
+        if (counted[ONCE] != cached[ONCE] || counted[OFTEN] != cached[OFTEN]) {
+            throw new IllegalStateException("Cached are " + counted[ONCE] + " blocks used once and " + counted[OFTEN]
+                    + " used more often; counted were " + cached[ONCE] + " and " + cached[OFTEN] + ".");
+        }
+        if (!(target >= 0 && target <= kinds.length)) {
+            throw new IllegalStateException("The target is " + target + ", of " + kinds.length + " blocks.");
+        }
+    }
+}

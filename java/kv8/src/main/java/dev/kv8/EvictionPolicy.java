@@ -1,0 +1,44 @@
+package dev.kv8;
+
+/**
+ * Which cached block makes room. A block is cached from {@link #admit} until {@link #evict} or {@link #forget}; meanwhile it
+ * is held by a sequence or idle, and only idle ones are evicted. Every method takes constant time and allocates nothing. For
+ * the writer thread only.
+ *
+ * <p>Decision: the tail of a chain goes before its head, because a head without tail can still be hit and a tail without
+ * head can't. Who releases a chain does so tail first; the order of the calls is all that a policy needs, so no depth is
+ * stored, and no tree of chains.
+ *
+ * <p>A call that does not fit the block's state, releasing it twice for one, is refused before anything changes.
+ */
+interface EvictionPolicy {
+    /**
+     * A held block is cached under a key from now on.
+     *
+     * @param fingerprint 64 bits of the key's digest. It only finds keys evicted before; two keys that share it cost a wrong
+     *     guess about what to keep, never wrong data
+     */
+    void admit(int block, long fingerprint);
+
+    /** A lookup found the cached block: it is held, whether it was idle or not, and has been of use once more. */
+    void hit(int block);
+
+    /** The last sequence that held the cached block gave it back. */
+    void release(int block);
+
+    /** Takes the idle block that is worth least out of the cache; {@link #idle} must be above 0. */
+    int evict();
+
+    /** The cached block leaves for another reason than room, idle or held; nothing is remembered of it. */
+    void forget(int block);
+
+    /** Cached blocks that could be evicted. */
+    int idle();
+
+    /**
+     * Checks that lists, counts and bounds agree; takes time proportional to the number of blocks.
+     *
+     * @throws IllegalStateException saying which do not
+     */
+    void checkInvariants();
+}

@@ -1,0 +1,80 @@
+package dev.kv8;
+
+/**
+ * Fingerprints of keys that were evicted, in two lists by the list that they were evicted from, each in the order of
+ * eviction. It holds a fixed number in both together, for at most 33 bytes each: remembering four keys for a block costs far less
+ * than any block.
+ */
+final class GhostLists {
+    private static final int UNUSED = 2;
+
+    private final long[] fingerprints;
+    private final IndexedLists lists;
+    private final FingerprintIndex index;
+
+    GhostLists(int capacity) {
+        fingerprints = new long[capacity];
+        lists = new IndexedLists(capacity, 3);
+        index = new FingerprintIndex(fingerprints);
+        for (int ghost = 0; ghost < capacity; ghost++) {
+            lists.append(UNUSED, ghost);
+        }
+    }
+
+    boolean isFull() {
+        return lists.size(UNUSED) == 0;
+    }
+
+    int size(int list) {
+        return lists.size(list);
+    }
+
+    /** Remembers {@code fingerprint} as the newest of {@code list}; there must be room. */
+    void add(int list, long fingerprint) {
+        int ghost = lists.first(UNUSED);
+        lists.remove(ghost);
+        fingerprints[ghost] = fingerprint;
+        lists.append(list, ghost);
+        index.add(ghost);
+    }
+
+    /** Forgets {@code fingerprint}: the list that it was in, or {@link IndexedLists#NONE}. */
+    int remove(long fingerprint) {
+        int ghost = index.find(fingerprint);
+        if (ghost == FingerprintIndex.ABSENT) {
+            return IndexedLists.NONE;
+        }
+        int list = lists.listOf(ghost);
+        drop(ghost);
+        return list;
+    }
+
+    /** Forgets the oldest of {@code list}, which is not empty. */
+    void removeOldest(int list) {
+        drop(lists.first(list));
+    }
+
+    private void drop(int ghost) {
+        index.remove(ghost);
+        lists.remove(ghost);
+        lists.append(UNUSED, ghost);
+    }
+
+    /**
+     * Checks that every ghost is found by its fingerprint.
+     *
+     * @throws IllegalStateException naming one that is not
+     */
+    void checkInvariants() {
+        lists.checkInvariants();
+        for (int ghost = 0; ghost < fingerprints.length; ghost++) {
+            int list = lists.listOf(ghost);
+            if (list == IndexedLists.NONE) {
+                throw new IllegalStateException("Ghost " + ghost + " is in no list.");
+            }
+            if (list != UNUSED && index.find(fingerprints[ghost]) != ghost) {
+                throw new IllegalStateException("Ghost " + ghost + " is not found by its fingerprint.");
+            }
+        }
+    }
+}

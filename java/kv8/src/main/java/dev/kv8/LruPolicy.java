@@ -1,0 +1,81 @@
+package dev.kv8;
+
+/** Evicts the block that has been idle for longest. */
+final class LruPolicy implements EvictionPolicy {
+    private static final int IDLE = 0;
+
+    private final IndexedLists lists;
+    private final boolean[] cached;
+
+    LruPolicy(int blocks) {
+        lists = new IndexedLists(blocks, 1);
+        cached = new boolean[blocks];
+    }
+
+    @Override
+    public void admit(int block, long fingerprint) {
+        if (cached[block]) {
+            throw PolicyMisuse.admittedTwice(block);
+        }
+        cached[block] = true;
+    }
+
+    @Override
+    public void hit(int block) {
+        requireCached(block);
+        if (isIdle(block)) {
+            lists.remove(block);
+        }
+    }
+
+    @Override
+    public void release(int block) {
+        requireCached(block);
+        if (isIdle(block)) {
+            throw PolicyMisuse.releasedTwice(block);
+        }
+        lists.append(IDLE, block);
+    }
+
+    @Override
+    public int evict() {
+        if (idle() == 0) {
+            throw PolicyMisuse.nothingIdle();
+        }
+        int block = lists.first(IDLE);
+        lists.remove(block);
+        cached[block] = false;
+        return block;
+    }
+
+    @Override
+    public void forget(int block) {
+        hit(block);
+        cached[block] = false;
+    }
+
+    @Override
+    public int idle() {
+        return lists.size(IDLE);
+    }
+
+    private boolean isIdle(int block) {
+        return lists.listOf(block) == IDLE;
+    }
+
+    private void requireCached(int block) {
+        if (!cached[block]) {
+            throw PolicyMisuse.notCached(block);
+        }
+    }
+
+    @Override
+    public void checkInvariants() {
+        lists.checkInvariants();
+        for (int block = 0; block < cached.length; block++) {
+            if (isIdle(block) && !cached[block]) {
+                throw new IllegalStateException("Block " + block + " is idle but not cached.");
+            }
+        }
+    }
+}
