@@ -29,6 +29,7 @@ import picocli.CommandLine.ScopeType;
             NeedleCommand.class,
             InspectCommand.class,
             PlanCommand.class,
+            ReplayCommand.class,
             CastCommand.class,
             AttendCommand.class,
             BenchCommand.class,

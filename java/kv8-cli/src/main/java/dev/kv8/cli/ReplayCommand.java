@@ -1,0 +1,205 @@
+package dev.kv8.cli;
+
+import com.fasterxml.jackson.core.JsonGenerator;
+import dev.kv8.EvictionPolicyKind;
+import dev.kv8.PrefixReplay;
+import java.io.IOException;
+import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.LinkedHashSet;
+import java.util.List;
+import java.util.Set;
+import org.jspecify.annotations.Nullable;
+import picocli.CommandLine.Command;
+import picocli.CommandLine.Option;
+import picocli.CommandLine.Parameters;
+
+/** {@code kv8 replay}: what eviction policies and capacities are worth for a workload, without a model. */
+@Command(
+        name = "replay",
+        description = {
+            "Replay a trace of requests through the cache's eviction policies: hit rate by policy and capacity.",
+            "A line of the trace is timestamp_ms, input_tokens, output_tokens and block_ids, separated by tabs;",
+            "block_ids as in 0,46-57,2353: equal ids are equal prefixes up to that block. gzip is read too."
+        },
+        footer = {
+            "",
+            "Example:",
+            "  kv8 replay mooncake-fast25-conversation.tsv.gz --capacity 1000,5000,20000 --plot hits.svg"
+        })
+final class ReplayCommand extends Kv8Command {
+    @Parameters(index = "0", paramLabel = "TRACE", description = "File of requests, plain or compressed by gzip.")
+    Path trace;
+
+    @Option(
+            names = "--policy",
+            paramLabel = "P",
+            split = ",",
+            defaultValue = "lru,arc",
+            converter = EvictionPolicyName.class,
+            completionCandidates = EvictionPolicyName.class,
+            description = "One or more of ${COMPLETION-CANDIDATES} (default: ${DEFAULT-VALUE}).")
+    List<EvictionPolicyKind> policies = new ArrayList<>();
+
+    @Option(
+            names = "--capacity",
+            paramLabel = "BLOCKS",
+            split = ",",
+            required = true,
+            description = "Sizes of the cache in blocks of the trace, for instance 1000,5000.")
+    List<Integer> capacities = new ArrayList<>();
+
+    @Option(
+            names = "--block-size",
+            paramLabel = "TOKENS",
+            description = "Tokens in a block of the trace: checks each line, and shows capacities in tokens.")
+    @Nullable
+    Integer blockSize;
+
+    @Option(
+            names = "--plot",
+            paramLabel = "FILE",
+            converter = PlotFile.Converter.class,
+            description = "Draw the hit rate by capacity, as .svg or .png.")
+    @Nullable
+    PlotFile plot;
+
+    /** A replay and the time that it took. */
+    private static final class Run {
+        final PrefixReplay replay;
+        long nanoseconds;
+
+        Run(EvictionPolicyKind policy, int capacity) {
+            replay = new PrefixReplay(policy, capacity);
+        }
+
+        double nanosecondsPerReference() {
+            return (double) nanoseconds / replay.references();
+        }
+    }
+
+    @Override
+    public Integer call() throws IOException {
+        if (blockSize != null && blockSize < 1) {
+            throw wrongUsage("--block-size is " + blockSize + "; a block has at least one token.");
+        }
+        for (int capacity : capacities) {
+            if (capacity < 1 || capacity > PrefixReplay.MAX_CAPACITY) {
+                throw wrongUsage(
+                        "--capacity is " + capacity + "; it must be 1 to " + PrefixReplay.MAX_CAPACITY + " blocks.");
+            }
+        }
+        List<Run> runs = replay();
+        List<PrefixReplay> replays = runs.stream().map(run -> run.replay).toList();
+        if (plot != null) {
+            plot.write(ReplayChart.of("Prefix hits: " + trace.getFileName(), replays));
+        }
+        if (json) {
+            printJson(generator -> write(generator, runs));
+        } else {
+            print(runs);
+        }
+        return 0;
+    }
+
+    /** Reads the trace once, part by part, and passes each part through every run. */
+    private List<Run> replay() throws IOException {
+        try (RequestTrace requests = new RequestTrace(trace, blockSize == null ? 0 : blockSize);
+                ProgressLine progress = new ProgressLine(err(), "replay")) {
+            List<Run> runs = List.of();
+            TracePart part = new TracePart();
+            while (requests.read(part)) {
+                if (runs.isEmpty()) {
+                    warmUp(requests, part);
+                    runs = runs();
+                }
+                for (Run run : runs) {
+                    place(requests, part, run);
+                }
+                progress.update(requests.position(), requests.bytes());
+            }
+            if (runs.isEmpty()) {
+                throw new IOException(trace + " has no request.");
+            }
+            return runs;
+        }
+    }
+
+    /** So that little of the compilation of a policy's code is in its first run's time. */
+    private void warmUp(RequestTrace requests, TracePart part) throws IOException {
+        for (EvictionPolicyKind policy : policies) {
+            place(requests, part, new Run(policy, capacities.get(0)));
+        }
+    }
+
+    private List<Run> runs() {
+        Set<Integer> sizes = new LinkedHashSet<>(capacities);
+        return new LinkedHashSet<>(policies)
+                .stream()
+                        .flatMap(policy -> sizes.stream().map(size -> new Run(policy, size)))
+                        .toList();
+    }
+
+    private static void place(RequestTrace requests, TracePart part, Run run) throws IOException {
+        int request = 0;
+        long start = System.nanoTime();
+        try {
+            for (; request < part.requests(); request++) {
+                run.replay.request(part.chains(), part.begin(request), part.end(request));
+            }
+        } catch (IllegalArgumentException e) {
+            throw requests.malformed(part.line(request), String.valueOf(e.getMessage()));
+        }
+        run.nanoseconds += System.nanoTime() - start;
+    }
+
+    private void print(List<Run> runs) {
+        PrefixReplay any = runs.get(0).replay;
+        out().println(trace.getFileName() + ": " + any.requests() + " requests, " + any.references() + " blocks");
+        out().println();
+        List<String> header = new ArrayList<>(List.of("policy", "capacity"));
+        if (blockSize != null) {
+            header.add("tokens");
+        }
+        header.addAll(List.of("hits", "hit rate", "evictions", "ns/reference"));
+        TextTable table = new TextTable(header.toArray(String[]::new));
+        for (Run run : runs) {
+            PrefixReplay replay = run.replay;
+            List<String> row = new ArrayList<>(List.of(replay.policy().label(), Integer.toString(replay.capacity())));
+            if (blockSize != null) {
+                row.add(Long.toString((long) replay.capacity() * blockSize));
+            }
+            row.add(Long.toString(replay.hits()));
+            row.add(Numbers.fixed(100 * replay.hitRate(), 2) + " %");
+            row.add(Long.toString(replay.evictions()));
+            row.add(Numbers.fixed(run.nanosecondsPerReference(), 1));
+            table.row(row);
+        }
+        table.print(out());
+    }
+
+    private void write(JsonGenerator generator, List<Run> runs) throws IOException {
+        generator.writeStringField("trace", trace.toString());
+        generator.writeNumberField("requests", runs.get(0).replay.requests());
+        if (blockSize != null) {
+            generator.writeNumberField("block_size", blockSize);
+        }
+        generator.writeArrayFieldStart("runs");
+        for (Run run : runs) {
+            PrefixReplay replay = run.replay;
+            generator.writeStartObject();
+            generator.writeStringField("policy", replay.policy().label());
+            generator.writeNumberField("capacity", replay.capacity());
+            if (blockSize != null) {
+                generator.writeNumberField("capacity_tokens", (long) replay.capacity() * blockSize);
+            }
+            generator.writeNumberField("hits", replay.hits());
+            generator.writeNumberField("references", replay.references());
+            generator.writeNumberField("hit_rate", replay.hitRate());
+            generator.writeNumberField("evictions", replay.evictions());
+            generator.writeNumberField("ns_per_reference", run.nanosecondsPerReference());
+            generator.writeEndObject();
+        }
+        generator.writeEndArray();
+    }
+}
