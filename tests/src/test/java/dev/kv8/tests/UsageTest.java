@@ -12,7 +12,18 @@ import org.junit.jupiter.params.provider.ValueSource;
 class UsageTest {
     @ParameterizedTest
     @ValueSource(
-            strings = {"doctor", "generate", "calibrate", "eval", "needle", "inspect", "cast", "attend", "plan", "demo"
+            strings = {
+                "doctor",
+                "generate",
+                "calibrate",
+                "eval",
+                "needle",
+                "inspect",
+                "cast",
+                "attend",
+                "plan",
+                "replay",
+                "demo"
             })
     void every_command_has_help_with_an_example_and_json(String command) {
         String help = kv8(command, "--help").succeeds().out();
