@@ -118,7 +118,7 @@ interface EvictionOracle {
             b2.remove(key);
             int l1 = t1.size() + b1.size();
             if (b1.size() + b2.size() == 4 * blocks) {
-                (2 * l1 > 5 * blocks - (5 * blocks) % 2 ? b1 : b2).remove(0);
+                (l1 > 5 * blocks / 2 ? b1 : b2).remove(0);
             }
             (fromT1 ? b1 : b2).add(key);
             forget(block);
