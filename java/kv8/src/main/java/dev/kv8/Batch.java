@@ -40,7 +40,7 @@ public final class Batch implements AutoCloseable {
 
     /**
      * Schedules the next {@code tokenCount} pending tokens of {@code sequence} and reserves the blocks for them, a copy of a
-     * shared last block included.
+     * shared last block included. Free blocks are taken before cached ones, and of those the one given up longest ago first.
      *
      * @return false when there are not enough free blocks; nothing has changed then
      * @throws IllegalArgumentException when fewer tokens are pending, or the sequence is of another cache
@@ -155,7 +155,7 @@ public final class Batch implements AutoCloseable {
         return tables;
     }
 
-    /** The scheduled tokens count as computed; empties the batch. */
+    /** The scheduled tokens count as computed, blocks that are full now can be shared by new sequences; empties the batch. */
     public void commit() {
         finish(true);
     }
@@ -181,7 +181,7 @@ public final class Batch implements AutoCloseable {
     private void empty(boolean computed) {
         filled = false;
         for (int i = 0; i < count; i++) {
-            ledger.settle(sequences[i].table, computed);
+            ledger.settle(sequences[i].table, sequences[i].tokenIds(), computed);
         }
         ledger.publish();
         Arrays.fill(sequences, 0, count, null);

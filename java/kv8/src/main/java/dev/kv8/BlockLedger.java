@@ -1,5 +1,7 @@
 package dev.kv8;
 
+import java.util.function.Supplier;
+
 /**
  * Who holds which blocks: the pool, the tables' way into it and back, and the counters about it. It touches no kernel but to
  * copy a block. A {@link KvCache}, its sequences and its batches enter it for every call; all methods but {@link
@@ -15,6 +17,7 @@ final class BlockLedger {
     private final String description;
     private final BlockCopier copier;
     private final BlockPool pool;
+    private final PrefixCache prefixes;
     private final StatsBoard board;
     private final WriterGuard guard = new WriterGuard();
     private final ReleaseQueue releases = new ReleaseQueue();
@@ -24,11 +27,13 @@ final class BlockLedger {
     private long copiedBlocks;
     private long saturatedValues;
 
-    BlockLedger(KvCacheConfig config, BlockCopier copier) {
+    /** {@code scales} gives those in force. */
+    BlockLedger(KvCacheConfig config, Supplier<KvScales> scales, BlockCopier copier) {
         this.blockSize = config.blockSize();
         this.description = config.toString();
         this.copier = copier;
         this.pool = new BlockPool(config.blocks());
+        this.prefixes = new PrefixCache(config, scales, pool);
         this.board = new StatsBoard(config.blocks(), config.blocks() * config.blockBytes());
     }
 
@@ -74,6 +79,13 @@ final class BlockLedger {
 
     // ---- tables: in
 
+    /** A table for a new sequence, with the cached blocks of its first {@code length} tokens. */
+    BlockTable table(int[] tokens, int length) {
+        BlockTable table = new BlockTable();
+        prefixes.takeOver(table, tokens, length);
+        return table;
+    }
+
     /** Counts the table of a new sequence. */
     void open(BlockTable table) {
         openSequences++;
@@ -90,16 +102,25 @@ final class BlockLedger {
 
     /**
      * Reserves the blocks of the next {@code tokens} tokens; false when they are not there, and nothing has changed. A shared
-     * block that the first of them falls into is copied, so a block with several references is never written.
+     * or registered block that the first of them falls into is copied, so neither is ever written. When only a registered
+     * block's copy does not fit, it is no longer registered instead: reuse takes no room away from a sequence.
      */
     boolean reserve(BlockTable table, int tokens) {
         int last = table.computed / blockSize;
-        boolean copy = last < table.size() && pool.references(table.block(last)) > 1;
+        boolean begun = last < table.size();
+        boolean shared = begun && pool.references(table.block(last)) > 1;
+        boolean copy = shared || (begun && pool.isRegistered(table.block(last)));
         int target = blocksFor(table.computed + tokens);
-        if (target - table.size() + (copy ? 1 : 0) > pool.free()) {
-            return false;
+        int missing = target - table.size();
+        if (missing + (copy ? 1 : 0) > pool.available()) {
+            if (missing > pool.available() || shared) {
+                return false;
+            }
+            pool.unregister(table.block(last));
+            copy = false;
         }
         table.ensureCapacity(target);
+        prefixes.prepare(table, target);
         if (copy) {
             copyOnWrite(table, last);
         }
@@ -129,11 +150,16 @@ final class BlockLedger {
         return tokens == 0 ? 0 : (tokens - 1) / blockSize + 1;
     }
 
-    /** Ends a table's part in a batch: its scheduled tokens are computed, or their blocks go back. The caller publishes. */
-    void settle(BlockTable table, boolean computed) {
+    /**
+     * Ends a table's part in a batch: its scheduled tokens are computed, and blocks that are full now reusable, or their blocks
+     * go back. The caller publishes.
+     */
+    void settle(BlockTable table, int[] tokens, boolean computed) {
         if (computed) {
+            int before = table.computed;
             table.computed += table.scheduled;
             storedTokens += table.scheduled;
+            prefixes.register(table, tokens, before);
         } else {
             table.shrink(blocksFor(table.computed), pool);
         }
@@ -147,6 +173,7 @@ final class BlockLedger {
 
     /** Frees the blocks that only tokens behind the first {@code length} needed. */
     void truncate(BlockTable table, int length) {
+        table.keyCount = Math.min(table.keyCount, length / blockSize);
         if (length < table.computed) {
             storedTokens -= table.computed - length;
             table.computed = length;
@@ -191,7 +218,18 @@ final class BlockLedger {
         }
     }
 
+    /** See {@link PrefixCache#clear}. */
+    void clearPrefixes() {
+        prefixes.clear();
+        publish();
+    }
+
     // ---- what there is
+
+    /** No table holds a block. */
+    boolean isIdle() {
+        return pool.available() == pool.total();
+    }
 
     /** See {@link BlockPool#generation}. */
     long generation() {
@@ -208,7 +246,7 @@ final class BlockLedger {
     }
 
     void publish() {
-        board.publish(pool, storedTokens, openSequences, copiedBlocks, saturatedValues);
+        board.publish(pool, prefixes, storedTokens, openSequences, copiedBlocks, saturatedValues);
     }
 
     CacheStats stats() {

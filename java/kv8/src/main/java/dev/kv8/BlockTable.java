@@ -27,6 +27,15 @@ final class BlockTable {
     private int[] blocks = new int[8];
     private int size;
 
+    /** The keys of the first {@link #keyCount} full blocks, {@link PrefixIndex#KEY} longs each. */
+    private long[] keys = {};
+
+    /** Blocks whose keys are known; those of blocks not computed yet can be. */
+    int keyCount;
+
+    /** The {@link PrefixCache} epoch that the content and the keys belong to. */
+    long epoch;
+
     /** Tokens whose K and V are stored. */
     int computed;
 
@@ -61,6 +70,18 @@ final class BlockTable {
         }
     }
 
+    long[] keys() {
+        return keys;
+    }
+
+    /** Makes room for the keys of {@code count} blocks. */
+    void ensureKeys(int count) {
+        int longs = count * PrefixIndex.KEY;
+        if (longs > keys.length) {
+            keys = Arrays.copyOf(keys, Math.max(longs, 2 * keys.length));
+        }
+    }
+
     /** Capacity must have been ensured. */
     void add(int block) {
         blocks[size++] = block;
@@ -85,6 +106,9 @@ final class BlockTable {
             add(other.blocks[i]);
         }
         computed = other.computed;
+        keys = other.keys.clone();
+        keyCount = other.keyCount;
+        epoch = other.epoch;
     }
 
     boolean isClosed() {

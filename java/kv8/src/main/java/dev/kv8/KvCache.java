@@ -51,7 +51,8 @@ public final class KvCache implements AutoCloseable {
         this.saturated = saturated;
         causal = AttentionOptions.causal(config.headSize());
         long bytes = config.blockBytes();
-        ledger = new BlockLedger(config, (from, to) -> backend.copy(memory, from * bytes, memory, to * bytes, bytes));
+        ledger = new BlockLedger(
+                config, views::scales, (from, to) -> backend.copy(memory, from * bytes, memory, to * bytes, bytes));
         writtenIn = new long[config.layers()];
         Arrays.fill(writtenIn, -1);
         abandoned = Abandoned.watchCache(this, ledger, config.toString());
@@ -60,7 +61,7 @@ public final class KvCache implements AutoCloseable {
     /**
      * Allocates the pool.
      *
-     * @throws IllegalArgumentException when the backend can't store one of the configured types
+     * @throws IllegalArgumentException when the backend can't store one of the configured types, or there are too many blocks
      * @throws DeviceException when there is not enough device memory
      */
     public static KvCache create(KvBackend backend, KvCacheConfig config) {
@@ -70,6 +71,10 @@ public final class KvCache implements AutoCloseable {
                 throw new IllegalArgumentException("The backend " + device.backend() + " can't store " + dtype
                         + "; it stores " + device.storable() + ".");
             }
+        }
+        if (config.blocks() > BlockPool.MAX_BLOCKS) {
+            throw new IllegalArgumentException("The cache has " + config.blocks() + " blocks; it can manage "
+                    + BlockPool.MAX_BLOCKS + ". Give a larger blockSize or less memory.");
         }
         DeviceMemory memory = backend.allocate(config.blocks() * config.blockBytes());
         LayerViews views = null;
@@ -94,7 +99,9 @@ public final class KvCache implements AutoCloseable {
     }
 
     /**
-     * A sequence whose tokens are all pending; it holds no block yet.
+     * A sequence of these tokens. With {@link KvCacheConfig#prefixCaching} it shares the longest run of full blocks that are
+     * stored for the same tokens from the beginning on, {@link Sequence#cachedTokens} of them, at most all but the last; the
+     * rest is pending and holds no block yet.
      *
      * @throws IllegalArgumentException when a token id is negative
      */
@@ -103,7 +110,8 @@ public final class KvCache implements AutoCloseable {
         try {
             Sequence.checkTokens(promptTokens);
             int[] tokens = Arrays.copyOf(promptTokens, Math.max(16, promptTokens.length));
-            return new Sequence(this, new BlockTable(), tokens, promptTokens.length);
+            BlockTable table = ledger.table(tokens, promptTokens.length);
+            return new Sequence(this, table, tokens, promptTokens.length, table.computed);
         } finally {
             ledger.exit();
         }
@@ -176,22 +184,37 @@ public final class KvCache implements AutoCloseable {
     }
 
     /**
-     * Changes a layer's static scales, for instance to calibrated ones. A side that is not FP8 has none, whatever is given.
+     * Forgets all prefixes: what is stored now is not shared with sequences opened later. For when equal tokens no longer mean
+     * equal K and V, as after a change of weights. Open sequences keep what they hold.
+     */
+    public void clearPrefixes() {
+        ledger.enter();
+        try {
+            ledger.clearPrefixes();
+        } finally {
+            ledger.exit();
+        }
+    }
+
+    /**
+     * Changes a layer's static scales, for instance to calibrated ones, and forgets all prefixes ({@link #clearPrefixes}). A
+     * side that is not FP8 has no scales, whatever is given.
      *
      * @throws IllegalArgumentException when a scale is not usable, or dynamic and static are exchanged
-     * @throws IllegalStateException when tokens of the layer are stored: their codes belong to the old scales
+     * @throws IllegalStateException when sequences hold tokens of the layer: their codes belong to the old scales
      */
     public void setScales(int layer, KvScales.LayerScales scales) {
         ledger.enter();
         try {
             checkLayer(layer);
-            if (writtenIn[layer] == ledger.generation()) {
+            if (writtenIn[layer] == ledger.generation() && !ledger.isIdle()) {
                 throw new IllegalStateException(
                         "Layer " + layer + " holds tokens that were stored with its present scales."
                                 + " Set scales before the first write, or close or clear all sequences first.");
             }
             views.set(layer, scales);
             saturated.reset(layer);
+            ledger.clearPrefixes();
         } finally {
             ledger.exit();
         }

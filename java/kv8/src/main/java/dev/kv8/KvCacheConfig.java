@@ -30,6 +30,9 @@ public final class KvCacheConfig {
     private final KvScales scales;
     private final @Nullable ByteSize memory;
     private final PoolLayout layout;
+    private final boolean prefixCaching;
+    private final String modelId;
+    private final String salt;
 
     private KvCacheConfig(Builder builder) {
         layers = atLeastOne("layers", builder.layers);
@@ -61,6 +64,9 @@ public final class KvCacheConfig {
         checkScales();
         layout = makeLayout();
         memory = builder.memory;
+        prefixCaching = builder.prefixCaching;
+        modelId = builder.modelId;
+        salt = builder.salt;
         blocks = memory == null ? atLeastOne("blocks", builder.blocks) : blocksIn(memory);
         if (blocks > Long.MAX_VALUE / layout.blockBytes()) {
             throw new IllegalArgumentException("blocks is " + blocks + "; that many of " + layout.blockBytes()
@@ -195,6 +201,21 @@ public final class KvCacheConfig {
         return scales;
     }
 
+    /** Whether new sequences share stored blocks of the same tokens. */
+    public boolean prefixCaching() {
+        return prefixCaching;
+    }
+
+    /** Which model computes K and V; part of every prefix's key. Empty when none was given. */
+    public String modelId() {
+        return modelId;
+    }
+
+    /** Keeps prefixes of different owners apart; part of every prefix's key. Empty when none was given. */
+    public String salt() {
+        return salt;
+    }
+
     /** Bytes of one block over all layers, the row scales of dynamic layers included. */
     public long blockBytes() {
         return layout.blockBytes();
@@ -230,6 +251,9 @@ public final class KvCacheConfig {
         private int[] skipLayers = {};
         private @Nullable KvScales scales;
         private @Nullable ByteSize memory;
+        private boolean prefixCaching = true;
+        private String modelId = "";
+        private String salt = "";
 
         private Builder() {}
 
@@ -299,6 +323,27 @@ public final class KvCacheConfig {
         /** The pool's size in blocks. */
         public Builder blocks(int count) {
             blocks = count;
+            return this;
+        }
+
+        /**
+         * Whether a new sequence shares the blocks that are stored for the same tokens; true by default. Without it every token
+         * of every sequence is computed, which an observer of K and V needs.
+         */
+        public Builder prefixCaching(boolean shared) {
+            prefixCaching = shared;
+            return this;
+        }
+
+        /** A name or digest of the model and its weights: prefixes of one are never taken for another's. */
+        public Builder modelId(String id) {
+            modelId = id;
+            return this;
+        }
+
+        /** Of a tenant or session, say: prefixes are shared only under the same salt. */
+        public Builder salt(String text) {
+            salt = text;
             return this;
         }
 

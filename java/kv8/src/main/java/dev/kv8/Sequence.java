@@ -17,15 +17,17 @@ public final class Sequence implements AutoCloseable {
     final BlockTable table;
     private final BlockLedger ledger;
     private final Cleaner.Cleanable abandoned;
+    private final int cachedTokens;
     private int[] tokens;
     private int length;
 
     /** Takes {@code tokens} over; for a caller inside the ledger. */
-    Sequence(KvCache cache, BlockTable table, int[] tokens, int length) {
+    Sequence(KvCache cache, BlockTable table, int[] tokens, int length, int cachedTokens) {
         this.cache = cache;
         this.table = table;
         this.tokens = tokens;
         this.length = length;
+        this.cachedTokens = cachedTokens;
         this.ledger = cache.ledger();
         ledger.open(table);
         this.abandoned = Abandoned.watchSequence(this, ledger, table);
@@ -107,9 +109,12 @@ public final class Sequence implements AutoCloseable {
         return tokens[Objects.checkIndex(i, length)];
     }
 
-    /** Tokens that were found stored when the sequence was opened: none, there is no reuse between sequences but by fork. */
+    /**
+     * Tokens that were found stored when the sequence was opened, and so were not computed for it: whole blocks, and never all
+     * of its tokens. 0 for a fork.
+     */
     public int cachedTokens() {
-        return 0;
+        return cachedTokens;
     }
 
     /**
@@ -123,7 +128,7 @@ public final class Sequence implements AutoCloseable {
         try {
             checkOpen();
             checkNotScheduled("forked");
-            return new Sequence(cache, ledger.fork(table), tokens.clone(), length);
+            return new Sequence(cache, ledger.fork(table), tokens.clone(), length, 0);
         } finally {
             ledger.exit();
         }
@@ -149,6 +154,11 @@ public final class Sequence implements AutoCloseable {
         } finally {
             ledger.exit();
         }
+    }
+
+    /** At least {@link #length} ids; for reading. */
+    int[] tokenIds() {
+        return tokens;
     }
 
     void copyTokens(int from, int count, IntBuffer target, int targetIndex) {

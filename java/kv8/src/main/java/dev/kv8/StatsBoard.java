@@ -25,10 +25,14 @@ final class StatsBoard {
     private int version;
 
     private int freeBlocks;
+    private int cachedBlocks;
     private long storedTokens;
     private int openSequences;
     private long allocatedBlocks;
     private long copiedBlocks;
+    private long evictedBlocks;
+    private long prefixQueryTokens;
+    private long prefixHitTokens;
     private long saturatedValues;
 
     StatsBoard(int totalBlocks, long poolBytes) {
@@ -37,15 +41,19 @@ final class StatsBoard {
         this.freeBlocks = totalBlocks;
     }
 
-    void publish(BlockPool pool, long stored, int sequences, long copied, long saturated) {
+    void publish(BlockPool pool, PrefixCache prefixes, long stored, int sequences, long copied, long saturated) {
         int before = version;
         VERSION.setOpaque(this, before + 1);
         VarHandle.storeStoreFence();
-        freeBlocks = pool.free();
+        freeBlocks = pool.available();
+        cachedBlocks = pool.cached();
         storedTokens = stored;
         openSequences = sequences;
         allocatedBlocks = pool.allocated();
         copiedBlocks = copied;
+        evictedBlocks = pool.evicted();
+        prefixQueryTokens = prefixes.queryTokens();
+        prefixHitTokens = prefixes.hitTokens();
         saturatedValues = saturated;
         VERSION.setRelease(this, before + 2);
     }
@@ -57,11 +65,15 @@ final class StatsBoard {
             CacheStats stats = new CacheStats(
                     totalBlocks,
                     free,
+                    cachedBlocks,
                     totalBlocks - free,
                     storedTokens,
                     openSequences,
                     allocatedBlocks,
                     copiedBlocks,
+                    evictedBlocks,
+                    prefixQueryTokens,
+                    prefixHitTokens,
                     saturatedValues,
                     poolBytes);
             VarHandle.loadLoadFence();

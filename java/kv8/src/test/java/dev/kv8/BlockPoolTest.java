@@ -12,7 +12,7 @@ class BlockPoolTest {
         BlockPool pool = new BlockPool(3);
         assertThat(pool.allocate()).isZero();
         assertThat(pool.allocate()).isEqualTo(1);
-        assertThat(pool.free()).isEqualTo(1);
+        assertThat(pool.available()).isEqualTo(1);
         assertThat(pool.total()).isEqualTo(3);
         assertThat(pool.allocated()).isEqualTo(2);
         pool.checkInvariants();
@@ -39,9 +39,9 @@ class BlockPoolTest {
         pool.share(block);
         pool.release(block);
         assertThat(pool.references(block)).isEqualTo(1);
-        assertThat(pool.free()).isEqualTo(1);
+        assertThat(pool.available()).isEqualTo(1);
         pool.release(block);
-        assertThat(pool.free()).isEqualTo(2);
+        assertThat(pool.available()).isEqualTo(2);
         pool.checkInvariants();
     }
 
@@ -56,7 +56,7 @@ class BlockPoolTest {
         assertThatThrownBy(() -> pool.share(block))
                 .isInstanceOf(IllegalStateException.class)
                 .hasMessageContaining("Block 0 is free");
-        assertThat(pool.free()).isEqualTo(2);
+        assertThat(pool.available()).isEqualTo(2);
         pool.checkInvariants();
     }
 

@@ -74,7 +74,9 @@ final class CacheUnderTest implements AutoCloseable {
 
     Tracked open(List<Integer> tokens) {
         int[] ids = tokens.stream().mapToInt(Integer::intValue).toArray();
-        return track(cache.open(ids), oracle.open(tokens));
+        Tracked opened = track(cache.open(ids), oracle.open(tokens));
+        assertThat(opened.sequence().cachedTokens()).as("cached of %s", tokens).isEqualTo(opened.entry().computed);
+        return opened;
     }
 
     Tracked fork(Tracked from) {
@@ -93,6 +95,11 @@ final class CacheUnderTest implements AutoCloseable {
         if (one.entry().scheduled == 0) {
             tracked.remove(one);
         }
+    }
+
+    void clearPrefixes() {
+        cache.clearPrefixes();
+        oracle.clearPrefixes();
     }
 
     void truncate(Tracked one, int length) {
@@ -144,6 +151,9 @@ final class CacheUnderTest implements AutoCloseable {
                 assertThat(cache.ledger().pool().references(block))
                         .as("holders of block %d, which will be written", block)
                         .isEqualTo(1);
+                assertThat(cache.ledger().pool().isRegistered(block))
+                        .as("block %d, which will be written, is registered", block)
+                        .isFalse();
                 places.add((long) block * BLOCK_SIZE + p % BLOCK_SIZE);
             }
             assertThat(batch.sequence(i)).isSameAs(one.sequence());
@@ -253,6 +263,9 @@ final class CacheUnderTest implements AutoCloseable {
                 assertThat(known == null || known == block)
                         .as("block %d is shared as the oracle shares it", block)
                         .isTrue();
+                assertThat(pool.isRegistered(block))
+                        .as("block %d is registered", block)
+                        .isEqualTo(oracle.registered.containsValue(entry.blocks.get(i)));
                 tableEntries.merge(block, 1, Integer::sum);
             }
         }

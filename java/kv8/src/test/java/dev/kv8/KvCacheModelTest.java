@@ -53,6 +53,12 @@ class KvCacheModelTest {
         assertThat(test.cache.stats().copiedBlocks())
                 .as("copies, seed %d", seed)
                 .isGreaterThan(often);
+        assertThat(test.cache.stats().prefixHitTokens())
+                .as("tokens taken over, seed %d", seed)
+                .isGreaterThan((long) often * CacheUnderTest.BLOCK_SIZE);
+        assertThat(test.cache.stats().evictedBlocks())
+                .as("evictions, seed %d", seed)
+                .isGreaterThan(often);
         for (Step step : driver.steps) {
             test.settle(step, false);
         }
@@ -68,6 +74,9 @@ class KvCacheModelTest {
         final CacheUnderTest test;
         final Random random;
         final List<Step> steps = new ArrayList<>();
+        /** Tokens of sequences that were computed lately; some may still be cached. */
+        private final List<List<Integer>> lately = new ArrayList<>();
+
         String last = "nothing";
         int refusals;
 
@@ -83,7 +92,7 @@ class KvCacheModelTest {
             int choice = random.nextInt(100);
             if (test.tracked.isEmpty() || (choice < 10 && test.tracked.size() < 12)) {
                 last = "open";
-                test.open(tokens(random.nextInt(30)));
+                test.open(prompt());
             } else if (choice < 25) {
                 append(any());
             } else if (choice < 52) {
@@ -101,6 +110,9 @@ class KvCacheModelTest {
                 close(any());
             } else if (choice < 98) {
                 replaceBatch(random.nextInt(steps.size()));
+            } else if (random.nextBoolean()) {
+                last = "clearPrefixes";
+                test.clearPrefixes();
             } else {
                 setScales();
             }
@@ -112,6 +124,28 @@ class KvCacheModelTest {
 
         private Step anyStep() {
             return steps.get(random.nextInt(steps.size()));
+        }
+
+        /** Most begin like another one, and some are the same. */
+        private List<Integer> prompt() {
+            if (lately.isEmpty() || random.nextInt(4) == 0) {
+                return tokens(random.nextInt(30));
+            }
+            List<Integer> known = lately.get(random.nextInt(lately.size()));
+            boolean whole = random.nextInt(3) == 0;
+            List<Integer> prompt =
+                    new ArrayList<>(known.subList(0, whole ? known.size() : random.nextInt(known.size() + 1)));
+            if (random.nextBoolean()) {
+                prompt.addAll(tokens(random.nextInt(12)));
+            }
+            return prompt;
+        }
+
+        private void remember(Tracked one) {
+            if (lately.size() == 8) {
+                lately.remove(random.nextInt(8));
+            }
+            lately.add(List.copyOf(one.entry().tokens));
         }
 
         /** Few different ids, so that equal and nearly equal sequences are common. */
@@ -169,6 +203,7 @@ class KvCacheModelTest {
                 close(step.added().get(random.nextInt(step.added().size())));
                 test.checkState();
             }
+            remember(step.added().get(0));
             test.settle(step, random.nextInt(6) != 0);
         }
 
@@ -197,6 +232,7 @@ class KvCacheModelTest {
 
         private void close(Tracked one) {
             last = "close of " + one.entry().tokens.size() + " tokens";
+            remember(one);
             if (one.entry().closed) {
                 one.sequence().close();
             } else {
@@ -222,6 +258,7 @@ class KvCacheModelTest {
                 refused(() -> test.cache.setScales(0, same), "holds tokens that were stored with its present scales");
             } else if (test.cache.stats().usedBlocks() == 0) {
                 test.cache.setScales(0, same);
+                test.oracle.clearPrefixes();
             }
         }
 

@@ -65,6 +65,7 @@ final class DecodeCase implements AutoCloseable {
                         .scales(scales(shape, granularity))
                         .blockSize(BLOCK_SIZE)
                         .blocks(blocks)
+                        .prefixCaching(false) // equal tokens, but every sequence reads blocks of its own
                         .build());
         batch = cache.batch();
         int rowElements = shape.batch() * shape.queryHeads() * shape.headSize();

@@ -39,6 +39,7 @@ final class CalibrationPass implements AutoCloseable {
                 .dtype(KvCacheDType.AUTO)
                 .blockSize(BLOCK_SIZE)
                 .blocks((Math.max(batchTokens, length) + BLOCK_SIZE - 1) / BLOCK_SIZE)
+                .prefixCaching(false) // every token is observed, so every token is computed
                 .build();
         cache = KvCache.create(backend, cacheConfig);
         batch = cache.batch();

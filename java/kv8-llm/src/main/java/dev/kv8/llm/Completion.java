@@ -7,7 +7,7 @@ package dev.kv8.llm;
  * @param promptTokenIds with special tokens
  * @param text without special tokens and without the stop string that ended it
  * @param tokenIds all that were drawn, an ending token included
- * @param cachedTokens of the prompt that did not have to be computed
+ * @param cachedTokens of the prompt that were found in the cache and did not have to be computed when it began
  * @param finishReason why it ended
  */
 // Arrays, because token ids are used as such everywhere here; nobody compares completions.

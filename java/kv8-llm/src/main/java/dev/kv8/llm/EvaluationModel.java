@@ -73,6 +73,7 @@ final class EvaluationModel implements AutoCloseable {
                         .scales(scales)
                         .blockSize(BLOCK_SIZE)
                         .blocks((context + BLOCK_SIZE - 1) / BLOCK_SIZE)
+                        .prefixCaching(false) // every row's logits are compared, so every row is computed
                         .build());
         return new EvaluationRun(this, setting, cache);
     }

@@ -15,7 +15,7 @@ import java.util.List;
  * prompts, the oldest first; a finished request makes place for a waiting one at once.
  *
  * <p>When blocks run out, the requests that fit run, which may finish some. When none fits, the youngest gives its blocks
- * back and is computed again later, when there is room for all of it. It draws the same tokens as if nothing had happened.
+ * back and is computed again later, as far as they are not cached then, when there is room for all of it. It draws the same tokens as if nothing had happened.
  */
 final class GenerationLoop implements AutoCloseable {
     private final LlamaModel model;

@@ -90,7 +90,8 @@ public final class LLM implements AutoCloseable {
                 .vDtype(builder.vDtype)
                 .skipLayers(builder.skipLayers)
                 .blockSize(builder.blockSize)
-                .memory(builder.kvCacheMemory);
+                .memory(builder.kvCacheMemory)
+                .prefixCaching(builder.prefixCaching);
         if (builder.kDtype.isFp8() || builder.vDtype.isFp8()) {
             calculation = builder.calculation;
             scales(builder, checkpoint)
@@ -179,6 +180,7 @@ public final class LLM implements AutoCloseable {
     private void run(List<Request> requests) {
         KvScaleCalculation pending = calculation;
         if (pending != null && !requests.isEmpty()) {
+            cache.clearPrefixes(); // what a failed first pass has stored does not belong to the scales of this one
             try (ScaleCalculation writer = new ScaleCalculation(backend, cache, rope, config, pending)) {
                 loop.run(requests, writer);
             }
@@ -256,6 +258,7 @@ public final class LLM implements AutoCloseable {
         private @Nullable KvScales kvScales;
         private ByteSize kvCacheMemory = ByteSize.gib(1);
         private int blockSize = 16;
+        private boolean prefixCaching = true;
         private @Nullable KvBackend backend;
         private int maxBatchTokens = 512;
 
@@ -323,6 +326,15 @@ public final class LLM implements AutoCloseable {
         /** Tokens in a cache block: a multiple of 8 from 8 to 128, 16 by default. */
         public Builder blockSize(int tokens) {
             blockSize = tokens;
+            return this;
+        }
+
+        /**
+         * Whether prompts that begin alike share what is stored for the tokens that they have in common, in whole blocks, also
+         * with earlier ones; true by default. It changes no token.
+         */
+        public Builder prefixCaching(boolean shared) {
+            prefixCaching = shared;
             return this;
         }
 

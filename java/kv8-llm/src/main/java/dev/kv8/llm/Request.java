@@ -16,7 +16,8 @@ final class Request {
     private final TextStream stream;
     private int[] tokens;
     private int length;
-    private int cachedTokens;
+    /** Negative before the first {@link #open}. */
+    private int cachedTokens = -1;
     private @Nullable Sequence sequence;
     private @Nullable FinishReason finished;
     private int textEnd = -1;
@@ -38,16 +39,16 @@ final class Request {
         stream = tokenizer.stream(promptTokens);
     }
 
-    /** Opens a sequence with all tokens so far, none of them computed. */
+    /** Opens a sequence with all tokens so far, of which the cache may have some; what it had the first time is reported. */
     void open(KvCache cache) {
         Sequence opened = cache.open(Arrays.copyOf(tokens, length));
-        if (length == promptLength) {
+        if (cachedTokens < 0) {
             cachedTokens = opened.cachedTokens();
         }
         sequence = opened;
     }
 
-    /** Gives the blocks back; {@link #open} computes it all again. */
+    /** Gives the blocks back; after the next {@link #open} what is no longer cached is computed again. */
     void release() {
         if (sequence != null) {
             sequence.close();

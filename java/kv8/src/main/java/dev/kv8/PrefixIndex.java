@@ -1,0 +1,99 @@
+package dev.kv8;
+
+import java.util.Arrays;
+
+/**
+ * From the key of a full block to the block that holds it. Decision: open addressing with linear probing over flat arrays, at
+ * most half full, sized once; a removal moves later entries back instead of leaving a mark, so the index never wears out. The
+ * first 64 bits of a key say where to look, all 256 are compared, so a wrong block is never found.
+ *
+ * <p>A key is four longs of a longer array, beginning at {@code at}. For the writer thread only.
+ */
+final class PrefixIndex {
+    /** Longs of a key. */
+    static final int KEY = 4;
+
+    private static final int EMPTY = -1;
+
+    /** By block, {@link #KEY} longs each. */
+    private final long[] keys;
+    /** By block: where it is in {@link #slots}, or {@link #EMPTY}. */
+    private final int[] slotOf;
+
+    private final int[] slots;
+    private final int mask;
+    private int size;
+
+    PrefixIndex(int blocks) {
+        keys = new long[KEY * blocks];
+        slotOf = new int[blocks];
+        slots = new int[Math.max(2, Integer.highestOneBit(2 * blocks - 1) << 1)];
+        mask = slots.length - 1;
+        Arrays.fill(slotOf, EMPTY);
+        Arrays.fill(slots, EMPTY);
+    }
+
+    /** The block with that key; -1 when there is none. */
+    int find(long[] key, int at) {
+        return slots[slotFor(key, at)];
+    }
+
+    /** The slot of the key's block, or the empty one where it would be. */
+    private int slotFor(long[] key, int at) {
+        int slot = (int) key[at] & mask;
+        while (slots[slot] != EMPTY && !hasKey(slots[slot], key, at)) {
+            slot = (slot + 1) & mask;
+        }
+        return slot;
+    }
+
+    private boolean hasKey(int block, long[] key, int at) {
+        int own = KEY * block;
+        return keys[own] == key[at]
+                && keys[own + 1] == key[at + 1]
+                && keys[own + 2] == key[at + 2]
+                && keys[own + 3] == key[at + 3];
+    }
+
+    /** Adds a block that is not in the index; false, and nothing changes, when another one has its key. */
+    boolean add(int block, long[] key, int at) {
+        int slot = slotFor(key, at);
+        if (slots[slot] != EMPTY) {
+            return false;
+        }
+        System.arraycopy(key, at, keys, KEY * block, KEY);
+        put(block, slot);
+        size++;
+        return true;
+    }
+
+    private void put(int block, int slot) {
+        slots[slot] = block;
+        slotOf[block] = slot;
+    }
+
+    boolean contains(int block) {
+        return slotOf[block] != EMPTY;
+    }
+
+    /** Blocks in the index. */
+    int size() {
+        return size;
+    }
+
+    /** {@code block} must be in the index. */
+    void remove(int block) {
+        int hole = slotOf[block];
+        slotOf[block] = EMPTY;
+        size--;
+        // What lies behind and began its search at or before the hole moves into it.
+        for (int slot = (hole + 1) & mask; slots[slot] != EMPTY; slot = (slot + 1) & mask) {
+            int home = (int) keys[KEY * slots[slot]] & mask;
+            if (((slot - home) & mask) >= ((slot - hole) & mask)) {
+                put(slots[slot], hole);
+                hole = slot;
+            }
+        }
+        slots[hole] = EMPTY;
+    }
+}
