@@ -44,7 +44,13 @@ class KvCacheConfigTest {
                 .scales(scales)
                 .blockSize(32)
                 .blocks(10)
+                .prefixCaching(false)
+                .modelId("tiny, 1")
+                .salt("tenant")
                 .build();
+        assertThat(config.prefixCaching()).isFalse();
+        assertThat(config.modelId()).isEqualTo("tiny, 1");
+        assertThat(config.salt()).isEqualTo("tenant");
         assertThat(config.layers()).isEqualTo(6);
         assertThat(config.kvHeads()).isEqualTo(2);
         assertThat(config.headSize()).isEqualTo(64);

@@ -8,6 +8,7 @@ import dev.kv8.KvScales.Side;
 import java.util.Arrays;
 import java.util.HashSet;
 import java.util.Set;
+import java.util.stream.IntStream;
 import org.jspecify.annotations.Nullable;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.BeforeEach;
@@ -22,6 +23,7 @@ class KvCacheTest {
     private final HeadRows oneHead = HeadRows.of(rows, DType.FLOAT32, 1, HEAD_SIZE);
     private final KvCache cache = KvCache.create(backend, config().build());
     private final Batch batch = cache.batch();
+    private int nextToken;
 
     /** Three layers, four blocks of eight tokens; only layer 2 has scales by token. */
     private static KvCacheConfig.Builder config() {
@@ -51,8 +53,13 @@ class KvCacheTest {
         assertThat(backend.liveAllocations()).isZero();
     }
 
+    /** Tokens that no sequence has had. */
+    private int[] fresh(int tokens) {
+        return IntStream.range(0, tokens).map(i -> nextToken++).toArray();
+    }
+
     private Sequence computed(int tokens) {
-        Sequence sequence = cache.open(new int[tokens]);
+        Sequence sequence = cache.open(fresh(tokens));
         assertThat(batch.add(sequence)).isTrue();
         writeAll();
         batch.commit();
@@ -104,7 +111,7 @@ class KvCacheTest {
     @Test
     void anAddWithoutRoomIsAnAnswerAndChangesNothing() {
         Sequence first = computed(20);
-        Sequence second = cache.open(new int[9]);
+        Sequence second = cache.open(fresh(9));
         CacheStats before = cache.stats();
         assertThat(before.freeBlocks()).isEqualTo(1);
         assertThat(batch.add(second)).isFalse();
@@ -488,6 +495,14 @@ class KvCacheTest {
             assertThat(other.config().vDtype(0)).as("what it means").isEqualTo(DType.E4M3FN);
         }
         assertThat(amd.liveAllocations()).isZero();
+    }
+
+    @Test
+    void moreBlocksThanCanBeManagedAreRefused() {
+        KvCacheConfig config = config().blocks((1 << 28) + 1).build();
+        assertThatThrownBy(() -> KvCache.create(backend, config))
+                .isInstanceOf(IllegalArgumentException.class)
+                .hasMessageContaining("The cache has 268435457 blocks; it can manage 268435456");
     }
 
     @Test

@@ -100,6 +100,82 @@ class LLMTest {
     }
 
     @Test
+    void aSecondIdenticalPromptIsServedFromTheCacheWithTheSameTokens() {
+        String prompt = TinyModel.prompts().get(9);
+        SamplingParams params = sampled().build();
+        try (LLM fresh = builder().kvCacheMemory(ByteSize.mib(4)).build()) {
+            Completion first = fresh.generate(prompt, params).get(0);
+            Completion second = fresh.generate(prompt, params).get(0);
+            assertThat(first.promptTokenIds()).hasSize(307);
+            assertThat(first.cachedTokens()).isZero();
+            assertThat(second.cachedTokens()).as("its full blocks").isEqualTo(304);
+            assertThat(second.tokenIds()).isEqualTo(first.tokenIds());
+            assertThat(fresh.cache().stats().prefixHitTokens()).isEqualTo(304);
+            String longer = prompt + first.text();
+            assertThat(fresh.generate(longer, params).get(0).cachedTokens()).isGreaterThanOrEqualTo(304);
+        }
+    }
+
+    /** What is reused was computed in other chunks, beside other requests, and partly evicted in between. */
+    @Test
+    void reuseChangesNoToken() {
+        SamplingParams params = sampled().build();
+        List<String> prompts = new ArrayList<>(TinyModel.prompts());
+        for (String prompt : TinyModel.prompts()) {
+            prompts.add(prompt.substring(0, prompt.length() / 2) + " and so on");
+        }
+        for (String dtype : new String[] {"auto", "fp8"}) {
+            List<int[]> expected = new ArrayList<>();
+            try (LLM plain = builder()
+                    .kvCacheDType(dtype)
+                    .prefixCaching(false)
+                    .kvCacheMemory(ByteSize.mib(16))
+                    .build()) {
+                for (String prompt : prompts) {
+                    expected.add(plain.generate(prompt, params).get(0).tokenIds());
+                }
+                assertThat(plain.cache().stats().prefixQueryTokens()).isZero();
+            }
+            for (int blocks : new int[] {23, 60, 400}) {
+                long blockBytes = dtype.equals("fp8") ? BLOCK_BYTES / 2 : BLOCK_BYTES;
+                try (LLM reusing = builder()
+                        .kvCacheDType(dtype)
+                        .maxBatchTokens(40)
+                        .kvCacheMemory(ByteSize.of(blocks * blockBytes))
+                        .build()) {
+                    for (int round = 0; round < 2; round++) {
+                        assertThat(tokens(reusing.generate(prompts, params)))
+                                .as("%s, %d blocks, round %d", dtype, blocks, round)
+                                .containsExactlyElementsOf(expected);
+                    }
+                    assertThat(reusing.cache().stats().prefixHitTokens())
+                            .as("%s, %d blocks", dtype, blocks)
+                            .isPositive();
+                    assertThat(reusing.cache().stats().usedBlocks()).isZero();
+                }
+            }
+        }
+    }
+
+    @Test
+    void whatTheScalesWereCalculatedOnIsComputedAgainAndLaterPromptsAreReused() {
+        String prompt = TinyModel.prompts().get(9);
+        SamplingParams params = sampled().build();
+        try (LLM calculating = builder()
+                .kvCacheDType("fp8")
+                .calculateKvScales(true)
+                .kvCacheMemory(ByteSize.mib(4))
+                .build()) {
+            calculating.generate(prompt, params);
+            Completion second = calculating.generate(prompt, params).get(0);
+            Completion third = calculating.generate(prompt, params).get(0);
+            assertThat(second.cachedTokens()).isZero();
+            assertThat(third.cachedTokens()).isEqualTo(304);
+            assertThat(third.tokenIds()).isEqualTo(second.tokenIds());
+        }
+    }
+
+    @Test
     void theSeedDecidesTheText() {
         String first = llm.generate(PROMPT, sampled().build()).get(0).text();
         assertThat(llm.generate(PROMPT, sampled().build()).get(0).text()).isEqualTo(first);

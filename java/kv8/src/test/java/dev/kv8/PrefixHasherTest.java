@@ -1,0 +1,113 @@
+package dev.kv8;
+
+import static org.assertj.core.api.Assertions.assertThat;
+
+import dev.kv8.KvScales.LayerScales;
+import dev.kv8.KvScales.Side;
+import java.nio.ByteBuffer;
+import java.nio.ByteOrder;
+import java.security.MessageDigest;
+import java.security.NoSuchAlgorithmException;
+import java.util.ArrayList;
+import java.util.Arrays;
+import java.util.HashSet;
+import java.util.List;
+import java.util.Random;
+import java.util.Set;
+import org.junit.jupiter.api.Test;
+
+class PrefixHasherTest {
+    private static final int BLOCK_SIZE = 8;
+
+    private static KvCacheConfig.Builder config() {
+        return KvCacheConfig.builder()
+                .layers(2)
+                .kvHeads(2)
+                .headSize(64)
+                .dtype(KvCacheDType.FP8)
+                .blockSize(BLOCK_SIZE)
+                .blocks(4);
+    }
+
+    private static List<Long> root(KvCacheConfig.Builder builder) {
+        KvCacheConfig config = builder.build();
+        return root(config, config.scales());
+    }
+
+    private static List<Long> root(KvCacheConfig config, KvScales scales) {
+        long[] key = new long[PrefixIndex.KEY];
+        new PrefixHasher(config.blockSize()).root(config, scales, key);
+        return Arrays.stream(key).boxed().toList();
+    }
+
+    @Test
+    void aBlocksKeyIsTheSha256OfItsParentsKeyAndItsTokens() throws NoSuchAlgorithmException {
+        long seed = System.nanoTime();
+        Random random = new Random(seed);
+        PrefixHasher hasher = new PrefixHasher(BLOCK_SIZE);
+        long[] keys = random.longs(2 * PrefixIndex.KEY).toArray();
+        int[] tokens = random.ints(3 + BLOCK_SIZE, 0, Integer.MAX_VALUE).toArray();
+        ByteBuffer input = ByteBuffer.allocate(32 + 4 * BLOCK_SIZE).order(ByteOrder.LITTLE_ENDIAN);
+        for (int i = 0; i < PrefixIndex.KEY; i++) {
+            input.putLong(keys[i]);
+        }
+        for (int i = 0; i < BLOCK_SIZE; i++) {
+            input.putInt(tokens[3 + i]);
+        }
+        long[] expected = new long[PrefixIndex.KEY];
+        ByteBuffer.wrap(MessageDigest.getInstance("SHA-256").digest(input.array()))
+                .order(ByteOrder.LITTLE_ENDIAN)
+                .asLongBuffer()
+                .get(expected);
+
+        hasher.child(keys, 0, tokens, 3, keys, PrefixIndex.KEY);
+        assertThat(Arrays.copyOfRange(keys, PrefixIndex.KEY, keys.length))
+                .as("seed %d", seed)
+                .isEqualTo(expected);
+    }
+
+    @Test
+    void whateverDecidesWhatIsStoredMakesAnotherRoot() {
+        List<KvCacheConfig.Builder> different = new ArrayList<>(List.of(
+                config(),
+                config().layers(3),
+                config().kvHeads(1),
+                config().headSize(128),
+                config().blockSize(16),
+                config().kDtype(KvCacheDType.FP8_E5M2),
+                config().vDtype(KvCacheDType.FP8_E5M2),
+                config().skipLayers(0),
+                config().skipLayers(1),
+                config().skipLayers(1).modelDtype(DType.FLOAT16),
+                config().modelId("a"),
+                config().modelId("b"),
+                config().salt("a"),
+                config().modelId("a").salt("b"),
+                config().modelId("ab"),
+                config().salt("ab")));
+        for (LayerScales scales : List.of(
+                LayerScales.DYNAMIC,
+                new LayerScales(Side.tensor(2), Side.NONE),
+                new LayerScales(Side.NONE, Side.tensor(2)),
+                new LayerScales(Side.tensor(4), Side.NONE),
+                new LayerScales(Side.head(2, 2), Side.NONE),
+                new LayerScales(Side.tensor(1), Side.NONE))) {
+            for (int layer = 0; layer < 2; layer++) {
+                different.add(config().scales(
+                                KvScales.builder(2, 2, 64).layer(layer, scales).build()));
+            }
+        }
+        Set<List<Long>> roots = new HashSet<>();
+        different.forEach(builder -> roots.add(root(builder)));
+        assertThat(roots).hasSameSizeAs(different);
+    }
+
+    @Test
+    void whatDoesNotDecideItMakesTheSameRoot() {
+        List<Long> root = root(config());
+        assertThat(root(config())).isEqualTo(root);
+        assertThat(root(config().blocks(5))).isEqualTo(root);
+        assertThat(root(config().dtype(KvCacheDType.FP8_E4M3))).isEqualTo(root);
+        assertThat(root(config().build(), KvScales.none(2))).isEqualTo(root);
+    }
+}
