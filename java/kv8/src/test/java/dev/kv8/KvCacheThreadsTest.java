@@ -140,6 +140,7 @@ class KvCacheThreadsTest {
         assertThat(end.freeBlocks()).as("seed %d", seed).isEqualTo(blocks);
         assertThat(end.storedTokens()).as("seed %d", seed).isZero();
         assertThat(end.copiedBlocks()).as("seed %d", seed).isPositive();
+        assertThat(end.prefixHitTokens()).as("seed %d", seed).isPositive();
         cache.ledger().pool().checkInvariants();
         cache.close();
         assertThat(backend.liveAllocations()).isZero();
@@ -200,7 +201,9 @@ class KvCacheThreadsTest {
         while (!done.get()) {
             CacheStats stats = cache.stats();
             if (stats.freeBlocks() + stats.usedBlocks() != stats.totalBlocks()
-                    || stats.freeBlocks() < 0
+                    || stats.freeBlocks() < stats.cachedBlocks()
+                    || stats.cachedBlocks() < 0
+                    || stats.prefixHitTokens() > stats.prefixQueryTokens()
                     || (stats.storedTokens() > 0 && stats.usedBlocks() == 0)
                     || (stats.usedBlocks() > 0 && stats.openSequences() == 0)
                     || stats.allocatedBlocks() < allocated) {
