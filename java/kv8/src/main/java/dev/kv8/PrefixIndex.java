@@ -4,8 +4,9 @@ import java.util.Arrays;
 
 /**
  * From the key of a full block to the block that holds it. Decision: open addressing with linear probing over flat arrays, at
- * most half full, sized once; a removal moves later entries back instead of leaving a mark, so the index never wears out. The
- * first 64 bits of a key say where to look, all 256 are compared, so a wrong block is never found.
+ * most half full, sized once; a removal moves later entries back instead of leaving a mark, so the index never wears out. 32
+ * bits of a key lie in its slot and say where to look, so other keys are seldom read; all 256 are compared, so a wrong block is
+ * never found.
  *
  * <p>A key is four longs of a longer array, beginning at {@code at}. For the writer thread only.
  */
@@ -20,14 +21,16 @@ final class PrefixIndex {
     /** By block: where it is in {@link #slots}, or {@link #EMPTY}. */
     private final int[] slotOf;
 
-    private final int[] slots;
+    /** The first 32 bits of a key above its block, or {@link #EMPTY}, which is block -1. */
+    private final long[] slots;
+
     private final int mask;
     private int size;
 
     PrefixIndex(int blocks) {
         keys = new long[KEY * blocks];
         slotOf = new int[blocks];
-        slots = new int[Math.max(2, Integer.highestOneBit(2 * blocks - 1) << 1)];
+        slots = new long[Math.max(2, Integer.highestOneBit(2 * blocks - 1) << 1)];
         mask = slots.length - 1;
         Arrays.fill(slotOf, EMPTY);
         Arrays.fill(slots, EMPTY);
@@ -35,16 +38,25 @@ final class PrefixIndex {
 
     /** The block with that key; -1 when there is none. */
     int find(long[] key, int at) {
-        return slots[slotFor(key, at)];
+        return block(slotFor(key, at));
     }
 
     /** The slot of the key's block, or the empty one where it would be. */
     private int slotFor(long[] key, int at) {
-        int slot = (int) key[at] & mask;
-        while (slots[slot] != EMPTY && !hasKey(slots[slot], key, at)) {
+        int tag = (int) key[at];
+        int slot = tag & mask;
+        while (slots[slot] != EMPTY && !(tag(slot) == tag && hasKey(block(slot), key, at))) {
             slot = (slot + 1) & mask;
         }
         return slot;
+    }
+
+    private int block(int slot) {
+        return (int) slots[slot];
+    }
+
+    private int tag(int slot) {
+        return (int) (slots[slot] >>> 32);
     }
 
     private boolean hasKey(int block, long[] key, int at) {
@@ -62,14 +74,10 @@ final class PrefixIndex {
             return false;
         }
         System.arraycopy(key, at, keys, KEY * block, KEY);
-        put(block, slot);
+        slots[slot] = key[at] << 32 | block;
+        slotOf[block] = slot;
         size++;
         return true;
-    }
-
-    private void put(int block, int slot) {
-        slots[slot] = block;
-        slotOf[block] = slot;
     }
 
     boolean contains(int block) {
@@ -88,9 +96,10 @@ final class PrefixIndex {
         size--;
         // What lies behind and began its search at or before the hole moves into it.
         for (int slot = (hole + 1) & mask; slots[slot] != EMPTY; slot = (slot + 1) & mask) {
-            int home = (int) keys[KEY * slots[slot]] & mask;
+            int home = tag(slot) & mask;
             if (((slot - home) & mask) >= ((slot - hole) & mask)) {
-                put(slots[slot], hole);
+                slots[hole] = slots[slot];
+                slotOf[block(slot)] = hole;
                 hole = slot;
             }
         }
