@@ -40,7 +40,7 @@ public final class Batch implements AutoCloseable {
 
     /**
      * Schedules the next {@code tokenCount} pending tokens of {@code sequence} and reserves the blocks for them, a copy of a
-     * shared last block included. Free blocks are taken before cached ones, and of those the one given up longest ago first.
+     * shared last block included. Free blocks are taken before cached ones, and of those the one that {@link KvCacheConfig#eviction} says.
      *
      * @return false when there are not enough free blocks; nothing has changed then
      * @throws IllegalArgumentException when fewer tokens are pending, or the sequence is of another cache

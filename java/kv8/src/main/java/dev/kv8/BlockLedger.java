@@ -32,7 +32,7 @@ final class BlockLedger {
         this.blockSize = config.blockSize();
         this.description = config.toString();
         this.copier = copier;
-        this.pool = new BlockPool(config.blocks());
+        this.pool = new BlockPool(config.blocks(), config.eviction());
         this.prefixes = new PrefixCache(config, scales, pool);
         this.board = new StatsBoard(config.blocks(), config.blocks() * config.blockBytes());
     }

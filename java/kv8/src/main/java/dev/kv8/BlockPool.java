@@ -2,14 +2,15 @@ package dev.kv8;
 
 /**
  * Which blocks are free, which are cached, and how many tables hold each of the others. Decision: flat int arrays, a stack of
- * free blocks and a list of cached ones, so handing one out or taking it back is a few memory accesses; no object per block.
+ * free blocks and a policy over the cached ones, so handing one out or taking it back is a few memory accesses; no object per
+ * block.
  *
  * <p>A block is in one of three states: free (on the stack), held (by one table or several), or cached: held by nobody, but
  * registered under the key of its content, to be shared again until its space is needed. A registered block is never written.
  *
- * <p>A fresh pool hands out block 0 first, and cached blocks only when none is free, the one given up longest ago first. Tables
- * give their blocks back tail first, so the next taker gets them in ascending order again, and of a cached chain the tail goes
- * before what it hangs on. For the writer thread only.
+ * <p>A fresh pool hands out block 0 first, and cached blocks only when none is free, in the order of an {@link EvictionPolicy}.
+ * Tables give their blocks back tail first, so the next taker gets them in ascending order again, and of a cached chain the tail
+ * goes before what it hangs on. For the writer thread only.
  */
 final class BlockPool {
     /** What the index's arrays can address. */
@@ -18,18 +19,18 @@ final class BlockPool {
     private final int[] references;
     private final int[] freeStack;
     private final PrefixIndex index;
-    private final LruList cached;
+    private final EvictionPolicy cached;
     private int free;
     private long allocated;
     private long evicted;
     private long generation;
 
     /** At most {@link #MAX_BLOCKS}. */
-    BlockPool(int blocks) {
+    BlockPool(int blocks, EvictionPolicyKind eviction) {
         references = new int[blocks];
         freeStack = new int[blocks];
         index = new PrefixIndex(blocks);
-        cached = new LruList(blocks);
+        cached = eviction.create(blocks);
         free = blocks;
         for (int i = 0; i < blocks; i++) {
             freeStack[i] = blocks - 1 - i;
@@ -45,20 +46,16 @@ final class BlockPool {
     }
 
     private int evict() {
-        int block = cached.oldest();
-        cached.remove(block);
+        int block = cached.evict();
         index.remove(block);
         evicted++;
         return block;
     }
 
-    /** One more table holds {@code block}, which is held or cached. */
+    /** One more table holds {@code block}, which another one holds. */
     void share(int block) {
         if (references[block] < 1) {
-            if (!cached.contains(block)) {
-                throw new IllegalStateException("Block " + block + " is free; it can't be shared.");
-            }
-            cached.remove(block);
+            throw new IllegalStateException("Block " + block + " is held by no table; it can't be shared.");
         }
         references[block]++;
     }
@@ -70,7 +67,7 @@ final class BlockPool {
         }
         if (--references[block] == 0) {
             if (index.contains(block)) {
-                cached.addNewest(block);
+                cached.release(block);
             } else {
                 free(block);
             }
@@ -86,32 +83,39 @@ final class BlockPool {
 
     // ---- prefixes
 
-    /** The block registered under a key; -1 when there is none. */
-    int find(long[] key, int at) {
-        return index.find(key, at);
+    /** One more table holds the block registered under a key, held or cached until now; -1 when there is none. */
+    int take(long[] key, int at) {
+        int block = index.find(key, at);
+        if (block >= 0) {
+            cached.hit(block);
+            references[block]++;
+        }
+        return block;
     }
 
     /** Registers a held block under the key of its content, unless another one has the same. It must not be written after. */
     void register(int block, long[] key, int at) {
-        index.add(block, key, at);
+        if (index.add(block, key, at)) {
+            cached.admit(block, key[at]);
+        }
     }
 
     boolean isRegistered(int block) {
         return index.contains(block);
     }
 
-    /** Forgets the key of a held block, which may be written then. */
+    /** Forgets the key of a registered block; a held one may be written then. */
     void unregister(int block) {
         index.remove(block);
+        cached.forget(block);
     }
 
     /** Forgets all keys: cached blocks become free. */
     void unregisterAll() {
         for (int block = 0; index.size() > 0; block++) {
             if (index.contains(block)) {
-                index.remove(block);
+                unregister(block);
                 if (references[block] == 0) {
-                    cached.remove(block);
                     free(block);
                 }
             }
@@ -126,11 +130,11 @@ final class BlockPool {
 
     /** Blocks that {@link #allocate} can hand out: free and cached ones. */
     int available() {
-        return free + cached.size();
+        return free + cached.idle();
     }
 
     int cached() {
-        return cached.size();
+        return cached.idle();
     }
 
     int total() {
@@ -153,8 +157,8 @@ final class BlockPool {
     }
 
     /**
-     * Checks that every block is in one state: on the free stack, once and not registered, or in the list of cached ones and
-     * registered, or referenced.
+     * Checks that every block is in one state: on the free stack, once and not registered, or cached and registered, or
+     * referenced; and that the policy counts as many cached ones.
      *
      * @throws IllegalStateException naming the block that is not
      */
@@ -169,20 +173,18 @@ final class BlockPool {
         }
         int unreferenced = 0;
         for (int block = 0; block < references.length; block++) {
-            int states = (seen[block] ? 1 : 0) + (cached.contains(block) ? 1 : 0) + (references[block] > 0 ? 1 : 0);
-            if (states != 1) {
-                throw new IllegalStateException("Block " + block + " has " + references[block] + " references and is "
-                        + (seen[block] ? "" : "not ") + "on the free stack and "
-                        + (cached.contains(block) ? "" : "not ") + "cached.");
+            if (seen[block] && (references[block] > 0 || index.contains(block))) {
+                throw new IllegalStateException("Block " + block + " is on the free stack, has " + references[block]
+                        + " references and is " + (index.contains(block) ? "" : "not ") + "registered.");
             }
             if (references[block] == 0) {
                 unreferenced++;
-                if (index.contains(block) == seen[block]) {
-                    throw new IllegalStateException("Block " + block + " is " + (seen[block] ? "free" : "cached")
-                            + " and is " + (index.contains(block) ? "" : "not ") + "registered.");
+                if (!seen[block] && !index.contains(block)) {
+                    throw new IllegalStateException("Block " + block + " is neither free, nor cached, nor held.");
                 }
             }
         }
+        cached.checkInvariants();
         if (unreferenced != available()) {
             throw new IllegalStateException(
                     unreferenced + " blocks have no reference, but " + available() + " can be handed out.");

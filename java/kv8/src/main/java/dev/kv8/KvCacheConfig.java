@@ -31,6 +31,7 @@ public final class KvCacheConfig {
     private final @Nullable ByteSize memory;
     private final PoolLayout layout;
     private final boolean prefixCaching;
+    private final EvictionPolicyKind eviction;
     private final String modelId;
     private final String salt;
 
@@ -65,6 +66,7 @@ public final class KvCacheConfig {
         layout = makeLayout();
         memory = builder.memory;
         prefixCaching = builder.prefixCaching;
+        eviction = builder.eviction;
         modelId = builder.modelId;
         salt = builder.salt;
         blocks = memory == null ? atLeastOne("blocks", builder.blocks) : blocksIn(memory);
@@ -206,6 +208,11 @@ public final class KvCacheConfig {
         return prefixCaching;
     }
 
+    /** Which cached block makes room. */
+    public EvictionPolicyKind eviction() {
+        return eviction;
+    }
+
     /** Which model computes K and V; part of every prefix's key. Empty when none was given. */
     public String modelId() {
         return modelId;
@@ -252,6 +259,7 @@ public final class KvCacheConfig {
         private @Nullable KvScales scales;
         private @Nullable ByteSize memory;
         private boolean prefixCaching = true;
+        private EvictionPolicyKind eviction = EvictionPolicyKind.DEFAULT;
         private String modelId = "";
         private String salt = "";
 
@@ -332,6 +340,12 @@ public final class KvCacheConfig {
          */
         public Builder prefixCaching(boolean shared) {
             prefixCaching = shared;
+            return this;
+        }
+
+        /** Which of the cached blocks makes room when none is free: {@code arc} by default, or {@code lru}. */
+        public Builder eviction(EvictionPolicyKind kind) {
+            eviction = kind;
             return this;
         }
 

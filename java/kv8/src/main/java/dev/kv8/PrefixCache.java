@@ -46,11 +46,10 @@ final class PrefixCache {
         while (table.size() < most) {
             int next = table.size();
             makeKeys(table, tokens, next + 1);
-            int block = pool.find(table.keys(), next * PrefixIndex.KEY);
+            int block = pool.take(table.keys(), next * PrefixIndex.KEY);
             if (block < 0) {
                 break;
             }
-            pool.share(block);
             table.add(block);
         }
         table.computed = table.size() * blockSize;

@@ -9,7 +9,7 @@ class BlockPoolTest {
 
     @Test
     void aFreshPoolHandsOutLowAddressesFirst() {
-        BlockPool pool = new BlockPool(3);
+        BlockPool pool = new BlockPool(3, EvictionPolicyKind.LRU);
         assertThat(pool.allocate()).isZero();
         assertThat(pool.allocate()).isEqualTo(1);
         assertThat(pool.available()).isEqualTo(1);
@@ -20,7 +20,7 @@ class BlockPoolTest {
 
     @Test
     void aTableComesBackInAscendingOrder() {
-        BlockPool pool = new BlockPool(8);
+        BlockPool pool = new BlockPool(8, EvictionPolicyKind.LRU);
         BlockTable table = new BlockTable();
         for (int i = 0; i < 5; i++) {
             table.add(pool.allocate());
@@ -34,7 +34,7 @@ class BlockPoolTest {
 
     @Test
     void aSharedBlockIsFreedByItsLastHolder() {
-        BlockPool pool = new BlockPool(2);
+        BlockPool pool = new BlockPool(2, EvictionPolicyKind.LRU);
         int block = pool.allocate();
         pool.share(block);
         pool.release(block);
@@ -47,7 +47,7 @@ class BlockPoolTest {
 
     @Test
     void aFreeBlockCanNeitherBeFreedNorShared() {
-        BlockPool pool = new BlockPool(2);
+        BlockPool pool = new BlockPool(2, EvictionPolicyKind.LRU);
         int block = pool.allocate();
         pool.release(block);
         assertThatThrownBy(() -> pool.release(block))
@@ -55,14 +55,14 @@ class BlockPoolTest {
                 .hasMessageContaining("Block 0 is free");
         assertThatThrownBy(() -> pool.share(block))
                 .isInstanceOf(IllegalStateException.class)
-                .hasMessageContaining("Block 0 is free");
+                .hasMessageContaining("Block 0 is held by no table");
         assertThat(pool.available()).isEqualTo(2);
         pool.checkInvariants();
     }
 
     @Test
     void aGenerationEndsWhenEverythingIsFree() {
-        BlockPool pool = new BlockPool(2);
+        BlockPool pool = new BlockPool(2, EvictionPolicyKind.LRU);
         long first = pool.generation();
         int a = pool.allocate();
         int b = pool.allocate();

@@ -58,6 +58,7 @@ final class CacheUnderTest implements AutoCloseable {
                         .vDtype(KvCacheDType.FLOAT32)
                         .scales(scales)
                         .blockSize(BLOCK_SIZE)
+                        .eviction(EvictionPolicyKind.LRU) // the order that the oracle knows
                         .blocks(BLOCKS)
                         .build());
         k = rows(TokenContent.KV_HEADS);

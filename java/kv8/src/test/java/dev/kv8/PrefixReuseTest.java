@@ -27,6 +27,7 @@ class PrefixReuseTest {
                 .headSize(64)
                 .dtype(KvCacheDType.FP8)
                 .blockSize(8)
+                .eviction(EvictionPolicyKind.LRU)
                 .blocks(BLOCKS);
     }
 
@@ -150,6 +151,44 @@ class PrefixReuseTest {
         compute(three);
         assertThat(cached(0, 17)).isEqualTo(16);
         assertThat(cached(100, 17)).isZero();
+    }
+
+    /** The default: what was of use again is kept through prompts that are of use once. */
+    @Test
+    void arcKeepsWhatWasUsedAgainAndLruDoesNot() {
+        for (EvictionPolicyKind kind : EvictionPolicyKind.values()) {
+            try (KvCache other = KvCache.create(backend, config().eviction(kind).build());
+                    Batch step = other.batch()) {
+                for (int use = 0; use < 2; use++) {
+                    computeAndClose(other, step, tokens(0, 17));
+                }
+                for (int once = 1; once <= 2 * BLOCKS; once++) {
+                    computeAndClose(other, step, tokens(1000 * once, 9));
+                }
+                try (Sequence again = other.open(tokens(0, 17))) {
+                    assertThat(again.cachedTokens())
+                            .as(kind.label())
+                            .isEqualTo(kind == EvictionPolicyKind.ARC ? 16 : 0);
+                }
+                other.ledger().pool().checkInvariants();
+            }
+        }
+        assertThat(config().build().eviction()).isEqualTo(EvictionPolicyKind.LRU);
+        assertThat(KvCacheConfig.builder()
+                        .layers(1)
+                        .kvHeads(1)
+                        .headSize(64)
+                        .blocks(1)
+                        .build()
+                        .eviction())
+                .isEqualTo(EvictionPolicyKind.ARC);
+    }
+
+    private void computeAndClose(KvCache other, Batch step, int[] prompt) {
+        try (Sequence sequence = other.open(prompt)) {
+            assertThat(step.add(sequence)).isTrue();
+            step.commit();
+        }
     }
 
     @Test
