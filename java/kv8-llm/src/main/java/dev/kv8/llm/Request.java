@@ -18,6 +18,7 @@ final class Request {
     private int length;
     /** Negative before the first {@link #open}. */
     private int cachedTokens = -1;
+
     private @Nullable Sequence sequence;
     private @Nullable FinishReason finished;
     private int textEnd = -1;
