@@ -98,12 +98,7 @@ public final class CacheEvaluation {
 
     /** Opens the model and gives a pass over the text to {@code action}, which may run it several times. */
     <T> T withPass(Function<EvaluationPass, T> action) {
-        if (given != null) {
-            return withPass(given, action);
-        }
-        try (KvBackend own = KvBackend.open()) {
-            return withPass(own, action);
-        }
+        return GivenBackend.use(given, opened -> withPass(opened, action));
     }
 
     private <T> T withPass(KvBackend backend, Function<EvaluationPass, T> action) {

@@ -92,12 +92,7 @@ public final class Calibrator {
      * @throws java.util.concurrent.CancellationException after {@link #cancel}
      */
     public Calibration run(Progress progress) {
-        if (given != null) {
-            return run(given, progress);
-        }
-        try (KvBackend own = KvBackend.open()) {
-            return run(own, progress);
-        }
+        return GivenBackend.use(given, opened -> run(opened, progress));
     }
 
     /**

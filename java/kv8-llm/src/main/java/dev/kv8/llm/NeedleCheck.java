@@ -48,12 +48,7 @@ public final class NeedleCheck {
      * @throws IllegalArgumentException when the filler is too short or a context too long for the model
      */
     public NeedleReport run(CacheEvaluation.Progress progress) {
-        if (given != null) {
-            return run(given, progress);
-        }
-        try (KvBackend own = KvBackend.open()) {
-            return run(own, progress);
-        }
+        return GivenBackend.use(given, opened -> run(opened, progress));
     }
 
     private NeedleReport run(KvBackend backend, CacheEvaluation.Progress progress) {

@@ -37,12 +37,7 @@ public final class ObservedRanges {
         if (context < 1) {
             throw new IllegalArgumentException("context is " + context + "; it must be at least 1 token.");
         }
-        if (backend != null) {
-            return measureOn(backend, folder, text, context, progress);
-        }
-        try (KvBackend own = KvBackend.open()) {
-            return measureOn(own, folder, text, context, progress);
-        }
+        return GivenBackend.use(backend, opened -> measureOn(opened, folder, text, context, progress));
     }
 
     private static ObservedRanges measureOn(
