@@ -138,7 +138,7 @@ KV8_DEVICE float fused(float a, float b, float c) { return __fmaf_rn(a, b, c); }
 KV8_DEVICE float maximum(float a, float b) { return fmaxf(a, b); }
 KV8_DEVICE float exp2_fast(float x) {
     float y;
-    asm("ex2.approx.f32 %0, %1;" : "=f"(y) : "f"(x));
+    asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
     return y;
 }
 KV8_DEVICE float log2_fast(float x) {
@@ -197,6 +197,13 @@ KV8_DEVICE uint32_t widen_e5m2(uint32_t codes) {
     uint32_t y;
     asm("cvt.rn.f16x2.e5m2x2 %0, %1;" : "=r"(y) : "h"(uint16_t(codes)));
     return y;
+}
+// The upper two codes are taken where they are, which a shift of the word would not do.
+#define KV8_WIDENS_FOUR
+KV8_DEVICE void widen_e4m3fn(uint32_t codes, uint32_t& first, uint32_t& second) {
+    asm("{.reg .b16 low, high; mov.b32 {low, high}, %2; cvt.rn.f16x2.e4m3x2 %0, low; cvt.rn.f16x2.e4m3x2 %1, high;}"
+        : "=r"(first), "=r"(second)
+        : "r"(codes));
 }
 KV8_DEVICE uint32_t narrow_e4m3fn(float low, float high) {
     uint16_t y;

@@ -42,7 +42,7 @@ class Attention {
           row_warp_(warp() / kTokenWarps),
           token_warp_(warp() % kTokenWarps),
           first_atom_(least(token_warp_ * kWarpAtoms, kAtoms)),
-          atoms_(kTokenWarps == 1 ? kAtoms : least(kWarpAtoms, kAtoms - first_atom_)) {}
+          some_atoms_(least(kWarpAtoms, kAtoms - first_atom_)) {}
 
     KV8_DEVICE void run() {
         if (!schedule_.is_legal()) return;
@@ -67,7 +67,7 @@ class Attention {
         const int first_dim = opaque(first_atom_ * 16 + M::dim(0));
 #pragma unroll
         for (int a = 0; a < kWarpAtoms; a++) {
-            if (kTokenWarps > 1 && a >= atoms_) break;
+            if (a >= atoms()) break;
 #pragma unroll
             for (int i = 0; i < kDims; i++) body(output_[a][r][i], first_dim + a * 16 + (M::dim(i) - M::dim(0)));
         }
@@ -104,10 +104,6 @@ class Attention {
             const int row = row_in_tile(r);
             first_key_[r] = tile.first_key(row);
             last_key_[r] = tile.last_key(row);
-            if (params_.alibi_slopes != 0) {
-                slope_[r] = load_at<float>(params_.alibi_slopes, tile.head(row)) * kLog2E;
-                position_[r] = tile.position(row);
-            }
         }
     }
 
@@ -149,17 +145,19 @@ class Attention {
                 if (pair >= kPairs) continue;
                 const float x = low[i] * power_of_two(-power), y = high[i] * power_of_two(-power);
                 const uint32_t packed = Format::dtype == KV8_BF16 ? pack_bf16(x, y) : pack_f16(x, y);
-                const Shared to = rows + (row * kConfig.query_pitch + pair * 4);
-                store(to, packed);
+                const Shared to = rows + row / 16 * 16 * kConfig.query_pitch;
+                M::store_query(to, kConfig.query_pitch, row % 16, pair, packed);
                 if (scales_by_channel())
-                    store(to + kRemainder,
-                          pack_f16(x - widen_f16(uint16_t(packed)), y - widen_f16(uint16_t(packed >> 16))));
+                    M::store_query(to + kRemainder, kConfig.query_pitch, row % 16, pair,
+                                   pack_f16(x - widen_f16(uint16_t(packed)), y - widen_f16(uint16_t(packed >> 16))));
             }
             if (lane() == 0) {
                 float factor = params_.softmax_scale * power_of_two(power) / M::kStoredK;
                 if (kFp8 && side.chan.ptr != 0 && !scales_by_channel()) factor *= checked_channel_scale(side, 0);
                 if (params_.softcap == 0) factor *= kLog2E;
                 store(factors + 4 * row, factor);
+                if (params_.alibi_slopes != 0)
+                    store(slopes() + 4 * row, load_at<float>(params_.alibi_slopes, work.tile.head(row)) * kLog2E);
             }
         }
         sync_block();
@@ -168,6 +166,7 @@ class Attention {
         for (int r = 0; r < kRows; r++) factor_[r] = load<float>(factors + 4 * row_in_tile(r));
     }
 
+    KV8_DEVICE static Shared slopes() { return {uint32_t(kConfig.slope_at())}; }
     static constexpr int kRemainder = kConfig.query_remainder_at() - kConfig.query_at();
 
     KV8_DEVICE bool scales_by_channel() const {
@@ -184,6 +183,10 @@ class Attention {
 
     KV8_DEVICE static float magnitude(float x) { return x < 0 ? -x : x; }
     KV8_DEVICE static int exponent_of(float x) { return int(__builtin_bit_cast(uint32_t, x) >> 23 & 0xFF) - 127; }
+    // 1 / x of a power of two that is normal, as its inverse is.
+    KV8_DEVICE static float inverse_of_power(float x) {
+        return __builtin_bit_cast(float, 0x7F000000u - __builtin_bit_cast(uint32_t, x));
+    }
     KV8_DEVICE static float power_of_two(int n) { return __builtin_bit_cast(float, uint32_t(n + 127) << 23); }
 
     KV8_DEVICE float checked_channel_scale(const kv8_side& side, int d) const {
@@ -271,7 +274,7 @@ class Attention {
             for (int part = 0; part < kWeightParts; part++)
                 M::accumulate(output_, weights[part][g],
                               Stream::values(stage) + (g * 16 * kConfig.pitch + first_atom_ * 16 * Format::bytes),
-                              kConfig.pitch, atoms_);
+                              kConfig.pitch, atoms());
     }
 
     // Adds the products with what lies in shared memory as q does, a few atoms at a time.
@@ -279,7 +282,7 @@ class Attention {
     KV8_DEVICE void add_products(float (&s)[kRows][kTokens], int queries_at, Shared keys) const {
         constexpr int kMost = kAtoms % 4 == 0 ? 4 : 2, kCount = kAtoms - kFirst < kMost ? kAtoms - kFirst : kMost;
         typename M::Query q[kCount];
-        load_operands(q, {uint32_t(queries_at + kFirst * 16 * 2)});
+        load_operands(q, {uint32_t(queries_at + kFirst * M::kAtomBytes)});
         float more[kRows][kTokens];
         M::scores(more, q, keys + kFirst * 16 * Format::bytes, kConfig.pitch);
 #pragma unroll
@@ -315,10 +318,13 @@ class Attention {
         }
         if (params_.alibi_slopes != 0) {
 #pragma unroll
-            for (int r = 0; r < kRows; r++)
+            for (int r = 0; r < kRows; r++) {
+                const float slope = load<float>(slopes() + 4 * row_in_tile(r));
+                const int position = last_key_[r] - 1;  // of a row that sees a key
 #pragma unroll
                 for (int t = 0; t < kTokens; t++)
-                    s[r][t] = fused(slope_[r], float(tile + group * 16 + M::token(t) - position_[r]), s[r][t]);
+                    s[r][t] = fused(slope, float(tile + group * 16 + M::token(t) - position), s[r][t]);
+            }
         }
         if (tile < seen_by_all_first_ || tile + kTileKeys > seen_by_all_last_) {
 #pragma unroll
@@ -409,7 +415,7 @@ class Attention {
         for (int r = 0; r < kRows; r++) {
             const float raised = maximum(
                 value_scale_[r], __builtin_bit_cast(float, __builtin_bit_cast(uint32_t, largest[r]) & 0x7F800000u));
-            if (raised != value_scale_[r]) multiply_row(r, divide(value_scale_[r], raised));
+            if (raised != value_scale_[r]) multiply_row(r, value_scale_[r] * inverse_of_power(raised));
             value_scale_[r] = raised;
         }
     }
@@ -421,7 +427,7 @@ class Attention {
     KV8_DEVICE void scale_weights(float (&p)[kRows][kTokens], int stage, int group) {
         float inverse[kRows];
 #pragma unroll
-        for (int r = 0; r < kRows; r++) inverse[r] = value_scale_[r] > 0 ? divide(1.0f, value_scale_[r]) : 0.0f;
+        for (int r = 0; r < kRows; r++) inverse[r] = value_scale_[r] > 0 ? inverse_of_power(value_scale_[r]) : 0.0f;
 #pragma unroll
         for (int t = 0; t < kTokens; t++) {
             const float scale = value_scale_of(stage, group, t);
@@ -462,18 +468,23 @@ class Attention {
     template <int kValues, class Join>
     KV8_DEVICE void exchange_rows(const float (&own)[kValues][kRows], float (&joined)[kRows], const Join& join) {
         constexpr int kAll = kValues == kWarpGroups ? kGroups : kTokenWarps;
+        static_assert(kAll == 1 || kAll == 2 || kAll == 4, "a row's numbers are read by one load");
+        struct alignas(4 * kAll) Numbers {
+            float x[kAll];
+        };
         const Shared at = {uint32_t(kConfig.maximum_at() + row_warp_ * 16 * kGroups * 4)};
 #pragma unroll
         for (int g = 0; g < kValues; g++)
 #pragma unroll
             for (int r = 0; r < kRows; r++)
-                if (has_group(g) && M::token(0) == 0) store(at + (group(g) * 16 + M::row(r)) * 4, own[g][r]);
+                if (has_group(g) && M::token(0) == 0) store(at + (M::row(r) * kAll + group(g)) * 4, own[g][r]);
         sync_block();
 #pragma unroll
         for (int r = 0; r < kRows; r++) {
-            joined[r] = load<float>(at + M::row(r) * 4);
+            const Numbers all = load<Numbers>(at + M::row(r) * kAll * 4);
+            joined[r] = all.x[0];
 #pragma unroll
-            for (int g = 1; g < kAll; g++) joined[r] = join(joined[r], load<float>(at + (g * 16 + M::row(r)) * 4));
+            for (int g = 1; g < kAll; g++) joined[r] = join(joined[r], all.x[g]);
         }
     }
 
@@ -521,11 +532,14 @@ class Attention {
 
     const AttentionParams& params_;
     const Schedule schedule_;
-    const int kv_head_, row_warp_, token_warp_, first_atom_, atoms_;
+    // That this warp sums.
+    KV8_DEVICE int atoms() const { return kAtoms % kTokenWarps == 0 ? kWarpAtoms : some_atoms_; }
+
+    const int kv_head_, row_warp_, token_warp_, first_atom_, some_atoms_;
 
     typename M::Query query_[kHoldsQuery ? kAtoms : 1];
-    float factor_[kRows], slope_[kRows];
-    int position_[kRows], first_key_[kRows], last_key_[kRows];
+    float factor_[kRows];
+    int first_key_[kRows], last_key_[kRows];
     int seen_by_all_first_, seen_by_all_last_;
 
     float largest_[kRows];

@@ -42,7 +42,9 @@ struct AttentionConfig {
     int tile_keys;
     int stages;  // tiles of K and V in shared memory, all but one of them under way
     int resident;
+    int threads;
     int weight_parts;
+    int row_units;                                    // of 16 bytes, in a row of K or V
     int head_size, pitch, query_pitch, weight_pitch;  // pitches in bytes
 
     // What rounding to a half float takes from q; only FP8 caches have the scales that make it matter.
@@ -51,25 +53,39 @@ struct AttentionConfig {
     KV8_HOST_DEVICE constexpr int groups() const { return tile_keys / 16; }
     KV8_HOST_DEVICE constexpr int tile_bytes() const { return tile_keys * pitch; }
 
+    // A tile's rows, those of K, then of V, are copied by 16 bytes. Where it can be, a thread's copies are of one unit of
+    // every so many rows (rows_at_once); a thread then finds the addresses of its rows side by side, and its neighbours
+    // theirs in other banks.
+    KV8_HOST_DEVICE constexpr int tile_copies() const { return 2 * tile_keys * row_units; }
+    KV8_HOST_DEVICE constexpr int copy_threads() const {
+        return tile_copies() % threads == 0 ? threads : tile_copies() % 128 == 0 ? 128 : 64;
+    }
+    KV8_HOST_DEVICE constexpr int copies() const { return tile_copies() / copy_threads(); }
+    KV8_HOST_DEVICE constexpr bool copies_one_unit() const { return copy_threads() % row_units == 0; }
+    KV8_HOST_DEVICE constexpr int rows_at_once() const { return copies_one_unit() ? copy_threads() / row_units : 1; }
+    KV8_HOST_DEVICE constexpr int address_pitch() const { return 8 * (2 * tile_keys / rows_at_once()) + 16; }
+    KV8_HOST_DEVICE constexpr int address_bytes() const { return rows_at_once() * address_pitch(); }
+
     // The arena's parts, in this order.
     KV8_HOST_DEVICE constexpr int stage_bytes() const { return 2 * tile_bytes(); }
     KV8_HOST_DEVICE constexpr int query_at() const { return stages * stage_bytes(); }
     KV8_HOST_DEVICE constexpr int query_remainder_at() const { return query_at() + rows() * query_pitch; }
     KV8_HOST_DEVICE constexpr int weight_at() const { return query_remainder_at() + rows() * query_remainder_pitch(); }
     KV8_HOST_DEVICE constexpr int maximum_at() const {
-        return weight_at() + (token_warps > 1 ? weight_parts * rows() * weight_pitch : 0);
+        return (weight_at() + (token_warps > 1 ? weight_parts * rows() * weight_pitch : 0) + 15) / 16 * 16;
     }
     KV8_HOST_DEVICE constexpr int factor_at() const { return maximum_at() + 4 * rows() * groups(); }
-    KV8_HOST_DEVICE constexpr int address_at() const { return (factor_at() + 4 * rows() + 15) / 16 * 16; }
-    KV8_HOST_DEVICE constexpr int scale_at() const { return address_at() + 2 * 16 * tile_keys; }
+    KV8_HOST_DEVICE constexpr int slope_at() const { return factor_at() + 4 * rows(); }
+    KV8_HOST_DEVICE constexpr int address_at() const { return (slope_at() + 4 * rows() + 15) / 16 * 16; }
+    KV8_HOST_DEVICE constexpr int scale_at() const { return address_at() + 2 * address_bytes(); }
     KV8_HOST_DEVICE constexpr int shared_bytes() const { return scale_at() + stages * 2 * 4 * tile_keys; }
 };
 
-// Blocks that a multiprocessor should hold, by what its registers allow (three leave 168 to a thread of NVIDIA's, two 255),
-// where shared memory allows it.
+// Blocks that a multiprocessor should hold, by what its registers allow (four leave 128 to a thread of NVIDIA's, three 168,
+// two 255), where shared memory allows it. A schedule for FP8's number suits the other formats, of which half are resident.
 KV8_HOST_DEVICE constexpr int wanted_residents(AttentionDevice device, int head_size, int element_bytes, bool large) {
     if (large) return device.shared_kib >= 200 ? 2 : 1;
-    if (device.shared_kib >= 200) return head_size <= 128 && element_bytes == 1 ? 3 : 2;
+    if (device.shared_kib >= 200) return head_size > 128 || element_bytes > 1 ? 2 : head_size % 64 == 0 ? 4 : 3;
     return device.shared_kib >= 160 ? 2 : 1;
 }
 
@@ -81,7 +97,9 @@ KV8_HOST_DEVICE constexpr AttentionConfig attention_config_of(AttentionDevice de
     c.tile_keys = tile_keys;
     c.stages = stages;
     c.resident = resident;
+    c.threads = kAttentionWarps * device.lanes;
     c.weight_parts = attention_weight_parts(element_bytes == 2);
+    c.row_units = head_size * element_bytes / 16;
     c.head_size = head_size;
     c.pitch = odd_pitch(head_size * element_bytes);
     c.query_pitch = odd_pitch(head_size * 2);

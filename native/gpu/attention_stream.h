@@ -21,7 +21,13 @@ class TileStream {
 
     // Items [begin, end) of the schedule's list.
     KV8_DEVICE TileStream(const AttentionParams& params, const Schedule& schedule, int kv_head, int begin, int end)
-        : params_(params), schedule_(schedule), kv_head_(kv_head), item_(begin - 1), end_(end) {
+        : params_(params),
+          schedule_(schedule),
+          kv_head_(kv_head),
+          tile_entries_(kTileKeys / params.view.block_size),
+          tile_slots_(kTileKeys % params.view.block_size),
+          item_(begin - 1),
+          end_(end) {
         next_item();
         read_entry();
         find_rows();
@@ -45,7 +51,7 @@ class TileStream {
     }
 
     KV8_DEVICE void finish() {
-        if (kCopyThreads == kThreads || thread() < kCopyThreads) commit_copies(copies_);
+        if (kConfig.copy_threads() == kThreads || thread() < kConfig.copy_threads()) commit_copies(copies_);
     }
 
     KV8_DEVICE static Shared keys(int stage) { return {uint32_t(stage * kConfig.stage_bytes())}; }
@@ -57,23 +63,17 @@ class TileStream {
     KV8_DEVICE static Shared value_scales(int stage) { return key_scales(stage) + 4 * kTileKeys; }
 
   private:
-    static constexpr int kUnits = kHeadSize * kElementBytes / 16;  // 16-byte copies of a row
-    static constexpr int kTileCopies = 2 * kTileKeys * kUnits;
-    static constexpr int kCopyThreads = kTileCopies % kThreads == 0 ? kThreads : kTileCopies % 128 == 0 ? 128 : 64;
-    static constexpr int kCopies = kTileCopies / kCopyThreads;
-    // Registers that hold copies want constant indices; elsewhere a few copies at a time leave registers to the kernel.
-    static constexpr int kUnrolledCopies = kCopiesInRegisters ? kCopies : kCopyThreads % kUnits == 0 ? 2 : 1;
-    static_assert(kTileCopies % kCopyThreads == 0 && kTileKeys <= kThreads, "every thread has as many copies");
+    static constexpr int kUnits = kConfig.row_units, kCopies = kConfig.copies();
+    // Addresses are read a few at a time: all before the copies, between which loads would cost NVIDIA's compiler a wait
+    // each. Registers that hold copies want constant indices.
+    static constexpr int kAtOnce = kCopies % 4 == 0 ? 4 : kCopies % 2 == 0 ? 2 : 1;
+    static constexpr int kUnrolled = kCopiesInRegisters ? kCopies / kAtOnce : 1;
+    static_assert(kConfig.tile_copies() % kConfig.copy_threads() == 0 && kTileKeys <= kThreads,
+                  "every thread has as many copies");
 
-    // A tile's rows: those of K, then of V. Where it can be, a thread's copies are of one unit of every so many rows.
-    struct Place {
-        int row, unit;
-    };
-    KV8_DEVICE static Place place_of(int copy) {
-        if constexpr (kCopyThreads % kUnits == 0)
-            return {copy * (kCopyThreads / kUnits) + thread() / kUnits, thread() % kUnits};
-        const int number = copy * kCopyThreads + opaque(thread());
-        return {number / kUnits, number % kUnits};
+    KV8_DEVICE static int address_of_row(int row) {
+        constexpr int kAtOnce = kConfig.rows_at_once(), kPitch = kConfig.address_pitch();
+        return row % kAtOnce * kPitch + row / kAtOnce * 8;
     }
 
     struct Rows {  // where a key's K and V are, 0: nowhere
@@ -81,7 +81,9 @@ class TileStream {
     };
 
     KV8_DEVICE static int after(int stage) { return stage + 1 == kConfig.stages ? 0 : stage + 1; }
-    KV8_DEVICE static Shared rows_at(int parity) { return {uint32_t(kConfig.address_at() + parity * 16 * kTileKeys)}; }
+    KV8_DEVICE static Shared rows_at(int parity) {
+        return {uint32_t(kConfig.address_at() + parity * kConfig.address_bytes())};
+    }
     KV8_DEVICE bool has_row_scales() const {
         return params_.view.k.row_scale_offset >= 0 || params_.view.v.row_scale_offset >= 0;
     }
@@ -94,19 +96,28 @@ class TileStream {
             last_tile_ = work.last_tile;
             first_key_ = work.first_key;
             sequence_ = work.item.sequence;
+            entry_ = (tile_ + thread()) / params_.view.block_size;
+            slot_ = (tile_ + thread()) % params_.view.block_size;
             if (tile_ < last_tile_) return;
         }
         tile_ = last_tile_ = first_key_ = 0;
+    }
+
+    KV8_DEVICE void next_tile() {
+        tile_ += kTileKeys;
+        if (tile_ >= last_tile_) return next_item();
+        entry_ += tile_entries_;
+        slot_ += tile_slots_;
+        if (slot_ < params_.view.block_size) return;
+        slot_ -= params_.view.block_size;
+        entry_++;
     }
 
     // Of this thread's key in the tile that is to be found next.
     KV8_DEVICE void read_entry() {
         const int key = tile_ + thread();
         has_key_ = thread() < kTileKeys && key >= first_key_ && key < last_tile_;
-        if (!has_key_) return;
-        entry_ = key / params_.view.block_size;
-        slot_ = key % params_.view.block_size;
-        block_ = load_at<int32_t>(params_.block_table, sequence_ * params_.block_table_stride + entry_);
+        if (has_key_) block_ = load_at<int32_t>(params_.block_table, sequence_ * params_.block_table_stride + entry_);
     }
 
     // Turns the entry into addresses, and reads the next tile's.
@@ -123,14 +134,11 @@ class TileStream {
                 if (view.k.row_scale_offset >= 0) k_scale_ = load_at<float>(block + scale_offset(view.k), slot_);
                 if (view.v.row_scale_offset >= 0) v_scale_ = load_at<float>(block + scale_offset(view.v), slot_);
             }
-            store(rows_at(parity_) + 8 * thread(), rows.k);
-            store(rows_at(parity_) + 8 * (kTileKeys + thread()), rows.v);
+            store(rows_at(parity_) + address_of_row(thread()), rows.k);
+            store(rows_at(parity_) + address_of_row(kTileKeys + thread()), rows.v);
         }
         parity_ ^= 1;
-        if (tile_ < last_tile_) {
-            tile_ += kTileKeys;
-            if (tile_ >= last_tile_) next_item();
-        }
+        if (tile_ < last_tile_) next_tile();
         read_entry();
     }
     KV8_DEVICE int64_t row_offset(const kv8_side& side) const {
@@ -140,29 +148,53 @@ class TileStream {
         return uint64_t(side.row_scale_offset + kv_head_ * side.row_scale_head_stride);
     }
 
+    KV8_DEVICE void start_copies() {
+        const Shared found = rows_at(parity_ ^ 1), to = keys(writing_);
+#pragma unroll kUnrolled
+        for (int first = 0; first < kCopies; first += kAtOnce) {
+            int row[kAtOnce], unit[kAtOnce];
+            uint64_t from[kAtOnce];
+#pragma unroll
+            for (int i = 0; i < kAtOnce; i++) {
+                const int number = (first + i) * kConfig.copy_threads() + thread();
+                row[i] = kConfig.copies_one_unit() ? (first + i) * kConfig.rows_at_once() + thread() / kUnits
+                                                   : number / kUnits;
+                unit[i] = kConfig.copies_one_unit() ? thread() % kUnits : number % kUnits;
+            }
+            if constexpr (kConfig.copies_one_unit() && kAtOnce % 2 == 0) {
+#pragma unroll
+                for (int i = 0; i < kAtOnce; i += 2) {
+                    const Shared at = found + (thread() / kUnits * kConfig.address_pitch() + 8 * (first + i));
+                    const Words4 two = load<Words4>(at);
+                    from[i] = uint64_t(two.y) << 32 | two.x;
+                    from[i + 1] = uint64_t(two.w) << 32 | two.z;
+                }
+            } else {
+#pragma unroll
+                for (int i = 0; i < kAtOnce; i++) from[i] = load<uint64_t>(found + address_of_row(row[i]));
+            }
+#pragma unroll
+            for (int i = 0; i < kAtOnce; i++)
+                copy_async(copies_, first + i, to + (row[i] * kConfig.pitch + unit[i] * 16),
+                           reinterpret_cast<const void*>(from[i] + uint64_t(unit[i] * 16)),
+                           (uint32_t(from[i]) | uint32_t(from[i] >> 32)) != 0);
+        }
+    }
+
     // Starts the copies of the tile whose rows were found last, and finds those of the next.
     KV8_DEVICE void advance() {
         if (has_row_scales() && thread() < kTileKeys) {
             store(key_scales(writing_) + 4 * thread(), k_scale_);
             store(value_scales(writing_) + 4 * thread(), v_scale_);
         }
-        if (kCopyThreads == kThreads || thread() < kCopyThreads) {
-            const Shared found = rows_at(parity_ ^ 1), to = keys(writing_);
-#pragma unroll kUnrolledCopies
-            for (int i = 0; i < kCopies; i++) {
-                const Place place = place_of(i);
-                const uint64_t from = load<uint64_t>(found + 8 * place.row);
-                copy_async(copies_, i, to + (place.row * kConfig.pitch + place.unit * 16),
-                           reinterpret_cast<const void*>(from + uint64_t(place.unit * 16)), from != 0);
-            }
-        }
+        if (kConfig.copy_threads() == kThreads || thread() < kConfig.copy_threads()) start_copies();
         writing_ = after(writing_);
         find_rows();
     }
 
     const AttentionParams& params_;
     const Schedule& schedule_;
-    const int kv_head_;
+    const int kv_head_, tile_entries_, tile_slots_;  // a tile's keys in blocks of the cache, and the rest of them
     int item_, end_;
     int tile_ = 0, last_tile_ = 0, first_key_ = 0, sequence_ = 0;  // to be found next
     bool has_key_ = false;

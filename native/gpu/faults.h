@@ -9,19 +9,19 @@ namespace kv8::gpu {
 
 enum FaultKind : uint32_t {
     kNoFault = 0,
-    kBadSlot,        // index: token, value: slot; allowed 0..limit-1 and -1
-    kBadBlock,       // index: entry, other: sequence, value: block id; allowed 0..limit-1
-    kBadPosition,    // index: token, value: position; allowed 0..limit-1
-    kBadTokenId,     // index: token, value: id; allowed 0..limit-1
-    kBadScale,       // index: channel, other: head, value: the float's bits
-    kBadSource,      // index: pair, value: block id; allowed 0..limit-1
-    kBadTarget,      // index: pair, value: block id; allowed 0..limit-1
-    kBadTemperature, // index: token, value: the float's bits
-    kBadTopP,        // index: token, value: the float's bits
-    kBadTopK,        // index: token, value: top_k
-    kBadUniform,     // index: token, value: the float's bits
+    kBadSlot,         // index: token, value: slot; allowed 0..limit-1 and -1
+    kBadBlock,        // index: entry, other: sequence, value: block id; allowed 0..limit-1
+    kBadPosition,     // index: token, value: position; allowed 0..limit-1
+    kBadTokenId,      // index: token, value: id; allowed 0..limit-1
+    kBadScale,        // index: channel, other: head, value: the float's bits
+    kBadSource,       // index: pair, value: block id; allowed 0..limit-1
+    kBadTarget,       // index: pair, value: block id; allowed 0..limit-1
+    kBadTemperature,  // index: token, value: the float's bits
+    kBadTopP,         // index: token, value: the float's bits
+    kBadTopK,         // index: token, value: top_k
+    kBadUniform,      // index: token, value: the float's bits
     kBadPlan,         // the workspace does not hold a plan for the call's shape
-    kBadLogits,      // index: token
+    kBadLogits,       // index: token
 };
 
 struct Fault {

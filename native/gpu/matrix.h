@@ -14,10 +14,13 @@
 //                                                           conversion leaves the exponent's bias as it is
 //   struct Query                                            an operand: 16 queries by 16 dims, in 16-bit floats
 //   static constexpr int kHeldAtoms                         operands of q for which a lane has the registers
+//   static void store_query(Shared rows, int pitch, int row, int pair, uint32_t dims)
+//                                   rows: room for 16 rows of 16-bit floats, `pitch` bytes each, in the order that the unit
+//                                   wants; dims: 2 * pair and 2 * pair + 1 of a row
 //   template <int kAtoms>
 //   static Query load_query(Shared rows, int pitch, int atom)
-//                                   rows: 16 rows of 16 * kAtoms 16-bit floats, `pitch` bytes apart; what multiplies the
-//                                   atom-th part of the dims in scores()
+//                                   what multiplies the atom-th part of 16 * kAtoms dims in scores()
+//   static constexpr int kAtomBytes                         from where rows' dims 0 lie to where dims 16 do
 //   template <int kAtoms>
 //   static void scores(float (&s)[kRows][kTokens], const Query (&q)[kAtoms], Shared k, int pitch)
 //                                   s = q . k over 16 * kAtoms dims; k: the rows of 16 tokens as the cache stores them

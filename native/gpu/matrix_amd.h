@@ -169,6 +169,10 @@ struct Matrix {
     KV8_DEVICE static int token(int t) { return amd::token(amd::part(), t); }
     KV8_DEVICE static int dim(int i) { return kDims * amd::part() + i; }
 
+    static constexpr int kAtomBytes = 32;
+    KV8_DEVICE static void store_query(Shared rows, int pitch, int row, int pair, uint32_t dims) {
+        store(rows + (row * pitch + pair * 4), dims);
+    }
     template <int kAtoms>
     KV8_DEVICE static Query load_query(Shared rows, int pitch, int atom) {
         const int group = amd::group_size(kWidest, kAtoms, atom);

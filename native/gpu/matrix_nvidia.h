@@ -53,8 +53,7 @@ template <>
 struct WidenE4M3FN<true> {
     static constexpr float kScale = 1.0f;
     KV8_DEVICE static void pairs(uint32_t codes, uint32_t& first, uint32_t& second) {
-        first = widen_e4m3fn(codes);
-        second = widen_e4m3fn(codes >> 16);
+        widen_e4m3fn(codes, first, second);
     }
     KV8_DEVICE static void alternating(uint32_t codes, uint32_t& even, uint32_t& odd) {
         pairs(permute_bytes(codes, 0, 0x3120), even, odd);
@@ -124,9 +123,9 @@ struct Layout {
         store(at + (8 * pitch + 16), w.x[3]);
     }
     KV8_DEVICE static Weights load_weights(Shared from, int pitch) {
-        const Shared at = from + (row(0) * pitch + token(0) * 2);
-        return {{load<uint32_t>(at), load<uint32_t>(at + 8 * pitch), load<uint32_t>(at + 16),
-                 load<uint32_t>(at + (8 * pitch + 16))}};
+        Weights w;
+        load_matrix_x4(w.x, from + (lane() % 16 * pitch + lane() / 16 * 16));
+        return w;
     }
 
     // The four lanes of equal lane / 4 hold a row.
@@ -156,13 +155,22 @@ struct Matrix : nvidia::Layout<Format> {
 
     KV8_DEVICE static int dim(int i) { return lane() % 4 * 4 + i; }
 
+    // An atom's operand lies as the lanes hold it, 16 bytes each: it is read for every tile, by one load.
+    static constexpr int kAtomBytes = 512;
+    KV8_DEVICE static void store_query(Shared rows, int, int row, int pair, uint32_t dims) {
+        const Shared atom = rows + (pair / 8 * 512 + (row % 8 * 4 + pair % 8 / 2) * 16 + row / 8 * 4);
+        const int odd = pair % 2;
+        if constexpr (nvidia::InOrder<Format>::value) {
+            store(atom + 8 * odd, dims);
+        } else {  // dims 0 and 2 of four are one word, 1 and 3 the other
+            store(atom + 2 * odd, uint16_t(dims));
+            store(atom + (8 + 2 * odd), uint16_t(dims >> 16));
+        }
+    }
     template <int kAtoms>
-    KV8_DEVICE static Query load_query(Shared rows, int pitch, int atom) {
-        const Shared at = rows + (Base::row(0) * pitch + (16 * atom + lane() % 4 * 4) * 2);
-        const Words2 upper = load<Words2>(at), lower = load<Words2>(at + 8 * pitch);
-        if constexpr (nvidia::InOrder<Format>::value) return {{upper.x, lower.x, upper.y, lower.y}};
-        return {{permute_bytes(upper.x, upper.y, 0x5410), permute_bytes(lower.x, lower.y, 0x5410),
-                 permute_bytes(upper.x, upper.y, 0x7632), permute_bytes(lower.x, lower.y, 0x7632)}};
+    KV8_DEVICE static Query load_query(Shared rows, int, int atom) {
+        const Words4 words = load<Words4>(rows + (atom * 512 + lane() * 16));
+        return {{words.x, words.y, words.z, words.w}};
     }
 
     KV8_DEVICE static void multiply_keys(float (&c)[4], const Query& q, uint32_t codes) {
@@ -242,6 +250,10 @@ struct Plain : Layout<Format> {
 
     KV8_DEVICE static int dim(int i) { return lane() % 4 * 2 + i % 2 + i / 2 * 8; }
 
+    static constexpr int kAtomBytes = 32;
+    KV8_DEVICE static void store_query(Shared rows, int pitch, int row, int pair, uint32_t dims) {
+        store(rows + (row * pitch + pair * 4), dims);
+    }
     template <int kAtoms>
     KV8_DEVICE static Query load_query(Shared rows, int pitch, int atom) {
         Query q;

@@ -108,10 +108,26 @@ class Scheduler {
         }
     };
 
-    // Each slot takes the same number of steps, from one tile after the other.
+    // Each slot takes the same number of steps, from one tile after the other. What the cuts themselves cost is known only
+    // when they are made: as long as the last slot is left with more than its share, all get a larger one.
     void cut_evenly(List& list) {
         const int64_t slots = int64_t(list.slots.size());
-        const int64_t share = std::max<int64_t>((total_steps(list) + slots - 1) / slots, kSmallestPiece);
+        const int64_t partials = partials_;
+        const int32_t combine_rows = combine_rows_;
+        int64_t share = std::max<int64_t>((total_steps(list) + slots - 1) / slots, kSmallestPiece);
+        for (;;) {
+            const int64_t excess = cut_into_shares(list, share);
+            if (excess <= kSmallestPiece) return;
+            share += std::max<int64_t>(excess / slots, 1);
+            for (std::vector<PlanItem>& items : list.slots) items.clear();
+            list.combines.clear();
+            partials_ = partials;
+            combine_rows_ = combine_rows;
+        }
+    }
+
+    // By how many steps the last slot, which takes what is left, exceeds its share.
+    int64_t cut_into_shares(List& list, int64_t share) {
         size_t slot = 0;
         int64_t room = share;
         const auto next_slot = [&] {
@@ -141,6 +157,7 @@ class Scheduler {
             }
             cutter.finish();
         }
+        return -room;
     }
 
     // Items of whole splits, the longest first to the slot that has least.

@@ -4,6 +4,7 @@
 #include <cstdio>
 #include <map>
 #include <numeric>
+#include <regex>
 
 namespace kv8_verify {
 namespace {
@@ -115,8 +116,9 @@ class Benchmark {
     Benchmark(const TestDevice& device, const BenchmarkOptions& options)
         : device_(device),
           tiny_(options.tiny),
+          only_(options.only),
           clock_(options.tiny ? Clock{0, 1} : Clock{}),
-          pool_(device, pool_bytes(device, options.tiny)) {}
+          pool_(device, pool_bytes(device, options)) {}
 
     std::string run() {
         copy();
@@ -133,8 +135,13 @@ class Benchmark {
     }
 
   private:
-    static uint64_t pool_bytes(const TestDevice& device, bool tiny) {
-        return tiny ? uint64_t{8} << 20 : uint64_t(double(device.info().memory_free) * 0.85) >> 21 << 21;
+    static uint64_t pool_bytes(const TestDevice& device, const BenchmarkOptions& options) {
+        if (options.tiny) return uint64_t{8} << 20;
+        return std::min(options.most_gib << 30, uint64_t(double(device.info().memory_free) * 0.85) >> 21 << 21);
+    }
+
+    bool wanted(const Section& section, const std::string& line) const {
+        return std::regex_search(std::string(section.name) + ": " + line, only_);
     }
 
     void copy() {
@@ -158,6 +165,7 @@ class Benchmark {
     }
 
     void decode(kv8_dtype dtype, const Batch& batch) {
+        if (!wanted(decode_, batch.json())) return;
         const double us = attention(dtype, batch);
         if (us == 0) return;
         const double bytes =
@@ -175,6 +183,7 @@ class Benchmark {
                   : std::vector<Batch>{
                         {1, 2048, 2048, 32}, {4, 2048, 2048, 32}, {1, 8192, 8192, 32}, {1, 2048, 32768, 32}};
         for (const Batch& batch : batches) {
+            if (!wanted(prefill_, batch.json())) continue;
             const double us = attention(dtype, batch);
             if (us == 0) continue;
             // Query r sees context - queries + r + 1 keys; a product and a sum for each dim, in q.k and in p.v.
@@ -238,6 +247,8 @@ class Benchmark {
 
     // Rotary embedding, quantization and scatter of a step's tokens, into the layers of a cache in turn.
     void write(kv8_dtype dtype, int tokens) {
+        const std::string json = formatted("\"tokens\": %d", tokens);
+        if (!wanted(write_, json)) return;
         const int64_t blocks = (tokens + kBlockSize - 1) / kBlockSize;
         const int64_t layers = layers_for(uint64_t(blocks) * LayeredCache::block_bytes(dtype), pool_.bytes());
         const LayeredCache cache(pool_, dtype, blocks, layers);
@@ -266,9 +277,8 @@ class Benchmark {
             return kv8_write(device_.handle(), nullptr, &args);
         });
         const double bytes = double(tokens) * kKvHeads * kHeadSize * 2 * (2 + bytes_of(dtype));
-        write_.add(formatted("\"tokens\": %d, \"kv_cache_dtype\": \"%s\", \"us\": %.2f, \"gbps\": %.1f%s", tokens,
-                             dtype_name(dtype), us, 1e-3 * bytes / us,
-                             against_bf16(dtype, "write " + std::to_string(tokens), us).c_str()));
+        write_.add(json + formatted(", \"kv_cache_dtype\": \"%s\", \"us\": %.2f, \"gbps\": %.1f%s", dtype_name(dtype),
+                                    us, 1e-3 * bytes / us, against_bf16(dtype, "write " + json, us).c_str()));
     }
 
     void casts() {
@@ -281,16 +291,17 @@ class Benchmark {
                 args.count = count;
                 args.src_dtype = encode ? KV8_BF16 : fp8;
                 args.dst_dtype = encode ? fp8 : KV8_BF16;
+                const std::string json =
+                    formatted("\"from\": \"%s\", \"to\": \"%s\", \"count\": %lld", kv8_test::name_of(args.src_dtype),
+                              kv8_test::name_of(args.dst_dtype), (long long)count);
+                if (!wanted(cast_, json)) continue;
                 args.src = pool_.part(0, uint64_t(count * bytes_of(args.src_dtype)));
                 args.dst = pool_.part(uint64_t(count) * 2, uint64_t(count * bytes_of(args.dst_dtype)));
                 const double us =
                     clock_.microseconds(device_, [&](int64_t) { return kv8_cast(device_.handle(), nullptr, &args); });
                 const double gbps = 3e-3 * double(count) / us;
-                cast_.add(
-                    formatted("\"from\": \"%s\", \"to\": \"%s\", \"count\": %lld, \"us\": %.2f, \"gbps\": %.1f, "
-                              "\"percent_of_copy_bandwidth\": %.1f",
-                              kv8_test::name_of(args.src_dtype), kv8_test::name_of(args.dst_dtype), (long long)count,
-                              us, gbps, 100 * gbps / copy_gbps_));
+                cast_.add(json + formatted(", \"us\": %.2f, \"gbps\": %.1f, \"percent_of_copy_bandwidth\": %.1f", us,
+                                           gbps, 100 * gbps / copy_gbps_));
             }
     }
 
@@ -304,6 +315,7 @@ class Benchmark {
 
     const TestDevice& device_;
     const bool tiny_;
+    const std::regex only_;
     const Clock clock_;
     const Buffer pool_;
     double copy_gbps_ = 0;

@@ -28,14 +28,17 @@ constexpr const char* kUsage =
     "  --out FILE        where the JSON goes (default: DATE-DEVICE.json here)\n"
     "  --tests-only      no measurements\n"
     "  --benchmarks-only no tests\n"
+    "  --memory GIB      measures within so much device memory (default: 85 % of what is free)\n"
+    "  --only REGEX      only the measurements in whose line REGEX is found, as 'decode: .*\"context\": 8192'\n"
     "  --tiny            the smallest measurement of each kind, once: tries the program\n"
     "  --sanitizer TOOL  runs the tests under compute-sanitizer: memcheck, racecheck, initcheck or synccheck\n"
     "  --gtest_...       options of GoogleTest, as --gtest_filter=Attention.*\n"
     "Exit code: 0 passed, 1 failed, 2 wrong usage, 3 no GPU that kv8 can use.\n";
 
 struct Options {
-    std::string plugin, out, sanitizer;
-    bool tests = true, benchmarks = true, tiny = false;
+    std::string plugin, out, memory, sanitizer;
+    bool tests = true, benchmarks = true;
+    BenchmarkOptions measured;
 };
 
 bool parse(int argc, char** argv, Options& options) {
@@ -50,12 +53,19 @@ bool parse(int argc, char** argv, Options& options) {
         } else if (word == "--benchmarks-only") {
             options.tests = false;
         } else if (word == "--tiny") {
-            options.tiny = true;
-        } else if (!(word == "--plugin" ? value(options.plugin)
-                     : word == "--out"  ? value(options.out)
-                                        : word == "--sanitizer" && value(options.sanitizer))) {
+            options.measured.tiny = true;
+        } else if (!(word == "--plugin"   ? value(options.plugin)
+                     : word == "--out"    ? value(options.out)
+                     : word == "--only"   ? value(options.measured.only)
+                     : word == "--memory" ? value(options.memory)
+                                          : word == "--sanitizer" && value(options.sanitizer))) {
             return false;
         }
+    }
+    if (!options.memory.empty()) {
+        if (options.memory.find_first_not_of("0123456789") != std::string::npos || options.memory.size() > 6)
+            return false;
+        options.measured.most_gib = std::stoull(options.memory);
     }
     return options.tests || options.benchmarks;
 }
@@ -162,7 +172,7 @@ int verify(const Options& options) {
     std::string json = "{\"date\": " + quoted(date("%Y-%m-%dT%H:%M:%SZ")) + ",\n" + device_json(device);
     const bool passed = !options.tests || RUN_ALL_TESTS() == 0;
     if (options.tests) json += ",\n" + tests_json();
-    if (options.benchmarks && passed) json += ",\n" + benchmark(device, {options.tiny});
+    if (options.benchmarks && passed) json += ",\n" + benchmark(device, options.measured);
     json += "}\n";
     const std::string out = options.out.empty() ? file_name(device) : options.out;
     if (!(std::ofstream(out) << json << std::flush)) {
