@@ -135,8 +135,14 @@ KV8_DEVICE uint32_t put_row(Chunk c, const kv8_cache_view& view, const kv8_side&
 #pragma unroll
             for (int i = 0; i < kChunk; i++) scale.x[i] = joint_scale(row, scale.x[i]);
         }
+        if (side.chan.ptr == 0 || side.chan_dim_stride == 0) {
+            const Quotients quotient(scale.x[0]);
 #pragma unroll
-        for (int i = 0; i < kChunk; i++) c.x[i] = divide(c.x[i], scale.x[i]);
+            for (int i = 0; i < kChunk; i++) c.x[i] = quotient(c.x[i]);
+        } else {
+#pragma unroll
+            for (int i = 0; i < kChunk; i++) c.x[i] = divide(c.x[i], scale.x[i]);
+        }
         const float limit = saturates_above(side.dtype), most = max_cached(side.dtype);
 #pragma unroll
         for (int i = 0; i < kChunk; i++) {

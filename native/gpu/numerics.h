@@ -102,6 +102,26 @@ KV8_DEVICE uint32_t encode(float x0, float x1, float x2, float x3) {
                detail::encode_in_software<Format>(x2) << 16 | detail::encode_in_software<Format>(x3) << 24;
 }
 
+// Quotients by one scale, as far as a code can tell: rounded correctly (Markstein, "Computation of elementary functions on the
+// IBM RISC System/6000 processor", 1990: the inverse is, so one step from a product with it is) where a code depends on the
+// last bit, with the sign of x always; half the instructions of a division.
+class Quotients {
+  public:
+    KV8_DEVICE explicit Quotients(float scale) : scale_(scale), inverse_(divide(1.0f, scale)) {}
+
+    KV8_DEVICE float operator()(float x) const {
+        if (scale_ < 0x1p-60f) return divide(x, scale_);  // what is left could be too small for a float
+        float q = x * inverse_;
+        // Beyond lie numbers that saturate, infinities and NaN. Below 2^-20, where rest and quotient may lose bits, all
+        // become 0.
+        if (magnitude_of(q) < 0x1p17f) q = fused(fused(-q, scale_, x), inverse_, q);
+        return float_of((bits_of(q) & 0x7FFFFFFFu) | (bits_of(x) & 0x80000000u));
+    }
+
+  private:
+    float scale_, inverse_;
+};
+
 // e^x for x <= 0, within 2 ulp; 0 below -87.33, where the result would be subnormal, and for -inf; NaN for NaN.
 KV8_DEVICE float exp_of_negative(float x) {
     // Adding 1.5 * 2^23 leaves the nearest integer n of x / ln 2 in the low bits; the rest of x is at most ln(2) / 2.

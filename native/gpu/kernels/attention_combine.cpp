@@ -11,15 +11,30 @@ class CombinedRow {
                            int kv_head)
         : row_(row), head_size_(params.view.head_size) {
         Softmax total{-kInfinity, 0};
-        for (int split = 0; split < tile.splits; split++) {
-            const int64_t index = tile.partial + int64_t(split) * tile.rows + row;
-            const Record record(schedule.partials(), index * params.view.kv_heads + kv_head, head_size_);
-            const Softmax next = record.softmax();
-            if (next.weight == 0) continue;  // no keys: its sums were not stored
-            const bool first = total.weight == 0;
-            if (first) total = next;
-            const Fold fold = first ? Fold() : Fold(total, next);
-            for_dims(0, [&](float& sum, int d) { sum = first ? record.sum(d) : fold.join(sum, record.sum(d)); });
+        for (int first = 0; first < tile.splits; first += kAtOnce) {
+            Softmax next[kAtOnce];
+            float sums[kAtOnce][kSums];
+#pragma unroll
+            for (int i = 0; i < kAtOnce; i++) {
+                next[i] = {-kInfinity, 0};
+                if (first + i >= tile.splits) continue;
+                const int64_t index = tile.partial + int64_t(first + i) * tile.rows + row;
+                const Record record(schedule.partials(), index * params.view.kv_heads + kv_head, head_size_);
+                next[i] = record.softmax();
+#pragma unroll
+                for (int k = 0; k < kSums; k++)
+                    if (has_sum(k)) sums[i][k] = record.sum(k * kLanes + lane());
+            }
+#pragma unroll
+            for (int i = 0; i < kAtOnce; i++) {
+                if (next[i].weight == 0) continue;  // no keys: its sums were not stored
+                const bool is_first = total.weight == 0;
+                if (is_first) total = next[i];
+                const Fold fold = is_first ? Fold() : Fold(total, next[i]);
+#pragma unroll
+                for (int k = 0; k < kSums; k++)
+                    if (has_sum(k)) sums_[k] = is_first ? sums[i][k] : fold.join(sums_[k], sums[i][k]);
+            }
         }
         const Tile rows(schedule, tile.sequence, kv_head, tile.first_row, tile.rows, params.window);
         finish_row(*this, params, schedule, rows, 0, total);
@@ -30,13 +45,18 @@ class CombinedRow {
     template <class Body>
     KV8_DEVICE void for_dims(int, const Body& body) {
 #pragma unroll
-        for (int i = 0; i < 256 / kLanes; i++)
-            if (i * kLanes + lane() < head_size_) body(sums_[i], i * kLanes + lane());
+        for (int i = 0; i < kSums; i++)
+            if (has_sum(i)) body(sums_[i], i * kLanes + lane());
     }
 
   private:
+    static constexpr int kSums = 256 / kLanes;
+    static constexpr int kAtOnce = 64 / kSums;  // splits whose loads are under way together
+
+    KV8_DEVICE bool has_sum(int i) const { return i * kLanes + lane() < head_size_; }
+
     const int row_, head_size_;
-    float sums_[256 / kLanes] = {};
+    float sums_[kSums] = {};
 };
 
 // The combine that has the row: the last with rows_before <= row.

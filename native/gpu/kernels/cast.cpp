@@ -102,17 +102,26 @@ KV8_KERNEL(kv8_cast_kernel, CastParams::kThreads, CastParams::kResident, CastPar
     const uint8_t* src = address_of(args.src);
     uint8_t* dst = address_of(args.dst);
     const bool from_fp8 = args.src_dtype >= KV8_E4M3FN, to_fp8 = args.dst_dtype >= KV8_E4M3FN;
+    const Quotients quotient(args.scale);
     const int64_t step = int64_t(blocks()) * CastParams::kThreads * kChunk;
-    for (int64_t i = (int64_t(block()) * CastParams::kThreads + thread()) * kChunk; i < args.count; i += step) {
-        Chunk c = load_any(args.src_dtype, src + i * bytes_of(args.src_dtype), args.count - i);
+    const auto load_at = [&](int64_t i) {
+        return load_any(args.src_dtype, src + i * bytes_of(args.src_dtype), args.count - i);
+    };
+    const auto finish = [&](Chunk& c, int64_t i) {
         if (to_fp8 && !from_fp8) {
 #pragma unroll
-            for (int j = 0; j < kChunk; j++) c.x[j] = divide(c.x[j], args.scale);
+            for (int j = 0; j < kChunk; j++) c.x[j] = quotient(c.x[j]);
         } else if (from_fp8 && !to_fp8) {
 #pragma unroll
             for (int j = 0; j < kChunk; j++) c.x[j] *= args.scale;
         }
         store_any(args.dst_dtype, dst + i * bytes_of(args.dst_dtype), c, args.count - i);
+    };
+    // Two chunks are on their way at a time.
+    for (int64_t i = (int64_t(block()) * CastParams::kThreads + thread()) * kChunk; i < args.count; i += 2 * step) {
+        Chunk a = load_at(i), b = load_at(i + step);
+        finish(a, i);
+        finish(b, i + step);
     }
 }
 
