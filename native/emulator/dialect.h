@@ -55,7 +55,6 @@ KV8_DEVICE void require(bool has, const char* instruction, Site site) {
 
 KV8_DEVICE int thread() { return emulator::running->thread; }
 KV8_DEVICE int lane() { return thread() % kLanes; }
-KV8_DEVICE int warp() { return thread() / kLanes; }
 KV8_DEVICE int block() { return emulator::grid.block; }
 KV8_DEVICE int blocks() { return emulator::grid.blocks; }
 
@@ -70,6 +69,8 @@ template <class T>
 KV8_DEVICE T shuffle_xor(T x, int mask, detail::Site site = detail::here()) {
     return detail::same_bits<T>(emulator::shuffle(detail::same_bits<uint32_t>(x), lane() ^ mask, site));
 }
+// A shuffle on NVIDIA, where a call by some lanes alone never returns.
+KV8_DEVICE int warp(detail::Site site = detail::here()) { return shuffle(thread() / kLanes, 0, site); }
 KV8_DEVICE bool any_lane(bool x, detail::Site site = detail::here()) { return emulator::any_lane(x, site); }
 
 // ---- memory

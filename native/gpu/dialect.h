@@ -13,7 +13,8 @@
 //   constexpr bool kConvertsOcp         hardware converts E4M3FN and E5M2 (widen_*, narrow_* below exist)
 //   constexpr bool kConvertsFnuz        hardware converts E4M3FNUZ and E5M2FNUZ
 //
-//   int thread(), lane(), warp()        within the block; warp() is the same for all lanes, also to the compiler
+//   int thread(), lane(), warp()        within the block; warp() is the same for all lanes, also to the compiler,
+//                                       and all lanes of the warp must call it
 //   int block(), blocks()               grids have one dimension
 //   void sync_block(), sync_warp()      barriers; what was written to shared memory before is seen after
 //   T shuffle(T, int lane)              T: float, int32_t, uint32_t; every lane of the warp takes part

@@ -91,7 +91,8 @@ KV8_DEVICE uint32_t sides_that_differ(const MoveBlocksParams& p) {
     uint32_t mine = (scales_differ(p.src, p.src.k, p.dst.k, p.fault) || formats_differ(p.src.k, p.dst.k) ? 1u : 0u) |
                     (scales_differ(p.src, p.src.v, p.dst.v, p.fault) || formats_differ(p.src.v, p.dst.v) ? 2u : 0u);
     mine = (any_lane((mine & 1u) != 0) ? 1u : 0u) | (any_lane((mine & 2u) != 0) ? 2u : 0u);
-    if (lane() == 0) store(Shared{uint32_t(4 * warp())}, mine);
+    const Shared own = {uint32_t(4 * warp())};
+    if (lane() == 0) store(own, mine);
     sync_block();
     uint32_t all = 0;
     for (int i = 0; i < MoveBlocksParams::kThreads / kLanes; i++) all |= load<uint32_t>(Shared{uint32_t(4 * i)});

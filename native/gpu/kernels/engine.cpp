@@ -8,7 +8,8 @@ namespace {
 // Every thread of the block takes part, and has the sum.
 KV8_DEVICE float sum_of_block(float x, int threads) {
     x = sum_of_row(x, kLanes);
-    if (lane() == 0) store(Shared{uint32_t(4 * warp())}, x);
+    const Shared own = {uint32_t(4 * warp())};
+    if (lane() == 0) store(own, x);
     sync_block();
     float sum = 0.0f;
     for (int i = 0; i < threads / kLanes; i++) sum += load<float>(Shared{uint32_t(4 * i)});

@@ -53,10 +53,11 @@ KV8_DEVICE Largest largest_of(const LogitRow& row) {
     for (int mask = kLanes / 2; mask > 0; mask /= 2) l.take(shuffle_xor(l.key, mask), shuffle_xor(l.id, mask));
     const bool warp_is_legal = !any_lane(!l.legal);
     constexpr int kWarps = SampleParams::kThreads / kLanes;
+    const Shared own = {uint32_t(12 * warp())};
     if (lane() == 0) {
-        store(Shared{uint32_t(12 * warp())}, l.key);
-        store(Shared{uint32_t(12 * warp() + 4)}, l.id);
-        store(Shared{uint32_t(12 * warp() + 8)}, uint32_t(warp_is_legal));
+        store(own, l.key);
+        store(own + 4, l.id);
+        store(own + 8, uint32_t(warp_is_legal));
     }
     sync_block();
     l = {0, INT32_MAX, true};
