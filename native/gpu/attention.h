@@ -115,49 +115,66 @@ class Attention {
         const kv8_side& side = params_.view.k;
         const Shared rows = {uint32_t(kConfig.query_at())}, factors = {uint32_t(kConfig.factor_at())};
         if (!kHoldsQuery || scales_by_channel()) sync_block();  // what is read for each tile was, for the last before
+        constexpr int kAtOnce = 4;                              // rows of a warp whose loads are under way together
+        static_assert(kConfig.rows() % (kAtOnce * kAttentionWarps) == 0, "warps have as many rows");
+        const int own = opaque(lane());
 #pragma unroll 1
-        for (int row = warp(); row < kConfig.rows(); row += kAttentionWarps) {
-            const uint64_t from = row_of(params_.q, work.tile.token(row), work.tile.head(row));
-            const int own = opaque(lane());
-            float low[kSteps], high[kSteps], largest = 0;
+        for (int first = warp(); first < kConfig.rows(); first += kAtOnce * kAttentionWarps) {
+            float low[kAtOnce][kSteps], high[kAtOnce][kSteps];
 #pragma unroll
-            for (int i = 0; i < kSteps; i++) {
-                const int pair = i * kLanes + own;
-                low[i] = high[i] = 0;
-                if (pair >= kPairs || row >= work.tile.rows) continue;
-                low[i] = load_element(params_.q.dtype, from, 2 * pair);
-                high[i] = load_element(params_.q.dtype, from, 2 * pair + 1);
-                if (scales_by_channel()) {
-                    low[i] *= checked_channel_scale(side, 2 * pair);
-                    high[i] *= checked_channel_scale(side, 2 * pair + 1);
+            for (int i = 0; i < kAtOnce; i++) {
+                const int row = first + i * kAttentionWarps;
+                const uint64_t from = row_of(params_.q, work.tile.token(row), work.tile.head(row));
+#pragma unroll
+                for (int j = 0; j < kSteps; j++) {
+                    const int pair = j * kLanes + own;
+                    low[i][j] = high[i][j] = 0;
+                    if (pair >= kPairs || row >= work.tile.rows) continue;
+                    low[i][j] = load_element(params_.q.dtype, from, 2 * pair);
+                    high[i][j] = load_element(params_.q.dtype, from, 2 * pair + 1);
                 }
-                largest = maximum(largest, maximum(magnitude(low[i]), magnitude(high[i])));
-            }
-            int power = 0;
-            if constexpr (Format::dtype != KV8_BF16) {
-#pragma unroll
-                for (int mask = kLanes / 2; mask > 0; mask /= 2) largest = maximum(largest, shuffle_xor(largest, mask));
-                power = largest > 0 ? least(most(exponent_of(largest) - 8, -126), 126) : 0;
             }
 #pragma unroll
-            for (int i = 0; i < kSteps; i++) {
-                const int pair = i * kLanes + own;
-                if (pair >= kPairs) continue;
-                const float x = low[i] * power_of_two(-power), y = high[i] * power_of_two(-power);
-                const uint32_t packed = Format::dtype == KV8_BF16 ? pack_bf16(x, y) : pack_f16(x, y);
-                const Shared to = rows + row / 16 * 16 * kConfig.query_pitch;
-                M::store_query(to, kConfig.query_pitch, row % 16, pair, packed);
-                if (scales_by_channel())
-                    M::store_query(to + kRemainder, kConfig.query_pitch, row % 16, pair,
-                                   pack_f16(x - widen_f16(uint16_t(packed)), y - widen_f16(uint16_t(packed >> 16))));
-            }
-            if (lane() == 0) {
-                float factor = params_.softmax_scale * power_of_two(power) / M::kStoredK;
-                if (kFp8 && side.chan.ptr != 0 && !scales_by_channel()) factor *= checked_channel_scale(side, 0);
-                if (params_.softcap == 0) factor *= kLog2E;
-                store(factors + 4 * row, factor);
-                if (params_.alibi_slopes != 0)
-                    store(slopes() + 4 * row, load_at<float>(params_.alibi_slopes, work.tile.head(row)) * kLog2E);
+            for (int i = 0; i < kAtOnce; i++) {
+                const int row = first + i * kAttentionWarps;
+                float largest = 0;
+#pragma unroll
+                for (int j = 0; j < kSteps; j++) {
+                    const int pair = j * kLanes + own;
+                    if (scales_by_channel() && pair < kPairs) {
+                        low[i][j] *= checked_channel_scale(side, 2 * pair);
+                        high[i][j] *= checked_channel_scale(side, 2 * pair + 1);
+                    }
+                    largest = maximum(largest, maximum(magnitude(low[i][j]), magnitude(high[i][j])));
+                }
+                int power = 0;
+                if constexpr (Format::dtype != KV8_BF16) {
+#pragma unroll
+                    for (int mask = kLanes / 2; mask > 0; mask /= 2)
+                        largest = maximum(largest, shuffle_xor(largest, mask));
+                    power = largest > 0 ? least(most(exponent_of(largest) - 8, -126), 126) : 0;
+                }
+#pragma unroll
+                for (int j = 0; j < kSteps; j++) {
+                    const int pair = j * kLanes + own;
+                    if (pair >= kPairs) continue;
+                    const float x = low[i][j] * power_of_two(-power), y = high[i][j] * power_of_two(-power);
+                    const uint32_t packed = Format::dtype == KV8_BF16 ? pack_bf16(x, y) : pack_f16(x, y);
+                    const Shared to = rows + row / 16 * 16 * kConfig.query_pitch;
+                    M::store_query(to, kConfig.query_pitch, row % 16, pair, packed);
+                    if (scales_by_channel())
+                        M::store_query(
+                            to + kRemainder, kConfig.query_pitch, row % 16, pair,
+                            pack_f16(x - widen_f16(uint16_t(packed)), y - widen_f16(uint16_t(packed >> 16))));
+                }
+                if (lane() == 0) {
+                    float factor = params_.softmax_scale * power_of_two(power) / M::kStoredK;
+                    if (kFp8 && side.chan.ptr != 0 && !scales_by_channel()) factor *= checked_channel_scale(side, 0);
+                    if (params_.softcap == 0) factor *= kLog2E;
+                    store(factors + 4 * row, factor);
+                    if (params_.alibi_slopes != 0)
+                        store(slopes() + 4 * row, load_at<float>(params_.alibi_slopes, work.tile.head(row)) * kLog2E);
+                }
             }
         }
         sync_block();

@@ -44,9 +44,10 @@ struct PlanHeader {
     int32_t combine_rows;  // of all combines
     uint64_t query_start_loc_offset;
     uint64_t seq_lens_offset;
-    uint64_t combine_offset;  // PlanCombine [combines]
-    uint64_t partial_offset;  // records [partial][kv_heads]
-    uint64_t total_offset;    // records [list][slot][kv_heads][rows]: where a block folds splits
+    uint64_t combine_offset;      // PlanCombine [combines]
+    uint64_t combine_row_offset;  // int32 [combine_rows]: which combine has the row
+    uint64_t partial_offset;      // records [partial][kv_heads]
+    uint64_t total_offset;        // records [list][slot][kv_heads][rows]: where a block folds splits
     PlanList lists[2];
 };
 

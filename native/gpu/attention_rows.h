@@ -37,7 +37,6 @@ class Schedule {
     KV8_DEVICE int q_heads() const { return field<int32_t>(offsetof(PlanHeader, q_heads)); }
     KV8_DEVICE int kv_heads() const { return field<int32_t>(offsetof(PlanHeader, kv_heads)); }
     KV8_DEVICE bool batch_invariant() const { return field<int32_t>(offsetof(PlanHeader, batch_invariant)) != 0; }
-    KV8_DEVICE int combines() const { return field<int32_t>(offsetof(PlanHeader, combines)); }
     KV8_DEVICE int combine_rows() const { return field<int32_t>(offsetof(PlanHeader, combine_rows)); }
     KV8_DEVICE int slots(int tiles) const { return field<int32_t>(list(tiles) + offsetof(PlanList, slots)); }
     KV8_DEVICE int slot_begin(int tiles, int slot) const {
@@ -48,6 +47,10 @@ class Schedule {
     }
     KV8_DEVICE PlanCombine combine(int index) const {
         return record<PlanCombine>(field<uint64_t>(offsetof(PlanHeader, combine_offset)), index);
+    }
+    // Which combine has a row of all of theirs.
+    KV8_DEVICE int combine_of(int row) const {
+        return load_at<int32_t>(plan_ + field<uint64_t>(offsetof(PlanHeader, combine_row_offset)), row);
     }
     KV8_DEVICE int query_start(int sequence) const {
         return load_at<int32_t>(plan_ + field<uint64_t>(offsetof(PlanHeader, query_start_loc_offset)), sequence);

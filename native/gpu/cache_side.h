@@ -123,9 +123,9 @@ KV8_DEVICE float row_scale_of(const Chunk& c, const Chunk& chan, bool valid, flo
 }
 
 // Stores a row in the cache's dtype, and its own scale if the side keeps one. Returns how many of the chunk's elements
-// saturated.
+// saturated, if they are counted.
 KV8_DEVICE uint32_t put_row(Chunk c, const kv8_cache_view& view, const kv8_side& side, const CachePlace& at, bool valid,
-                            int threads, Fault* fault) {
+                            int threads, bool counts, Fault* fault) {
     uint32_t saturated = 0;
     if (side.dtype >= KV8_E4M3FN) {
         Chunk scale = valid ? chan_of(side, at.head, at.first, fault) : chunk_of(1.0f);
@@ -143,11 +143,16 @@ KV8_DEVICE uint32_t put_row(Chunk c, const kv8_cache_view& view, const kv8_side&
 #pragma unroll
             for (int i = 0; i < kChunk; i++) c.x[i] = divide(c.x[i], scale.x[i]);
         }
-        const float limit = saturates_above(side.dtype), most = max_cached(side.dtype);
+        if (counts) {
+            const float limit = saturates_above(side.dtype);
 #pragma unroll
-        for (int i = 0; i < kChunk; i++) {
-            saturated += magnitude_of(c.x[i]) > limit ? 1u : 0u;
-            c.x[i] = c.x[i] > most ? most : c.x[i] < -most ? -most : c.x[i];  // leaves NaN alone
+            for (int i = 0; i < kChunk; i++) saturated += magnitude_of(c.x[i]) > limit ? 1u : 0u;
+        }
+        if (side.dtype == KV8_E4M3FNUZ || side.dtype == KV8_E5M2FNUZ) {  // the others' codes end where a cache's do
+            const float most = max_cached(side.dtype);
+#pragma unroll
+            for (int i = 0; i < kChunk; i++)
+                c.x[i] = c.x[i] > most ? most : c.x[i] < -most ? -most : c.x[i];  // leaves NaN alone
         }
     }
     if (!valid) return 0;

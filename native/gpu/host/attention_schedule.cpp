@@ -261,6 +261,10 @@ AttentionSchedule Scheduler::write() const {
     }
     header.combines = int32_t(combines.size());
     header.combine_offset = take(combines.size() * sizeof(PlanCombine));
+    std::vector<int32_t> combine_of_row;
+    for (size_t i = 0; i < combines.size(); i++)
+        combine_of_row.insert(combine_of_row.end(), size_t(combines[i].rows), int32_t(i));
+    header.combine_row_offset = take(combine_of_row.size() * 4);
     const uint64_t plan_bytes = end;
     const uint64_t record_bytes = uint64_t(record_floats(args_.head_size)) * 4 * uint64_t(args_.kv_heads);
     header.partial_offset = take(uint64_t(partials_) * record_bytes);
@@ -274,6 +278,7 @@ AttentionSchedule Scheduler::write() const {
     put(schedule.bytes, header.seq_lens_offset, reinterpret_cast<const int32_t*>(args_.seq_lens.ptr),
         size_t(args_.num_seqs));
     put(schedule.bytes, header.combine_offset, combines.data(), combines.size());
+    put(schedule.bytes, header.combine_row_offset, combine_of_row.data(), combine_of_row.size());
     for (int tiles : {kSmallTiles, kLargeTiles}) {
         int32_t item = 0;
         for (size_t slot = 0; slot <= lists_[tiles].slots.size(); slot++) {

@@ -59,19 +59,6 @@ class CombinedRow {
     float sums_[kSums] = {};
 };
 
-// The combine that has the row: the last with rows_before <= row.
-KV8_DEVICE int combine_of(const Schedule& schedule, int row) {
-    int first = 0, last = schedule.combines() - 1;
-    while (first < last) {
-        const int middle = (first + last + 1) / 2;
-        if (schedule.combine(middle).rows_before <= row)
-            first = middle;
-        else
-            last = middle - 1;
-    }
-    return first;
-}
-
 KV8_KERNEL(kv8_attention_combine, kCombineThreads, 4, AttentionParams) {
     const Schedule schedule(params);
     if (!schedule.is_legal()) return;
@@ -80,7 +67,7 @@ KV8_KERNEL(kv8_attention_combine, kCombineThreads, 4, AttentionParams) {
     const int64_t rows = int64_t(schedule.combine_rows()) * kv_heads;
     for (int64_t i = int64_t(block()) * kWarps + warp(); i < rows; i += int64_t(blocks()) * kWarps) {
         const int row = int(i / kv_heads);
-        const PlanCombine tile = schedule.combine(combine_of(schedule, row));
+        const PlanCombine tile = schedule.combine(schedule.combine_of(row));
         CombinedRow(params, schedule, tile, row - tile.rows_before, int(i % kv_heads));
     }
 }

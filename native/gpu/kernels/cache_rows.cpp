@@ -133,9 +133,10 @@ KV8_KERNEL(kv8_write_kernel, WriteParams::kThreads, WriteParams::kResident, Writ
                 if (angles != nullptr) rotate(c, rows, from, first, angles, args.rope);
             }
         }
-        const uint32_t saturated = put_row(c, view, of_v ? view.v : view.k, place, valid, share.threads, params.fault);
-        if (args.saturated.ptr != 0)
-            add_of_warp(reinterpret_cast<uint64_t*>(args.saturated.ptr) + (of_v ? 1 : 0), saturated);
+        const bool counts = args.saturated.ptr != 0;
+        const uint32_t saturated =
+            put_row(c, view, of_v ? view.v : view.k, place, valid, share.threads, counts, params.fault);
+        if (counts) add_of_warp(reinterpret_cast<uint64_t*>(args.saturated.ptr) + (of_v ? 1 : 0), saturated);
     }
 }
 
@@ -188,7 +189,7 @@ KV8_KERNEL(kv8_move_blocks_kernel, MoveBlocksParams::kThreads, MoveBlocksParams:
         }
         if ((differ & (of_v ? 2u : 1u)) != 0) {
             const Chunk c = valid ? get_row(src, from, source, params.fault) : chunk_of(0.0f);
-            put_row(c, dst, to, target, valid, share.threads, params.fault);
+            put_row(c, dst, to, target, valid, share.threads, false, params.fault);
         } else if (valid) {
             copy_chunk(cache_chunk(dst, to, target), cache_chunk(src, from, source), bytes_of(from.dtype));
             if (first == 0 && has_row_scales(from))

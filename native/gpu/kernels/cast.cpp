@@ -117,11 +117,14 @@ KV8_KERNEL(kv8_cast_kernel, CastParams::kThreads, CastParams::kResident, CastPar
         }
         store_any(args.dst_dtype, dst + i * bytes_of(args.dst_dtype), c, args.count - i);
     };
-    // Two chunks are on their way at a time.
-    for (int64_t i = (int64_t(block()) * CastParams::kThreads + thread()) * kChunk; i < args.count; i += 2 * step) {
-        Chunk a = load_at(i), b = load_at(i + step);
-        finish(a, i);
-        finish(b, i + step);
+    constexpr int kAtOnce = 4;  // chunks on their way at a time
+    for (int64_t i = (int64_t(block()) * CastParams::kThreads + thread()) * kChunk; i < args.count;
+         i += kAtOnce * step) {
+        Chunk c[kAtOnce];
+#pragma unroll
+        for (int j = 0; j < kAtOnce; j++) c[j] = load_at(i + j * step);
+#pragma unroll
+        for (int j = 0; j < kAtOnce; j++) finish(c[j], i + j * step);
     }
 }
 
