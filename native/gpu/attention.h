@@ -120,7 +120,8 @@ class Attention {
         const int own = opaque(lane());
 #pragma unroll 1
         for (int first = warp(); first < kConfig.rows(); first += kAtOnce * kAttentionWarps) {
-            float low[kAtOnce][kSteps], high[kAtOnce][kSteps];
+            // As they lie there, of either 16-bit type: a conversion would wait for its load before the next.
+            uint16_t raw[kAtOnce][kSteps][2];
 #pragma unroll
             for (int i = 0; i < kAtOnce; i++) {
                 const int row = first + i * kAttentionWarps;
@@ -128,24 +129,26 @@ class Attention {
 #pragma unroll
                 for (int j = 0; j < kSteps; j++) {
                     const int pair = j * kLanes + own;
-                    low[i][j] = high[i][j] = 0;
+                    raw[i][j][0] = raw[i][j][1] = 0;
                     if (pair >= kPairs || row >= work.tile.rows) continue;
-                    low[i][j] = load_element(params_.q.dtype, from, 2 * pair);
-                    high[i][j] = load_element(params_.q.dtype, from, 2 * pair + 1);
+                    raw[i][j][0] = load_at<uint16_t>(from, 2 * pair);
+                    raw[i][j][1] = load_at<uint16_t>(from, 2 * pair + 1);
                 }
             }
 #pragma unroll
             for (int i = 0; i < kAtOnce; i++) {
                 const int row = first + i * kAttentionWarps;
-                float largest = 0;
+                float low[kSteps], high[kSteps], largest = 0;
 #pragma unroll
                 for (int j = 0; j < kSteps; j++) {
                     const int pair = j * kLanes + own;
+                    low[j] = widen_query(raw[i][j][0]);
+                    high[j] = widen_query(raw[i][j][1]);
                     if (scales_by_channel() && pair < kPairs) {
-                        low[i][j] *= checked_channel_scale(side, 2 * pair);
-                        high[i][j] *= checked_channel_scale(side, 2 * pair + 1);
+                        low[j] *= checked_channel_scale(side, 2 * pair);
+                        high[j] *= checked_channel_scale(side, 2 * pair + 1);
                     }
-                    largest = maximum(largest, maximum(magnitude(low[i][j]), magnitude(high[i][j])));
+                    largest = maximum(largest, maximum(magnitude(low[j]), magnitude(high[j])));
                 }
                 int power = 0;
                 if constexpr (Format::dtype != KV8_BF16) {
@@ -158,7 +161,7 @@ class Attention {
                 for (int j = 0; j < kSteps; j++) {
                     const int pair = j * kLanes + own;
                     if (pair >= kPairs) continue;
-                    const float x = low[i][j] * power_of_two(-power), y = high[i][j] * power_of_two(-power);
+                    const float x = low[j] * power_of_two(-power), y = high[j] * power_of_two(-power);
                     const uint32_t packed = Format::dtype == KV8_BF16 ? pack_bf16(x, y) : pack_f16(x, y);
                     const Shared to = rows + row / 16 * 16 * kConfig.query_pitch;
                     M::store_query(to, kConfig.query_pitch, row % 16, pair, packed);
@@ -198,6 +201,7 @@ class Attention {
                 M::template load_query<kCount>(rows + row_warp_ * 16 * kConfig.query_pitch, kConfig.query_pitch, atom);
     }
 
+    KV8_DEVICE float widen_query(uint16_t x) const { return params_.q.dtype == KV8_F16 ? widen_f16(x) : widen_bf16(x); }
     KV8_DEVICE static float magnitude(float x) { return x < 0 ? -x : x; }
     KV8_DEVICE static int exponent_of(float x) { return int(__builtin_bit_cast(uint32_t, x) >> 23 & 0xFF) - 127; }
     // 1 / x of a power of two that is normal, as its inverse is.

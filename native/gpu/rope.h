@@ -15,10 +15,13 @@ KV8_DEVICE Pair rotated(Pair p, float cosine, float sine) {
     return {p.x * cosine - p.y * sine, p.y * cosine + p.x * sine};
 }
 
+KV8_DEVICE int32_t load_position(const kv8_rope_table& rope, int64_t token) {
+    return load<int32_t>(address_of(rope.positions) + 4 * token);
+}
+
 // The token's row of the table: rotary_size / 2 cosines, then as many sines. Null, and reported, where the table has
 // none.
-KV8_DEVICE const uint8_t* angles_of(const kv8_rope_table& rope, int64_t token, Fault* fault) {
-    const int32_t position = load<int32_t>(address_of(rope.positions) + 4 * token);
+KV8_DEVICE const uint8_t* angles_at(const kv8_rope_table& rope, int32_t position, int64_t token, Fault* fault) {
     const uint64_t row_bytes = 4 * uint64_t(rope.rotary_size);
     if (position < 0 || (uint64_t(position) + 1) * row_bytes > rope.table.bytes) {
         report(fault, kBadPosition, token, position, int64_t(rope.table.bytes / row_bytes));

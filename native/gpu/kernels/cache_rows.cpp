@@ -29,8 +29,12 @@ struct Slot {
     bool legal;
 };
 
-KV8_DEVICE Slot slot_of(const kv8_cache_view& view, const kv8_span& slots, int64_t token, Fault* fault) {
-    const int64_t slot = load<int64_t>(address_of(slots) + 8 * token), end = int64_t(view.num_blocks) * view.block_size;
+KV8_DEVICE int64_t load_slot(const kv8_span& slots, int64_t token) {
+    return load<int64_t>(address_of(slots) + 8 * token);
+}
+
+KV8_DEVICE Slot checked_slot(const kv8_cache_view& view, int64_t slot, int64_t token, Fault* fault) {
+    const int64_t end = int64_t(view.num_blocks) * view.block_size;
     if (slot >= -1 && slot < end) return {slot, true};
     report(fault, kBadSlot, token, slot, end);
     return {-1, false};
@@ -122,13 +126,17 @@ KV8_KERNEL(kv8_write_kernel, WriteParams::kThreads, WriteParams::kResident, Writ
         bool valid = false;
         if (row < rounds.rows && first < view.head_size) {
             const Division of = divided(row, view.kv_heads);  // token and head
-            const int64_t slot = slot_of(view, args.slots, of.quotient, params.fault).number;
-            valid = slot >= 0;
-            place = place_of(view, valid ? slot : 0, of.remainder, first);
+            const bool turns = args.rope.rotary_size > 0 && !of_v;
+            // Nothing waits for these before the row's own load is under way.
+            const int64_t given_slot = load_slot(args.slots, of.quotient);
+            const int32_t position = turns ? load_position(args.rope, of.quotient) : 0;
             const uint8_t* from = row_at(rows, of.quotient, of.remainder);
             c = load_plain(rows.dtype, from + first * bytes_of(rows.dtype), kChunk);
-            if (args.rope.rotary_size > 0 && !of_v) {
-                const uint8_t* angles = angles_of(args.rope, of.quotient, params.fault);
+            const int64_t slot = checked_slot(view, given_slot, of.quotient, params.fault).number;
+            valid = slot >= 0;
+            place = place_of(view, valid ? slot : 0, of.remainder, first);
+            if (turns) {
+                const uint8_t* angles = angles_at(args.rope, position, of.quotient, params.fault);
                 valid &= angles != nullptr;
                 if (angles != nullptr) rotate(c, rows, from, first, angles, args.rope);
             }
@@ -152,7 +160,7 @@ KV8_KERNEL(kv8_gather_kernel, GatherParams::kThreads, GatherParams::kResident, G
         const bool of_v = rounds.of_v();
         const kv8_rows& rows = of_v ? args.v : args.k;
         const Division of = divided(row, view.kv_heads);
-        const Slot slot = slot_of(view, args.slots, of.quotient, params.fault);
+        const Slot slot = checked_slot(view, load_slot(args.slots, of.quotient), of.quotient, params.fault);
         if (!slot.legal) continue;
         Chunk c = chunk_of(0.0f);
         if (slot.number >= 0)

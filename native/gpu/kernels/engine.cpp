@@ -133,7 +133,7 @@ KV8_KERNEL(kv8_rope_kernel, RopeParams::kThreads, RopeParams::kResident, RopePar
                   step = int64_t(blocks()) * RopeParams::kThreads;
     for (int64_t i = int64_t(block()) * RopeParams::kThreads + thread(); i < items; i += step) {
         const Division part = divided(i, chunks), place = divided(part.quotient, args.heads);
-        const uint8_t* angles = angles_of(rope, place.quotient, params.fault);
+        const uint8_t* angles = angles_at(rope, load_position(rope, place.quotient), place.quotient, params.fault);
         if (angles == nullptr) continue;
         uint8_t* row = row_at(args.x, place.quotient, place.remainder);
         const int first = int(part.remainder) * kChunk;
