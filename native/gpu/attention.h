@@ -114,8 +114,9 @@ class Attention {
         constexpr int kPairs = kHeadSize / 2, kSteps = (kPairs + kLanes - 1) / kLanes;
         const kv8_side& side = params_.view.k;
         const Shared rows = {uint32_t(kConfig.query_at())}, factors = {uint32_t(kConfig.factor_at())};
-        if (!kHoldsQuery || scales_by_channel()) sync_block();  // what is read for each tile was, for the last before
-        constexpr int kAtOnce = 4;                              // rows of a warp whose loads are under way together
+        // What is read for each tile was, for the last one before.
+        if (!kHoldsQuery || scales_by_channel() || params_.alibi_slopes != 0) sync_block();
+        constexpr int kAtOnce = 4;  // rows of a warp whose loads are under way together
         static_assert(kConfig.rows() % (kAtOnce * kAttentionWarps) == 0, "warps have as many rows");
         const int own = opaque(lane());
 #pragma unroll 1
