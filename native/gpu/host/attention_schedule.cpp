@@ -9,8 +9,9 @@ namespace kv8::gpu {
 namespace {
 
 constexpr uint64_t kAlignment = 64;
-constexpr int64_t kItemSteps = 2;      // what starting an item and storing its result cost
-constexpr int64_t kSmallestPiece = 4;  // steps: a shorter piece of a tile costs more than it balances
+constexpr int64_t kItemSteps = 2;                   // what starting an item and storing its result cost
+constexpr int64_t kSmallestPiece = 4;               // steps: a shorter piece of a tile costs more than it balances
+constexpr int64_t kSmallestShare = 8 + kItemSteps;  // of a slot: more slots cost the combine more than they save
 
 uint64_t aligned(uint64_t bytes) { return (bytes + kAlignment - 1) / kAlignment * kAlignment; }
 
@@ -114,7 +115,7 @@ class Scheduler {
         const int64_t slots = int64_t(list.slots.size());
         const int64_t partials = partials_;
         const int32_t combine_rows = combine_rows_;
-        int64_t share = std::max<int64_t>((total_steps(list) + slots - 1) / slots, kSmallestPiece);
+        int64_t share = std::max<int64_t>((total_steps(list) + slots - 1) / slots, kSmallestShare);
         for (;;) {
             const int64_t excess = cut_into_shares(list, share);
             if (excess <= kSmallestPiece) return;
