@@ -199,7 +199,6 @@ KV8_DEVICE uint32_t widen_e5m2(uint32_t codes) {
     return y;
 }
 // The upper two codes are taken where they are, which a shift of the word would not do.
-#define KV8_WIDENS_FOUR
 KV8_DEVICE void widen_e4m3fn(uint32_t codes, uint32_t& first, uint32_t& second) {
     asm("{.reg .b16 low, high; mov.b32 {low, high}, %2; cvt.rn.f16x2.e4m3x2 %0, low; cvt.rn.f16x2.e4m3x2 %1, high;}"
         : "=r"(first), "=r"(second)

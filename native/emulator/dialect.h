@@ -210,6 +210,10 @@ KV8_DEVICE uint32_t widen_e4m3fn(uint32_t codes) { return detail::widen_codes<fp
 KV8_DEVICE uint32_t narrow_e4m3fn(float low, float high) {
     return detail::narrow_to_codes<fp8::E4M3FN>(low, high, kConvertsOcp);
 }
+KV8_DEVICE void widen_e4m3fn(uint32_t codes, uint32_t& first, uint32_t& second) {
+    first = widen_e4m3fn(codes);
+    second = widen_e4m3fn(codes >> 16);
+}
 KV8_DEVICE uint32_t widen_e5m2(uint32_t codes) { return detail::widen_codes<fp8::E5M2>(codes, kConvertsOcp); }
 KV8_DEVICE uint32_t narrow_e5m2(float low, float high) {
     return detail::narrow_to_codes<fp8::E5M2>(low, high, kConvertsOcp);

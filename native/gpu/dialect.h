@@ -55,7 +55,7 @@
 //   uint32_t permute_bytes(uint32_t low, uint32_t high, uint32_t selector)
 //                                       PTX prmt: nibble i of selector picks byte i from the eight bytes {high, low}
 //   if kConvertsOcp:    uint32_t widen_e4m3fn(uint32_t), widen_e5m2(uint32_t)        low two codes to two f16
-//                       void widen_e4m3fn(uint32_t, uint32_t& first, uint32_t& second)   four codes
+//                       void widen_e4m3fn(uint32_t, uint32_t& first, uint32_t& second)   four codes; NVIDIA's matrices
 //                       uint32_t narrow_e4m3fn(float low, float high), narrow_e5m2   two codes; saturating, NaN canonical
 //   if kConvertsFnuz:   the same for e4m3fnuz and e5m2fnuz
 //
@@ -98,13 +98,6 @@ struct Shared {
 namespace kv8::gpu {
 
 KV8_DEVICE constexpr Shared operator+(Shared shared, int bytes) { return {shared.at + uint32_t(bytes)}; }
-
-#if !defined(KV8_WIDENS_FOUR)
-KV8_DEVICE void widen_e4m3fn(uint32_t codes, uint32_t& first, uint32_t& second) {
-    first = widen_e4m3fn(codes);
-    second = widen_e4m3fn(codes >> 16);
-}
-#endif
 
 #if !defined(KV8_COPIES_IN_REGISTERS)
 constexpr bool kCopiesInRegisters = false;
