@@ -21,6 +21,7 @@ public final class Batch implements AutoCloseable {
     private int tokens;
     private boolean filled;
     private boolean started;
+    private long startedNanos;
     private boolean closed;
 
     Batch(KvCache cache) {
@@ -51,6 +52,7 @@ public final class Batch implements AutoCloseable {
         try {
             checkOpen();
             checkAddable(sequence, tokenCount);
+            cache.stopLoading(sequence);
             int rows = Math.addExact(tokens, tokenCount);
             if (count == sequences.length) {
                 sequences = Arrays.copyOf(sequences, 2 * count);
@@ -143,7 +145,10 @@ public final class Batch implements AutoCloseable {
         if (count == 0) {
             throw new IllegalStateException("The batch is empty; add sequences before write and attend.");
         }
-        started = true;
+        if (!started) {
+            started = true;
+            startedNanos = System.nanoTime();
+        }
         return filledTables();
     }
 
@@ -172,7 +177,11 @@ public final class Batch implements AutoCloseable {
         ledger.enter();
         try {
             checkOpen();
+            if (computed && started) {
+                cache.computed(tokens, count, startedNanos);
+            }
             empty(computed);
+            cache.pollTiers();
         } finally {
             ledger.exit();
         }

@@ -86,6 +86,13 @@ final class BlockLedger {
         return table;
     }
 
+    /** Takes over what is cached by now behind the whole blocks of an open table; the tokens gained. */
+    int takeMore(BlockTable table, int[] tokens, int length) {
+        int gained = prefixes.takeMore(table, tokens, length);
+        storedTokens += gained;
+        return gained;
+    }
+
     /** Counts the table of a new sequence. */
     void open(BlockTable table) {
         openSequences++;
@@ -218,9 +225,15 @@ final class BlockLedger {
         }
     }
 
-    /** See {@link PrefixCache#clear}. */
+    /** See {@link PrefixCache#clear()}. */
     void clearPrefixes() {
         prefixes.clear();
+        publish();
+    }
+
+    /** See {@link PrefixCache#clear(String)}. */
+    void clearPrefixes(String weights) {
+        prefixes.clear(weights);
         publish();
     }
 
@@ -236,8 +249,16 @@ final class BlockLedger {
         return pool.generation();
     }
 
+    int blockSize() {
+        return blockSize;
+    }
+
     BlockPool pool() {
         return pool;
+    }
+
+    PrefixCache prefixes() {
+        return prefixes;
     }
 
     void foundSaturated(long values) {

@@ -93,6 +93,11 @@ final class BlockPool {
         return block;
     }
 
+    /** The block registered under a key, held or cached; -1 when there is none. */
+    int find(long[] key, int at) {
+        return index.find(key, at);
+    }
+
     /** Registers a held block under the key of its content, unless another one has the same. It must not be written after. */
     void register(int block, long[] key, int at) {
         if (index.add(block, key, at)) {

@@ -4,6 +4,7 @@ import java.lang.ref.Cleaner;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
+import java.util.UUID;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -25,6 +26,9 @@ import org.jspecify.annotations.Nullable;
  * <p>The backend stays the caller's and must outlive the cache.
  */
 public final class KvCache implements AutoCloseable {
+    /** Tokens for each sequence of a batch that make it one of prompts. */
+    private static final int PREFILL_TOKENS = 8;
+
     private final KvBackend backend;
     private final KvCacheConfig config;
     private final DeviceMemory memory;
@@ -36,6 +40,7 @@ public final class KvCache implements AutoCloseable {
     /** By layer: the pool's generation at the last write. */
     private final long[] writtenIn;
 
+    private final @Nullable TierSet tiers;
     private final Cleaner.Cleanable abandoned;
 
     private KvCache(
@@ -55,13 +60,15 @@ public final class KvCache implements AutoCloseable {
                 config, views::scales, (from, to) -> backend.copy(memory, from * bytes, memory, to * bytes, bytes));
         writtenIn = new long[config.layers()];
         Arrays.fill(writtenIn, -1);
+        tiers = TierSet.create(backend, config, memory, ledger, () -> Arrays.fill(writtenIn, ledger.generation()));
         abandoned = Abandoned.watchCache(this, ledger, config.toString());
     }
 
     /**
      * Allocates the pool.
      *
-     * @throws IllegalArgumentException when the backend can't store one of the configured types, or there are too many blocks
+     * @throws IllegalArgumentException when the backend can't store one of the configured types, there are too many blocks, or a tier
+     *     can't take blocks of their size
      * @throws DeviceException when there is not enough device memory
      */
     public static KvCache create(KvBackend backend, KvCacheConfig config) {
@@ -76,6 +83,7 @@ public final class KvCache implements AutoCloseable {
             throw new IllegalArgumentException("The cache has " + config.blocks() + " blocks; it can manage "
                     + BlockPool.MAX_BLOCKS + ". Give a larger blockSize or less memory.");
         }
+        TierSet.prepare(config);
         DeviceMemory memory = backend.allocate(config.blocks() * config.blockBytes());
         LayerViews views = null;
         try {
@@ -101,7 +109,8 @@ public final class KvCache implements AutoCloseable {
     /**
      * A sequence of these tokens. With {@link KvCacheConfig#prefixCaching} it shares the longest run of full blocks that are
      * stored for the same tokens from the beginning on, {@link Sequence#cachedTokens} of them, at most all but the last; the
-     * rest is pending and holds no block yet.
+     * rest is pending and holds no block yet. With {@link KvCacheConfig#tiers} more of them may be on their way, see {@link
+     * Sequence#isLoading}.
      *
      * @throws IllegalArgumentException when a token id is negative
      */
@@ -111,7 +120,11 @@ public final class KvCache implements AutoCloseable {
             Sequence.checkTokens(promptTokens);
             int[] tokens = Arrays.copyOf(promptTokens, Math.max(16, promptTokens.length));
             BlockTable table = ledger.table(tokens, promptTokens.length);
-            return new Sequence(this, table, tokens, promptTokens.length, table.computed);
+            Sequence sequence = new Sequence(this, table, tokens, promptTokens.length, table.computed);
+            if (tiers != null) {
+                tiers.opened(sequence);
+            }
+            return sequence;
         } finally {
             ledger.exit();
         }
@@ -185,12 +198,26 @@ public final class KvCache implements AutoCloseable {
 
     /**
      * Forgets all prefixes: what is stored now is not shared with sequences opened later. For when equal tokens no longer mean
-     * equal K and V, as after a change of weights. Open sequences keep what they hold.
+     * equal K and V, as after a change of weights. Open sequences keep what they hold. What tiers keep is out of reach for good, and
+     * what they get from now on for everybody but this cache; with {@link #clearPrefixes(String)} it is not.
      */
     public void clearPrefixes() {
+        clearPrefixes(UUID.randomUUID().toString());
+    }
+
+    /**
+     * As {@link #clearPrefixes()} when there are new weights that have a name.
+     *
+     * @param weights a name or digest of the new weights: of what tiers keep, this cache finds from now on what was stored under the
+     *     same name, here or elsewhere, and nothing else. Empty for those that {@link KvCacheConfig#modelId} names
+     */
+    public void clearPrefixes(String weights) {
         ledger.enter();
         try {
-            ledger.clearPrefixes();
+            ledger.clearPrefixes(weights);
+            if (tiers != null) {
+                tiers.prefixesCleared();
+            }
         } finally {
             ledger.exit();
         }
@@ -215,6 +242,9 @@ public final class KvCache implements AutoCloseable {
             views.set(layer, scales);
             saturated.reset(layer);
             ledger.clearPrefixes();
+            if (tiers != null) {
+                tiers.prefixesCleared();
+            }
         } finally {
             ledger.exit();
         }
@@ -250,6 +280,49 @@ public final class KvCache implements AutoCloseable {
         return ledger.stats();
     }
 
+    /**
+     * Does what is due between this cache and its tiers, for about a millisecond: blocks that arrived go into the pool, blocks that were
+     * used for the second time go out. Every commit and every {@link Sequence#isLoading} of a loading sequence does it too; so only
+     * an engine that is idle needs to call it.
+     *
+     * @return true while transfers are under way
+     */
+    public boolean poll() {
+        ledger.enter();
+        try {
+            return pollTiers();
+        } finally {
+            ledger.exit();
+        }
+    }
+
+    /** By tier, the fastest first; any thread, also after close. */
+    public List<TierStats> tierStats() {
+        return tiers == null ? List.of() : tiers.stats();
+    }
+
+    boolean pollTiers() {
+        return tiers != null && tiers.poll();
+    }
+
+    void stopLoading(Sequence sequence) {
+        if (tiers != null) {
+            tiers.leave(sequence);
+        }
+    }
+
+    /** A batch has been computed since {@code startNanos}; one that is mostly prompts tells how fast those are computed. */
+    void computed(int tokens, int sequences, long startNanos) {
+        if (tiers != null && tokens >= PREFILL_TOKENS * sequences) {
+            tiers.computed(tokens, System.nanoTime() - startNanos);
+        }
+    }
+
+    /** See {@link TierSet#framesInUse}. */
+    int framesInUse() {
+        return tiers == null ? 0 : tiers.framesInUse();
+    }
+
     private void checkLayer(int layer) {
         if (layer < 0 || layer >= writtenIn.length) {
             throw new IllegalArgumentException(
@@ -269,6 +342,9 @@ public final class KvCache implements AutoCloseable {
         try {
             if (ledger.close()) {
                 abandoned.clean();
+                if (tiers != null) {
+                    tiers.close();
+                }
                 batches.forEach(Batch::closeInside);
                 batches.clear();
                 views.close();

@@ -34,6 +34,7 @@ public final class KvCacheConfig {
     private final EvictionPolicyKind eviction;
     private final String modelId;
     private final String salt;
+    private final Tiers tiers;
 
     private KvCacheConfig(Builder builder) {
         layers = atLeastOne("layers", builder.layers);
@@ -69,6 +70,8 @@ public final class KvCacheConfig {
         eviction = builder.eviction;
         modelId = builder.modelId;
         salt = builder.salt;
+        tiers = builder.tiers;
+        checkTiers();
         blocks = memory == null ? atLeastOne("blocks", builder.blocks) : blocksIn(memory);
         if (blocks > Long.MAX_VALUE / layout.blockBytes()) {
             throw new IllegalArgumentException("blocks is " + blocks + "; that many of " + layout.blockBytes()
@@ -77,6 +80,31 @@ public final class KvCacheConfig {
         if (memory != null && builder.blocks != 0) {
             throw new IllegalArgumentException(
                     "Give memory or blocks, not both (memory is " + memory + ", blocks is " + builder.blocks + ").");
+        }
+    }
+
+    private void checkTiers() {
+        if (tiers.isEmpty()) {
+            return;
+        }
+        if (!prefixCaching) {
+            throw new IllegalArgumentException(
+                    "tiers keep prefixes, but prefixCaching is false; give only one of them.");
+        }
+        if (modelId.isEmpty()) {
+            throw new IllegalArgumentException(
+                    "tiers outlive a process and may be shared, so they need to know whose blocks"
+                            + " they keep: give modelId(...), a name or digest of the model and its weights.");
+        }
+        if (layout.blockBytes() > Integer.MAX_VALUE - BlockFrame.HEADER) {
+            throw new IllegalArgumentException("A block is " + ByteSize.of(layout.blockBytes())
+                    + "; tiers take blocks of less than 2 GiB. Give a smaller blockSize.");
+        }
+        ByteSize staging = tiers.staging();
+        long least = 4 * (layout.blockBytes() + BlockFrame.HEADER);
+        if (staging != null && staging.bytes() < least) {
+            throw new IllegalArgumentException("The tiers' staging is " + staging + "; it holds at least four blocks, "
+                    + ByteSize.of(least) + ", two for each direction.");
         }
     }
 
@@ -223,6 +251,11 @@ public final class KvCacheConfig {
         return salt;
     }
 
+    /** What keeps blocks that the pool has no room for; {@link Tiers#NONE} by default. */
+    public Tiers tiers() {
+        return tiers;
+    }
+
     /** Bytes of one block over all layers, the row scales of dynamic layers included. */
     public long blockBytes() {
         return layout.blockBytes();
@@ -262,6 +295,7 @@ public final class KvCacheConfig {
         private EvictionPolicyKind eviction = EvictionPolicyKind.DEFAULT;
         private String modelId = "";
         private String salt = "";
+        private Tiers tiers = Tiers.NONE;
 
         private Builder() {}
 
@@ -358,6 +392,12 @@ public final class KvCacheConfig {
         /** Of a tenant or session, say: prefixes are shared only under the same salt. */
         public Builder salt(String text) {
             salt = text;
+            return this;
+        }
+
+        /** Where blocks go and come from beside the pool: host memory, files, Valkey or Redis. Needs a {@link #modelId}. */
+        public Builder tiers(Tiers below) {
+            tiers = below;
             return this;
         }
 

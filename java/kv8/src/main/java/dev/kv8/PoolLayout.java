@@ -69,6 +69,14 @@ final class PoolLayout {
         return blockBytes;
     }
 
+    /** Of these, row scales. */
+    long rowScaleBytesOfBlock() {
+        return Stream.concat(Arrays.stream(k), Arrays.stream(v))
+                        .filter(LayerLayout.Side::hasRowScales)
+                        .count()
+                * rowScaleBytes();
+    }
+
     int layers() {
         return k.length;
     }

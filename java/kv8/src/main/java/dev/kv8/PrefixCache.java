@@ -1,6 +1,7 @@
 package dev.kv8;
 
 import java.util.function.Supplier;
+import org.jspecify.annotations.Nullable;
 
 /**
  * Reuse of full blocks between sequences: registers them when they are computed, and gives a new sequence those of its prefix
@@ -10,6 +11,15 @@ import java.util.function.Supplier;
  * because its blocks may hold what the scales or weights of then gave. For the writer thread only.
  */
 final class PrefixCache {
+    /** Learns which blocks are of use; for the tiers. */
+    interface UseListener {
+        /** A full block was computed and is registered now. */
+        void computed(long[] keys, int at);
+
+        /** A sequence shares a registered block. */
+        void shared(long[] keys, int at);
+    }
+
     private final KvCacheConfig config;
     private final Supplier<KvScales> scales;
     private final BlockPool pool;
@@ -17,6 +27,8 @@ final class PrefixCache {
     private final int blockSize;
     private final long[] root = new long[PrefixIndex.KEY];
     private boolean rootMade;
+    private String weights = "";
+    private @Nullable UseListener uses;
     private long epoch;
     private long queryTokens;
     private long hitTokens;
@@ -30,6 +42,10 @@ final class PrefixCache {
         this.hasher = new PrefixHasher(blockSize);
     }
 
+    void listen(UseListener listener) {
+        uses = listener;
+    }
+
     /**
      * Puts the longest cached run of full blocks into a new table and counts their tokens as computed; at least one of the
      * {@code length} tokens stays to be computed, because the next one is drawn from its output.
@@ -40,7 +56,16 @@ final class PrefixCache {
             return;
         }
         queryTokens += length;
-        int most = Math.max(0, length - 1) / blockSize;
+        takeMore(table, tokens, length);
+    }
+
+    /** Goes on behind the whole blocks that the table has, with those cached by now; the tokens gained. */
+    int takeMore(BlockTable table, int[] tokens, int length) {
+        int before = table.computed;
+        if (table.epoch != epoch || before != table.size() * blockSize) {
+            return 0;
+        }
+        int most = wholeBlocks(length);
         table.ensureCapacity(most);
         table.ensureKeys(most);
         while (table.size() < most) {
@@ -51,9 +76,34 @@ final class PrefixCache {
                 break;
             }
             table.add(block);
+            if (uses != null) {
+                uses.shared(table.keys(), next * PrefixIndex.KEY);
+            }
         }
         table.computed = table.size() * blockSize;
-        hitTokens += table.computed;
+        hitTokens += table.computed - before;
+        return table.computed - before;
+    }
+
+    /** How many blocks of a prompt can be taken over. */
+    int wholeBlocks(int length) {
+        return Math.max(0, length - 1) / blockSize;
+    }
+
+    /** The keys of a table's first {@code count} blocks, which its tokens fill. */
+    long[] keys(BlockTable table, int[] tokens, int count) {
+        table.ensureKeys(count);
+        makeKeys(table, tokens, count);
+        return table.keys();
+    }
+
+    /** What frames of the present epoch are like. */
+    LayoutFingerprint layout() {
+        return hasher.layout(config, scales.get());
+    }
+
+    long epoch() {
+        return epoch;
     }
 
     /** Makes room for the keys of {@code blocks} blocks; a table that stores nothing yet joins the present epoch. */
@@ -76,12 +126,15 @@ final class PrefixCache {
         for (int i = computedBefore / blockSize; i < full; i++) {
             makeKeys(table, tokens, i + 1);
             pool.register(table.block(i), table.keys(), i * PrefixIndex.KEY);
+            if (uses != null) {
+                uses.computed(table.keys(), i * PrefixIndex.KEY);
+            }
         }
     }
 
     private void makeKeys(BlockTable table, int[] tokens, int count) {
         if (!rootMade) {
-            hasher.root(config, scales.get(), root);
+            hasher.root(config, scales.get(), weights, root);
             rootMade = true;
         }
         long[] keys = table.keys();
@@ -92,7 +145,13 @@ final class PrefixCache {
         }
     }
 
-    /** Nothing that is stored now is found any more, nor what its holders add to it. */
+    /** As {@link #clear}, and with keys that no tier has seen under other weights. */
+    void clear(String newWeights) {
+        weights = newWeights;
+        clear();
+    }
+
+    /** Nothing that is stored now is found any more, nor what its holders add to it; but the keys are the same for the same scales. */
     void clear() {
         epoch++;
         rootMade = false;

@@ -39,11 +39,32 @@ final class PrefixHasher {
         }
     }
 
-    /** The parent of a first block: tagged, length-prefixed fields, so no two settings can be written alike. */
-    void root(KvCacheConfig config, KvScales scales, long[] key) {
+    /**
+     * The parent of a first block: tagged, length-prefixed fields, so no two settings can be written alike.
+     *
+     * @param weights names weights that took the place of the model's own; empty for those
+     */
+    void root(KvCacheConfig config, KvScales scales, String weights, long[] key) {
         field("format", "kv8 prefix 1");
         field("model", config.modelId());
+        if (!weights.isEmpty()) {
+            field("weights", weights);
+        }
         field("salt", config.salt());
+        layoutFields(config, scales);
+        finish(key, 0);
+    }
+
+    /** What a block's bytes mean, whatever the model: the parts of a root that are about layout, types and scales. */
+    LayoutFingerprint layout(KvCacheConfig config, KvScales scales) {
+        field("format", "kv8 layout 1");
+        layoutFields(config, scales);
+        long[] words = new long[PrefixIndex.KEY];
+        finish(words, 0);
+        return new LayoutFingerprint(words[0], words[1]);
+    }
+
+    private void layoutFields(KvCacheConfig config, KvScales scales) {
         field("heads", config.kvHeads() + " of " + config.headSize());
         field("block size", Integer.toString(config.blockSize()));
         field("layers", Integer.toString(config.layers()));
@@ -51,7 +72,6 @@ final class PrefixHasher {
             side("k", config.kDtype(layer), scales.layer(layer).k());
             side("v", config.vDtype(layer), scales.layer(layer).v());
         }
-        finish(key, 0);
     }
 
     private void side(String name, DType dtype, KvScales.Side scales) {

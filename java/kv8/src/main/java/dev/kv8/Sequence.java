@@ -4,6 +4,8 @@ import java.lang.ref.Cleaner;
 import java.nio.IntBuffer;
 import java.util.Arrays;
 import java.util.Objects;
+import java.util.concurrent.locks.LockSupport;
+import org.jspecify.annotations.Nullable;
 
 /**
  * The tokens of one conversation and their place in a {@link KvCache}: the first {@link #computedTokens} have K and V stored,
@@ -13,13 +15,19 @@ import java.util.Objects;
  * cache's blocks is refused with {@link IllegalStateException}; token ids can still be read.
  */
 public final class Sequence implements AutoCloseable {
+    private static final long WAIT_NANOS = 50_000;
+
     final KvCache cache;
     final BlockTable table;
     private final BlockLedger ledger;
     private final Cleaner.Cleanable abandoned;
-    private final int cachedTokens;
+    private int cachedTokens;
     private int[] tokens;
     private int length;
+
+    /** What it waits for from the tiers; for whoever is inside the cache. */
+    @Nullable
+    PrefixLoad loading;
 
     /** Takes {@code tokens} over; for a caller inside the ledger. */
     Sequence(KvCache cache, BlockTable table, int[] tokens, int length, int cachedTokens) {
@@ -111,10 +119,45 @@ public final class Sequence implements AutoCloseable {
 
     /**
      * Tokens that were found stored when the sequence was opened, and so were not computed for it: whole blocks, and never all
-     * of its tokens. 0 for a fork.
+     * of its tokens. 0 for a fork. It may grow while the sequence {@link #isLoading}.
      */
     public int cachedTokens() {
         return cachedTokens;
+    }
+
+    /** More of its prompt is stored than was when it was opened. */
+    void took(int more) {
+        cachedTokens += more;
+    }
+
+    /**
+     * Whether blocks of its prompt are on their way from a tier. They count as computed when this turns false, which it does at the
+     * latest at {@link Tiers#loadDeadline}. Until then an engine does well to let others run and ask again at the next step:
+     *
+     * <pre>{@code
+     * if (!seq.isLoading()) { batch.add(seq); }
+     * }</pre>
+     *
+     * <p>A sequence that is added to a batch all the same is computed from what it has, and no longer waits. Asking does what {@link
+     * KvCache#poll} does. False for a fork, and without tiers.
+     */
+    public boolean isLoading() {
+        ledger.enter();
+        try {
+            if (loading != null) {
+                cache.pollTiers();
+            }
+            return loading != null && !isClosed();
+        } finally {
+            ledger.exit();
+        }
+    }
+
+    /** Waits while it {@link #isLoading}, at most until {@link Tiers#loadDeadline}. Other sequences can be closed meanwhile. */
+    public void awaitLoaded() {
+        while (isLoading()) {
+            LockSupport.parkNanos(WAIT_NANOS);
+        }
     }
 
     /**

@@ -36,7 +36,7 @@ class PrefixHasherTest {
 
     private static List<Long> root(KvCacheConfig config, KvScales scales) {
         long[] key = new long[PrefixIndex.KEY];
-        new PrefixHasher(config.blockSize()).root(config, scales, key);
+        new PrefixHasher(config.blockSize()).root(config, scales, "", key);
         return Arrays.stream(key).boxed().toList();
     }
 

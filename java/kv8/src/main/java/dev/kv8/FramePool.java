@@ -1,0 +1,60 @@
+package dev.kv8;
+
+import java.util.concurrent.ArrayBlockingQueue;
+import java.util.concurrent.TimeUnit;
+import java.util.concurrent.atomic.AtomicInteger;
+import org.jspecify.annotations.Nullable;
+
+/**
+ * A bounded number of {@link Frame}s, allocated when first needed. What is here bounds what can be under way: who gets none waits or
+ * does without. For any thread.
+ */
+final class FramePool {
+    private final int capacity;
+    private final int frameBytes;
+    private final ArrayBlockingQueue<Frame> free;
+    private final AtomicInteger allocated = new AtomicInteger();
+
+    FramePool(int capacity, int frameBytes) {
+        this.capacity = capacity;
+        this.frameBytes = frameBytes;
+        this.free = new ArrayBlockingQueue<>(capacity);
+    }
+
+    /** A frame with one holder; null when all are in use. */
+    @Nullable
+    Frame tryTake() {
+        Frame frame = free.poll();
+        if (frame == null && allocated.get() < capacity) {
+            if (allocated.incrementAndGet() <= capacity) {
+                frame = new Frame(this, frameBytes);
+            } else {
+                allocated.decrementAndGet();
+            }
+        }
+        return frame == null ? null : frame.taken();
+    }
+
+    /** Waits for a frame; null when there is none until the deadline. */
+    @Nullable
+    Frame take(long deadlineNanos) throws InterruptedException {
+        Frame frame = tryTake();
+        if (frame == null) {
+            Frame given = free.poll(deadlineNanos - System.nanoTime(), TimeUnit.NANOSECONDS);
+            frame = given == null ? null : given.taken();
+        }
+        return frame;
+    }
+
+    void giveBack(Frame frame) {
+        free.add(frame);
+    }
+
+    int capacity() {
+        return capacity;
+    }
+
+    int inUse() {
+        return allocated.get() - free.size();
+    }
+}

@@ -1,0 +1,91 @@
+package dev.kv8;
+
+import java.util.List;
+import org.jspecify.annotations.Nullable;
+
+/**
+ * Which key is in which of a store's equal places, and which one makes room: the cache's own pool and eviction policies over places
+ * instead of blocks. A place that is held is neither evicted nor reused. For any thread.
+ */
+final class KeyedSlots {
+    private final BlockPool pool;
+    private final @Nullable BlockKey[] keys;
+    private final long[] words = new long[PrefixIndex.KEY];
+
+    KeyedSlots(int slots, EvictionPolicyKind eviction) {
+        pool = new BlockPool(slots, eviction);
+        keys = new BlockKey[slots];
+    }
+
+    /** How many keys, from the first on without a gap, are here. */
+    synchronized int leading(List<BlockKey> wanted) {
+        int found = 0;
+        while (found < wanted.size() && find(wanted.get(found)) >= 0) {
+            found++;
+        }
+        return found;
+    }
+
+    private int find(BlockKey key) {
+        key.copyTo(words, 0);
+        return pool.find(words, 0);
+    }
+
+    synchronized boolean contains(BlockKey key) {
+        return find(key) >= 0;
+    }
+
+    /** Holds the place of a key, which is of use once more; -1 when it has none. */
+    synchronized int hold(BlockKey key) {
+        key.copyTo(words, 0);
+        return pool.take(words, 0);
+    }
+
+    /** Holds a place that has no key any more; -1 when all are held. What was evicted for it is {@link #evicted}. */
+    synchronized int reserve() {
+        return pool.available() == 0 ? -1 : pool.allocate();
+    }
+
+    /** The key that a reserved place had; asked once. */
+    synchronized @Nullable BlockKey evicted(int slot) {
+        BlockKey key = keys[slot];
+        keys[slot] = null;
+        return key;
+    }
+
+    /** Gives the key to a reserved place, unless it has another one meanwhile, and lets go of it. */
+    synchronized boolean keep(int slot, BlockKey key) {
+        key.copyTo(words, 0);
+        pool.register(slot, words, 0);
+        boolean kept = pool.isRegistered(slot);
+        keys[slot] = kept ? key : null;
+        pool.release(slot);
+        return kept;
+    }
+
+    synchronized void release(int slot) {
+        pool.release(slot);
+    }
+
+    /** The key has no place any more; whether it had one. */
+    synchronized boolean forget(BlockKey key) {
+        key.copyTo(words, 0);
+        int slot = pool.take(words, 0);
+        if (slot < 0) {
+            return false;
+        }
+        pool.unregister(slot);
+        keys[slot] = null;
+        pool.release(slot);
+        return true;
+    }
+
+    /** Keys that are here. */
+    synchronized int size() {
+        int held = 0;
+        for (BlockKey key : keys) {
+            held += key == null ? 0 : 1;
+        }
+        return held;
+    }
+}

@@ -1,0 +1,193 @@
+package dev.kv8;
+
+import java.util.ArrayList;
+import java.util.HashMap;
+import java.util.List;
+import java.util.Map;
+
+/**
+ * Sequences that wait for blocks from the tiers. Sequences that lack the same next block wait for one load. What arrives goes into
+ * the pool in order: into a block that nobody else holds, checked, then registered like one that was computed, and from then on shared
+ * and evicted like any. So a sequence takes it over as it takes over any cached prefix, and a load that is given up leaves nothing
+ * behind but cached blocks. For the writer thread only.
+ */
+final class PrefixLoads {
+    private final BlockLedger ledger;
+    private final List<Tier> tiers;
+    private final PoolCopies copies;
+    private final Runnable onPlaced;
+    private final PrefixCache prefixes;
+    private final BlockPool pool;
+    private final long deadlineNanos;
+    private final Map<BlockKey, PrefixLoad> byFirstKey = new HashMap<>();
+
+    /** @param onPlaced is told of each block that the pool gets */
+    PrefixLoads(BlockLedger ledger, List<Tier> tiers, PoolCopies copies, long deadlineNanos, Runnable onPlaced) {
+        this.ledger = ledger;
+        this.tiers = tiers;
+        this.copies = copies;
+        this.deadlineNanos = deadlineNanos;
+        this.onPlaced = onPlaced;
+        this.prefixes = ledger.prefixes();
+        this.pool = ledger.pool();
+    }
+
+    /** Asks the tiers for the blocks of a new sequence that the pool lacks, if there are any and a tier can be asked. */
+    void begin(Sequence sequence, BlockFrame form, double prefillTokensPerSecond) {
+        BlockTable table = sequence.table;
+        int from = table.size();
+        int to = prefixes.wholeBlocks(sequence.length());
+        if (from >= to
+                || table.computed != from * (long) ledger.blockSize()
+                || tiers.stream().allMatch(Tier::isOpen)) {
+            return;
+        }
+        long[] words = prefixes.keys(table, sequence.tokenIds(), to);
+        BlockKey first = BlockKey.of(words, from * PrefixIndex.KEY);
+        PrefixLoad load = byFirstKey.get(first);
+        if (load == null) {
+            List<BlockKey> keys = new ArrayList<>(to - from);
+            for (int i = from; i < to; i++) {
+                keys.add(BlockKey.of(words, i * PrefixIndex.KEY));
+            }
+            load = new PrefixLoad(keys, tiers, form, prefixes.epoch(), deadlineNanos, prefillTokensPerSecond);
+            byFirstKey.put(first, load);
+            tiers.get(0).load(load, 0);
+        }
+        load.waiting.add(sequence);
+        sequence.loading = load;
+    }
+
+    /** The sequence does not wait any longer. */
+    void leave(Sequence sequence) {
+        PrefixLoad load = sequence.loading;
+        if (load != null) {
+            sequence.loading = null;
+            load.waiting.remove(sequence);
+        }
+    }
+
+    boolean isEmpty() {
+        return byFirstKey.isEmpty();
+    }
+
+    /** Places what has arrived and ends what is over; stops after {@code nanos}, but not before one block. */
+    void advance(long nanos, BlockFrame form, double prefillTokensPerSecond, SecondUses uses) {
+        if (byFirstKey.isEmpty()) {
+            return;
+        }
+        long start = System.nanoTime();
+        for (PrefixLoad load : List.copyOf(byFirstKey.values())) {
+            load.waiting.removeIf(Sequence::isClosed);
+            boolean goesOn = load.epoch() == prefixes.epoch() && !load.waiting.isEmpty();
+            while (goesOn && !load.isComplete()) {
+                Frame frame = load.takeNext();
+                if (frame == null) {
+                    break;
+                }
+                goesOn = place(load, frame, uses);
+                if (System.nanoTime() - start > nanos) {
+                    break;
+                }
+            }
+            boolean late = System.nanoTime() - load.deadlineNanos() > 0;
+            if (!goesOn || load.isComplete() || late) {
+                end(load, late && !load.isComplete(), form, prefillTokensPerSecond);
+            }
+        }
+    }
+
+    /** Puts the next block of the load into the pool; false when there is no room, or it was damaged. */
+    private boolean place(PrefixLoad load, Frame frame, SecondUses uses) {
+        long[] key = new long[PrefixIndex.KEY];
+        load.key(load.placed).copyTo(key, 0);
+        boolean kept = false;
+        try {
+            int block = pool.find(key, 0) >= 0 ? pool.take(key, 0) : fill(load, frame, key);
+            if (block < 0) {
+                return false;
+            }
+            load.holder.ensureCapacity(load.placed + 1);
+            load.holder.add(block);
+            Tier origin = load.origin(load.placed);
+            if (origin != null) {
+                kept = uses.loaded(key, frame, load.fasterThan(origin));
+            }
+            load.placed++;
+            return true;
+        } finally {
+            if (!kept) {
+                frame.release();
+            }
+        }
+    }
+
+    private int fill(PrefixLoad load, Frame frame, long[] key) {
+        if (pool.available() == 0) {
+            return -1;
+        }
+        int block = pool.allocate();
+        boolean whole = false;
+        try {
+            whole = copies.toPool(frame, block);
+        } finally {
+            if (!whole) {
+                pool.release(block);
+            }
+        }
+        if (!whole) {
+            Tier origin = load.origin(load.placed);
+            if (origin != null) {
+                origin.counters()
+                        .trouble(TierCounters.Kind.DAMAGED, 1, "it wrote to a frame that it had said to be done with.");
+            }
+            return -1;
+        }
+        pool.register(block, key, 0);
+        onPlaced.run();
+        return block;
+    }
+
+    private void end(PrefixLoad load, boolean late, BlockFrame form, double prefillTokensPerSecond) {
+        byFirstKey.remove(load.key(0));
+        List<Tier> unfinished = load.end();
+        if (late) {
+            unfinished.forEach(Tier::late);
+        }
+        measure(load);
+        List<Sequence> retried = new ArrayList<>();
+        for (Sequence sequence : load.waiting) {
+            sequence.loading = null;
+            if (!sequence.isClosed()) {
+                sequence.took(ledger.takeMore(sequence.table, sequence.tokenIds(), sequence.length()));
+                if (sequence != load.waiting.get(0)) {
+                    retried.add(sequence);
+                }
+            }
+        }
+        load.holder.shrink(0, pool);
+        ledger.publish();
+        if (load.placed > 0) { // a longer prompt that waited for a shorter one may find more of its own
+            retried.forEach(sequence -> begin(sequence, form, prefillTokensPerSecond));
+        }
+    }
+
+    /** The rate of the tier that the last block came from, when it gave all of them. */
+    private static void measure(PrefixLoad load) {
+        Tier origin = load.placed == 0 ? null : load.origin(load.placed - 1);
+        if (origin != null && load.origin(0) == origin) {
+            double bytes = (double) load.placed * load.form().frameBytes();
+            origin.rate().measured(bytes, System.nanoTime() - load.startNanos());
+        }
+    }
+
+    /** Ends all loads; nobody waits any longer. */
+    void close() {
+        for (PrefixLoad load : byFirstKey.values()) {
+            load.end();
+            load.waiting.forEach(sequence -> sequence.loading = null);
+            load.holder.shrink(0, pool);
+        }
+        byFirstKey.clear();
+    }
+}

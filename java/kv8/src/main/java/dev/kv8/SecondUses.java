@@ -1,0 +1,135 @@
+package dev.kv8;
+
+import java.util.List;
+
+/**
+ * Gives blocks to the tiers on their second use. A block that should go there is only noted at first; between steps, as many as
+ * time and free frames allow are copied out of the pool, those that are still there. For the writer thread only; noting allocates
+ * nothing.
+ */
+final class SecondUses implements PrefixCache.UseListener {
+    private static final int NOTED = 4096;
+
+    private final BlockPool pool;
+    private final List<Tier> tiers;
+    private final PoolCopies copies;
+    private final FramePool frames;
+    private final SeenKeys seen;
+    private final boolean onFirstUse;
+
+    /** Keys of noted blocks, a ring. */
+    private final long[] noted = new long[NOTED * PrefixIndex.KEY];
+
+    private int first;
+    private int count;
+
+    SecondUses(
+            BlockPool pool,
+            List<Tier> tiers,
+            PoolCopies copies,
+            FramePool frames,
+            int rememberedKeys,
+            boolean onFirstUse) {
+        this.pool = pool;
+        this.tiers = tiers;
+        this.copies = copies;
+        this.frames = frames;
+        this.seen = new SeenKeys(rememberedKeys);
+        this.onFirstUse = onFirstUse;
+    }
+
+    @Override
+    public void computed(long[] keys, int at) {
+        boolean again = seen.computed(keys[at]);
+        if (again || (onFirstUse && seen.shared(keys[at]))) {
+            note(keys, at);
+        }
+    }
+
+    @Override
+    public void shared(long[] keys, int at) {
+        if (seen.shared(keys[at])) {
+            note(keys, at);
+        }
+    }
+
+    private void note(long[] keys, int at) {
+        if (count == NOTED) {
+            seen.notGiven(keys[at]);
+            return;
+        }
+        System.arraycopy(keys, at, noted, (first + count) % NOTED * PrefixIndex.KEY, PrefixIndex.KEY);
+        count++;
+    }
+
+    /** A block came from a tier: it need not go there, but to the {@code faster} ones. True when they took the frame over. */
+    boolean loaded(long[] key, Frame frame, List<Tier> faster) {
+        seen.loaded(key[0]);
+        boolean kept = false;
+        for (Tier tier : faster) {
+            kept |= offer(tier, frame);
+        }
+        if (kept) {
+            frame.release(); // the caller's hold; the tiers have their own
+        }
+        return kept;
+    }
+
+    private static boolean offer(Tier tier, Frame frame) {
+        frame.hold();
+        if (!tier.offer(frame)) {
+            frame.release();
+            return false;
+        }
+        return true;
+    }
+
+    boolean isEmpty() {
+        return count == 0;
+    }
+
+    /** Forgets what is noted: the keys are of an epoch that has ended. */
+    void clear() {
+        count = 0;
+    }
+
+    /** Copies noted blocks out of the pool and hands them to the tiers; stops after {@code nanos}, but not before one block. */
+    void advance(long nanos, BlockFrame form) {
+        if (count == 0) {
+            return;
+        }
+        long start = System.nanoTime();
+        while (count > 0 && System.nanoTime() - start <= nanos) {
+            int at = first * PrefixIndex.KEY;
+            if (tiers.stream().noneMatch(Tier::takesWrites)) {
+                return;
+            }
+            int block = pool.find(noted, at);
+            if (block >= 0) {
+                Frame frame = frames.tryTake();
+                if (frame == null) {
+                    return;
+                }
+                write(block, BlockKey.of(noted, at), frame, form);
+            }
+            first = (first + 1) % NOTED;
+            count--;
+        }
+    }
+
+    private void write(int block, BlockKey key, Frame frame, BlockFrame form) {
+        boolean taken = false;
+        try {
+            copies.toFrame(block, frame);
+            frame.filled(key, form);
+            for (Tier tier : tiers) {
+                taken |= offer(tier, frame);
+            }
+        } finally {
+            frame.release();
+        }
+        if (!taken) {
+            seen.notGiven(key.word0());
+        }
+    }
+}

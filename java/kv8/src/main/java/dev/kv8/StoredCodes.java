@@ -1,0 +1,87 @@
+package dev.kv8;
+
+import java.nio.ByteBuffer;
+import java.nio.ByteOrder;
+import java.util.ArrayList;
+import java.util.List;
+
+/**
+ * Makes a block the same on every device: tiers keep OCP codes. A device that stores FNUZ (see {@link StoredFormat}) has the same
+ * codes with doubled scales, but for NaN and -0: its NaN is 0x80, which is -0 in OCP; OCP's canonical NaN is 0x7F. Row scales are
+ * halved on the way out and doubled on the way in. Static scales are not in the block. On every other device this does nothing.
+ */
+final class StoredCodes {
+    private static final byte FNUZ_NAN = (byte) 0x80;
+    private static final byte OCP_NAN = 0x7F;
+
+    /** Bytes of a block. */
+    private record Region(int from, int length) {}
+
+    private final List<Region> codes = new ArrayList<>();
+    private final List<Region> rowScales = new ArrayList<>();
+
+    /** For the sides whose stored type is not the configured one. */
+    StoredCodes(PoolLayout layout, DeviceInfo device) {
+        for (int layer = 0; layer < layout.layers(); layer++) {
+            LayerLayout parts = layout.layer(layer, 1);
+            for (LayerLayout.Side side : List.of(parts.k(), parts.v())) {
+                if (StoredFormat.of(side.dtype(), device) != side.dtype()) {
+                    codes.add(region(side.offset(), parts.kvHeads() * side.headStride()));
+                    if (side.hasRowScales()) {
+                        rowScales.add(region(side.rowScaleOffset(), parts.kvHeads() * side.rowScaleHeadStride()));
+                    }
+                }
+            }
+        }
+    }
+
+    private static Region region(long from, long length) {
+        return new Region(Math.toIntExact(from), Math.toIntExact(length));
+    }
+
+    /** Whether blocks lie on the device as tiers keep them. */
+    boolean areThoseOfTiers() {
+        return codes.isEmpty();
+    }
+
+    /** From what the device keeps, in place; {@code block} is everything that remains. */
+    void toPortable(ByteBuffer block) {
+        for (Region region : codes) {
+            for (int i = position(block, region), end = i + region.length(); i < end; i++) {
+                if (block.get(i) == FNUZ_NAN) {
+                    block.put(i, OCP_NAN);
+                }
+            }
+        }
+        scale(block, 0.5f);
+    }
+
+    /** To what the device keeps, in place; whether that is something else. */
+    boolean toDevice(ByteBuffer block) {
+        for (Region region : codes) {
+            for (int i = position(block, region), end = i + region.length(); i < end; i++) {
+                byte code = block.get(i);
+                if (code == FNUZ_NAN) {
+                    block.put(i, (byte) 0);
+                } else if ((code & 0x7F) == OCP_NAN) {
+                    block.put(i, FNUZ_NAN);
+                }
+            }
+        }
+        scale(block, 2);
+        return !areThoseOfTiers();
+    }
+
+    private void scale(ByteBuffer block, float factor) {
+        ByteBuffer floats = block.duplicate().order(ByteOrder.LITTLE_ENDIAN);
+        for (Region region : rowScales) {
+            for (int i = position(block, region), end = i + region.length(); i < end; i += Float.BYTES) {
+                floats.putFloat(i, factor * floats.getFloat(i));
+            }
+        }
+    }
+
+    private static int position(ByteBuffer block, Region region) {
+        return block.position() + region.from();
+    }
+}

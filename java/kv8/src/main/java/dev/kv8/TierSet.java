@@ -1,0 +1,139 @@
+package dev.kv8;
+
+import java.util.ArrayList;
+import java.util.List;
+import org.jspecify.annotations.Nullable;
+
+/**
+ * The tiers of one cache, from its side: what is loaded and written, and when. All but {@link #stats} is for the writer thread,
+ * inside the cache. {@link #poll} does what is due, for about a millisecond; everything else that takes time is done by the tiers'
+ * threads.
+ */
+final class TierSet implements AutoCloseable {
+    private static final long POLL_NANOS = 1_000_000;
+    private static final long DEFAULT_STAGING = 64L << 20;
+    private static final int MOST_FRAMES = 1 << 16;
+
+    private final KvCacheConfig config;
+    private final BlockLedger ledger;
+    private final List<Tier> tiers;
+    private final PrefixLoads loads;
+    private final SecondUses uses;
+    private final FramePool loadFrames;
+    private final FramePool writeFrames;
+    private final MeasuredRate prefill = new MeasuredRate();
+    private @Nullable BlockFrame form;
+    private long formEpoch;
+
+    private TierSet(
+            KvBackend backend, KvCacheConfig config, DeviceMemory memory, BlockLedger ledger, Runnable onPlaced) {
+        this.config = config;
+        this.ledger = ledger;
+        Tiers settings = config.tiers();
+        int frameBytes = Math.toIntExact(BlockFrame.HEADER + config.blockBytes());
+        ByteSize staging = settings.staging();
+        long bytes = staging == null ? Math.max(DEFAULT_STAGING, 8L * frameBytes) : staging.bytes();
+        int frames = (int) Math.min(MOST_FRAMES, bytes / 2 / frameBytes);
+        StoredCodes codes = new StoredCodes(config.layout(), backend.info());
+        loadFrames = new FramePool(frames, frameBytes);
+        writeFrames = new FramePool(frames, frameBytes);
+        tiers = settings.stores().stream()
+                .map(store -> new Tier(store, codes, loadFrames, frames, settings.storeDeadline(), config.blockSize()))
+                .toList();
+        PoolCopies copies = new PoolCopies(backend, memory, config.blockBytes(), codes);
+        loads = new PrefixLoads(ledger, tiers, copies, settings.loadDeadline().toNanos(), onPlaced);
+        uses = new SecondUses(
+                ledger.pool(), tiers, copies, writeFrames, settings.rememberedKeys(), settings.writtenOnFirstUse());
+        ledger.prefixes().listen(uses);
+    }
+
+    /** Asks the stores whether they take the configuration's blocks, before anything is made for it. */
+    static void prepare(KvCacheConfig config) {
+        for (BlockStore store : config.tiers().stores()) {
+            store.prepare(Math.toIntExact(BlockFrame.HEADER + config.blockBytes()));
+        }
+    }
+
+    /**
+     * Null when the configuration has no tiers.
+     *
+     * @param onPlaced is told of each block that the pool gets from a tier
+     */
+    static @Nullable TierSet create(
+            KvBackend backend, KvCacheConfig config, DeviceMemory memory, BlockLedger ledger, Runnable onPlaced) {
+        return config.tiers().isEmpty() ? null : new TierSet(backend, config, memory, ledger, onPlaced);
+    }
+
+    private BlockFrame form() {
+        BlockFrame known = form;
+        if (known == null || formEpoch != ledger.prefixes().epoch()) {
+            known = new BlockFrame(
+                    ledger.prefixes().layout(),
+                    config.blockSize(),
+                    Math.toIntExact(config.blockBytes()),
+                    config.layout().rowScaleBytesOfBlock());
+            form = known;
+            formEpoch = ledger.prefixes().epoch();
+        }
+        return known;
+    }
+
+    /** Asks the tiers for what a new sequence lacks. */
+    void opened(Sequence sequence) {
+        loads.begin(sequence, form(), prefillRate());
+    }
+
+    /** The sequence is to be computed now, as it is. */
+    void leave(Sequence sequence) {
+        loads.leave(sequence);
+    }
+
+    /** Other keys are made from now on. */
+    void prefixesCleared() {
+        uses.clear();
+    }
+
+    /** A batch of prompts was computed. */
+    void computed(int tokens, long nanos) {
+        prefill.measured(tokens, nanos);
+    }
+
+    private double prefillRate() {
+        double given = config.tiers().prefillTokensPerSecond();
+        return given > 0 ? given : prefill.perSecond();
+    }
+
+    /** Does what is due; true while transfers are under way or noted. */
+    boolean poll() {
+        if (!loads.isEmpty()) {
+            loads.advance(POLL_NANOS, form(), prefillRate(), uses);
+        }
+        if (!uses.isEmpty()) {
+            uses.advance(POLL_NANOS, form());
+        }
+        boolean busy = !loads.isEmpty() || !uses.isEmpty();
+        for (int i = 0; i < tiers.size(); i++) {
+            tiers.get(i).checkDeadlines();
+            busy |= tiers.get(i).isWriting();
+        }
+        return busy;
+    }
+
+    /** Any thread. */
+    List<TierStats> stats() {
+        List<TierStats> all = new ArrayList<>();
+        tiers.forEach(tier -> all.add(tier.stats()));
+        return all;
+    }
+
+    /** Frames that are filled, under way, or in quarantine because a store has not completed them. Any thread. */
+    int framesInUse() {
+        return loadFrames.inUse() + writeFrames.inUse();
+    }
+
+    @Override
+    public void close() {
+        loads.close();
+        tiers.forEach(Tier::close);
+    }
+}

@@ -1,0 +1,345 @@
+package dev.kv8;
+
+import static org.assertj.core.api.Assertions.assertThat;
+import static org.assertj.core.api.Assertions.assertThatThrownBy;
+
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.ValueSource;
+
+/** What a cache does with a tier that works: what goes there, when, and how it comes back. */
+class TiersTest {
+    private static final int[] PROMPT = TieredCache.prompt(1, 41); // five whole blocks, and one token to compute
+
+    private static HostBlockStore host(int blocks) {
+        return HostBlockStore.create(ByteSize.of((long) blocks * TieredCache.frameBytes()), EvictionPolicyKind.LRU);
+    }
+
+    /** Uses up the pool's blocks with other prompts. */
+    private static void evictAll(TieredCache test) {
+        int seed = 100;
+        long before = test.cache.stats().evictedBlocks();
+        while (test.cache.stats().evictedBlocks() - before < test.cache.config().blocks()) {
+            test.serve(TieredCache.prompt(seed++, 41));
+        }
+        test.settle();
+    }
+
+    @ParameterizedTest
+    @ValueSource(booleans = {true, false})
+    void aBlockComesBackFromTheTierBitForBit(boolean hostAccessible) {
+        HostBlockStore host = host(100);
+        KvCacheConfig config = TieredCache.config(12, Tiers.of(host)).build();
+        try (TieredCache test = new TieredCache(hostAccessible, config)) {
+            assertThat(test.serve(PROMPT)).isZero();
+            assertThat(test.serve(PROMPT)).as("from the pool").isEqualTo(40);
+            test.settle();
+            assertThat(host.blocks()).isEqualTo(5);
+            evictAll(test);
+            assertThat(test.serve(PROMPT)).as("from the tier").isEqualTo(40);
+            assertThat(test.tier(0).loaded()).isEqualTo(5);
+            assertThat(test.serve(PROMPT)).as("from the pool again").isEqualTo(40);
+            assertThat(test.tier(0).loaded()).isEqualTo(5);
+            test.settle();
+            assertThat(test.cache.framesInUse()).isZero();
+            test.cache.ledger().pool().checkInvariants();
+            assertThat(test.cache.stats().freeBlocks()).isEqualTo(12);
+        }
+    }
+
+    @Test
+    void blocksGoToTheTierOnTheirSecondUseOnly() {
+        HostBlockStore host = host(100);
+        try (TieredCache test = new TieredCache(30, Tiers.of(host))) {
+            test.serve(PROMPT);
+            test.settle();
+            assertThat(host.blocks()).isZero();
+            test.serve(TieredCache.prompt(1, 25)); // shares three blocks
+            test.settle();
+            assertThat(host.blocks()).isEqualTo(3);
+            test.serve(PROMPT);
+            test.settle();
+            assertThat(host.blocks()).isEqualTo(5);
+            assertThat(test.tier(0).stored()).as("each once").isEqualTo(5);
+        }
+    }
+
+    @Test
+    void aBlockThatIsComputedAgainGoesToTheTier() {
+        HostBlockStore host = host(100);
+        try (TieredCache test = new TieredCache(12, Tiers.of(host))) {
+            test.serve(PROMPT);
+            evictAll(test);
+            assertThat(host.blocks()).isZero();
+            test.serve(PROMPT);
+            test.settle();
+            assertThat(host.blocks()).isEqualTo(5);
+        }
+    }
+
+    @Test
+    void anotherCacheFindsWhatThisOneStored() {
+        HostBlockStore host = host(100);
+        Tiers tiers = Tiers.builder().add(host).writtenOnFirstUse(true).build();
+        try (TieredCache test = new TieredCache(12, tiers)) {
+            test.serve(PROMPT);
+            test.settle();
+        }
+        try (TieredCache other = new TieredCache(12, tiers)) {
+            assertThat(other.serve(PROMPT)).isEqualTo(40);
+        }
+    }
+
+    @Test
+    void whatASlowerTierHasIsGivenToTheFasterOne() {
+        HostBlockStore fast = host(100);
+        NamedStore slow = new NamedStore("slow", host(100));
+        try (TieredCache test = new TieredCache(
+                12, Tiers.builder().add(slow).writtenOnFirstUse(true).build())) {
+            test.serve(PROMPT);
+            test.settle();
+        }
+        try (TieredCache test = new TieredCache(12, Tiers.of(fast, slow))) {
+            assertThat(test.serve(PROMPT)).isEqualTo(40);
+            test.settle();
+            assertThat(fast.blocks()).isEqualTo(5);
+            assertThat(test.tier(1).stored())
+                    .as("written back to where it came from")
+                    .isZero();
+        }
+    }
+
+    @Test
+    void oneTierHasTheHeadAndAnotherTheTail() {
+        HostBlockStore fast = host(3);
+        NamedStore slow = new NamedStore("slow", host(100));
+        Tiers tiers =
+                Tiers.builder().add(fast).add(slow).writtenOnFirstUse(true).build();
+        try (TieredCache test = new TieredCache(12, tiers)) {
+            test.serve(TieredCache.prompt(1, 25));
+            test.settle();
+        }
+        try (TieredCache test = new TieredCache(
+                12, Tiers.builder().add(slow).writtenOnFirstUse(true).build())) {
+            test.serve(PROMPT);
+            test.settle();
+        }
+        try (TieredCache test = new TieredCache(12, tiers)) {
+            assertThat(test.serve(PROMPT)).isEqualTo(40);
+            assertThat(test.tier(0).loaded()).isEqualTo(3);
+            assertThat(test.tier(1).loaded()).isEqualTo(2);
+        }
+    }
+
+    @Test
+    void sequencesOfOnePrefixWaitForOneLoad() {
+        HostBlockStore host = host(100);
+        Tiers tiers = Tiers.builder().add(host).writtenOnFirstUse(true).build();
+        try (TieredCache test = new TieredCache(40, tiers)) {
+            test.serve(PROMPT);
+            test.settle();
+        }
+        try (TieredCache test = new TieredCache(40, tiers);
+                Sequence shorter = test.cache.open(TieredCache.prompt(1, 25));
+                Sequence whole = test.cache.open(PROMPT)) {
+            TieredCache.await(() -> !shorter.isLoading() && !whole.isLoading());
+            assertThat(shorter.cachedTokens()).isEqualTo(24);
+            assertThat(whole.cachedTokens())
+                    .as("the rest of a longer prompt is fetched too")
+                    .isEqualTo(40);
+            assertThat(test.tier(0).loaded()).as("each once").isEqualTo(5);
+            test.checkContent(shorter);
+            test.checkContent(whole);
+        }
+    }
+
+    @Test
+    void newWeightsMakeEverythingStoredUnreachable() {
+        HostBlockStore host = host(100);
+        Tiers tiers = Tiers.builder().add(host).writtenOnFirstUse(true).build();
+        try (TieredCache test = new TieredCache(40, tiers)) {
+            test.serve(PROMPT);
+            test.settle();
+            test.cache.clearPrefixes();
+            assertThat(test.serve(PROMPT)).isZero();
+            test.settle();
+            test.cache.clearPrefixes("step 2");
+            assertThat(test.serve(PROMPT)).isZero();
+            test.settle();
+            assertThat(test.tier(0).loaded()).isZero();
+            try (TieredCache other = new TieredCache(40, tiers)) {
+                other.cache.clearPrefixes("step 2");
+                assertThat(other.serve(PROMPT)).as("the same weights by name").isEqualTo(40);
+                other.cache.clearPrefixes("");
+                assertThat(other.serve(PROMPT)).as("the model's own weights").isEqualTo(40);
+            }
+        }
+    }
+
+    @Test
+    void newScalesMakeEverythingStoredUnreachable() {
+        HostBlockStore host = host(100);
+        Tiers tiers = Tiers.builder().add(host).writtenOnFirstUse(true).build();
+        try (TieredCache test = new TieredCache(40, tiers)) {
+            test.serve(PROMPT);
+            test.settle();
+            test.cache.setScales(0, new KvScales.LayerScales(KvScales.Side.tensor(0.5f), KvScales.Side.NONE));
+            try (Sequence sequence = test.cache.open(PROMPT)) {
+                sequence.awaitLoaded();
+                assertThat(sequence.cachedTokens()).isZero();
+            }
+            assertThat(test.tier(0).loaded()).isZero();
+        }
+    }
+
+    @Test
+    void scalesCantChangeUnderALoadedSequence() {
+        HostBlockStore host = host(100);
+        Tiers tiers = Tiers.builder().add(host).writtenOnFirstUse(true).build();
+        try (TieredCache test = new TieredCache(40, tiers)) {
+            test.serve(PROMPT);
+            test.settle();
+        }
+        try (TieredCache test = new TieredCache(40, tiers);
+                Sequence sequence = test.cache.open(PROMPT)) {
+            sequence.awaitLoaded();
+            KvScales.LayerScales scales = test.cache.scales().layer(0);
+            assertThatThrownBy(() -> test.cache.setScales(0, scales))
+                    .isInstanceOf(IllegalStateException.class)
+                    .hasMessageContaining("present scales");
+        }
+    }
+
+    @Test
+    void otherScalesTypesModelsAndSaltsFindNothing() {
+        HostBlockStore host = host(100);
+        Tiers tiers = Tiers.builder().add(host).writtenOnFirstUse(true).build();
+        try (TieredCache test = new TieredCache(40, tiers)) {
+            test.serve(PROMPT);
+            test.settle();
+        }
+        KvScales.Builder scales = KvScales.builder(2, TokenContent.KV_HEADS, TokenContent.HEAD_SIZE)
+                .layer(0, new KvScales.LayerScales(KvScales.Side.tensor(0.5f), KvScales.Side.NONE))
+                .layer(1, new KvScales.LayerScales(KvScales.Side.DYNAMIC, KvScales.Side.NONE));
+        for (KvCacheConfig.Builder other : new KvCacheConfig.Builder[] {
+            TieredCache.config(40, tiers).salt("tenant"),
+            TieredCache.config(40, tiers).modelId("another"),
+            TieredCache.config(40, tiers).scales(scales.build()),
+            TieredCache.config(40, tiers).kDtype(KvCacheDType.FP8_E5M2)
+        }) {
+            try (TieredCache test = new TieredCache(true, other.build());
+                    Sequence sequence = test.cache.open(PROMPT)) {
+                sequence.awaitLoaded();
+                assertThat(sequence.cachedTokens()).isZero();
+                assertThat(test.tier(0).loaded()).isZero();
+            }
+        }
+    }
+
+    @Test
+    void aFullPoolTakesWhatFits() {
+        HostBlockStore host = host(100);
+        Tiers tiers = Tiers.builder().add(host).writtenOnFirstUse(true).build();
+        try (TieredCache test = new TieredCache(12, tiers)) {
+            test.serve(PROMPT);
+            test.settle();
+        }
+        try (TieredCache test = new TieredCache(12, tiers);
+                Sequence large = test.cache.open(TieredCache.prompt(7, 72))) {
+            test.compute(large);
+            Sequence sequence = test.cache.open(PROMPT);
+            sequence.awaitLoaded();
+            assertThat(sequence.cachedTokens()).as("three blocks were left").isEqualTo(24);
+            test.checkContent(sequence);
+            test.checkContent(large);
+            sequence.close();
+            test.settle();
+            assertThat(test.cache.framesInUse()).isZero();
+        }
+    }
+
+    @Test
+    void addingALoadingSequenceComputesItAtOnce() {
+        SilentStore silent = new SilentStore();
+        try (TieredCache test = new TieredCache(12, Tiers.of(silent));
+                Sequence sequence = test.cache.open(PROMPT)) {
+            assertThat(sequence.isLoading()).isTrue();
+            test.compute(sequence);
+            assertThat(sequence.isLoading()).isFalse();
+            test.checkContent(sequence);
+            silent.failAll();
+        }
+    }
+
+    @Test
+    void aConfigurationWithTiersIsCheckedAsAWhole() {
+        HostBlockStore host = host(4);
+        assertThatThrownBy(
+                        () -> TieredCache.config(4, Tiers.of(host)).modelId("").build())
+                .isInstanceOf(IllegalArgumentException.class)
+                .hasMessageContaining("modelId");
+        assertThatThrownBy(() -> TieredCache.config(4, Tiers.of(host))
+                        .prefixCaching(false)
+                        .build())
+                .isInstanceOf(IllegalArgumentException.class)
+                .hasMessageContaining("prefixCaching");
+        assertThatThrownBy(() -> TieredCache.config(
+                                4,
+                                Tiers.builder()
+                                        .add(host)
+                                        .staging(ByteSize.of(100))
+                                        .build())
+                        .build())
+                .isInstanceOf(IllegalArgumentException.class)
+                .hasMessageContaining("at least four blocks");
+        assertThatThrownBy(() -> Tiers.of(host, host(4)))
+                .isInstanceOf(IllegalArgumentException.class)
+                .hasMessageContaining("Two tiers are named \"host\"");
+        assertThatThrownBy(() -> KvCacheConfig.builder()
+                        .layers(600)
+                        .kvHeads(256)
+                        .headSize(256)
+                        .blockSize(128)
+                        .blocks(1)
+                        .modelId("vast")
+                        .tiers(Tiers.of(host))
+                        .build())
+                .isInstanceOf(IllegalArgumentException.class)
+                .hasMessageContaining("less than 2 GiB");
+    }
+
+    @Test
+    void aTierThatCantTakeTheBlocksRefusesTheCacheAndNothingStaysAllocated() {
+        InMemoryBackend backend = new InMemoryBackend(true);
+        HostBlockStore small = HostBlockStore.create(ByteSize.of(1000));
+        assertThatThrownBy(() -> KvCache.create(
+                        backend, TieredCache.config(4, Tiers.of(small)).build()))
+                .isInstanceOf(IllegalArgumentException.class)
+                .hasMessageContaining("one block takes");
+        assertThat(backend.liveAllocations()).isZero();
+        HostBlockStore taken = host(4);
+        taken.prepare(4711);
+        assertThatThrownBy(() -> KvCache.create(
+                        backend, TieredCache.config(4, Tiers.of(taken)).build()))
+                .isInstanceOf(IllegalArgumentException.class)
+                .hasMessageContaining("a tier of its own");
+        taken.close();
+        assertThatThrownBy(() -> KvCache.create(
+                        backend, TieredCache.config(4, Tiers.of(taken)).build()))
+                .isInstanceOf(IllegalStateException.class)
+                .hasMessageContaining("closed");
+        assertThat(backend.liveAllocations()).isZero();
+    }
+
+    @Test
+    void closingTheCacheInTheMiddleOfALoadIsFine() {
+        SilentStore silent = new SilentStore();
+        TieredCache test = new TieredCache(12, Tiers.of(silent));
+        Sequence sequence = test.cache.open(PROMPT);
+        TieredCache.await(() -> silent.held() > 0);
+        test.close();
+        silent.failAll();
+        sequence.close();
+        assertThat(test.cache.framesInUse()).isZero();
+    }
+}
