@@ -77,15 +77,15 @@ final class Frame {
         }
     }
 
-    /** Checks what a store loaded; when it is intact, its payload becomes what the device keeps. */
-    synchronized BlockFrame.Verdict accept(int length, BlockKey wanted, BlockFrame itsForm, StoredCodes codes) {
+    /** Checks what a store loaded. */
+    synchronized BlockFrame.Verdict accept(int length, BlockKey wanted, BlockFrame itsForm) {
         int crc = BlockFrame.payloadCrc(bytes);
         BlockFrame.Verdict verdict = itsForm.check(whole(), length, wanted);
         if (verdict == BlockFrame.Verdict.INTACT) {
             acceptedCrc = crc;
             key = wanted;
             form = itsForm;
-            sealed = !codes.toDevice(payload());
+            sealed = true;
         }
         return verdict;
     }

@@ -1,34 +1,62 @@
 package dev.kv8;
 
-/** Moves blocks between the pool and frames. For the writer thread. */
-final class PoolCopies {
+import java.nio.ByteBuffer;
+import org.jspecify.annotations.Nullable;
+
+/**
+ * Moves blocks between the pool and frames. Decision: what a store loaded is checked once more where no store can write to it, in
+ * case one writes to a frame that it has completed: in the pool itself where it can be read, else in a buffer of its own on the way
+ * there. For the writer thread.
+ */
+final class PoolCopies implements AutoCloseable {
     private final KvBackend backend;
     private final DeviceMemory pool;
-    private final long blockBytes;
-    private final boolean checkedInPlace;
+    private final int blockBytes;
+    private final StoredCodes codes;
+    private final @Nullable DeviceMemory stopover;
 
-    PoolCopies(KvBackend backend, DeviceMemory pool, long blockBytes, StoredCodes codes) {
+    PoolCopies(KvBackend backend, DeviceMemory pool, int blockBytes, StoredCodes codes) {
         this.backend = backend;
         this.pool = pool;
         this.blockBytes = blockBytes;
-        this.checkedInPlace = backend.info().hostAccessible() && codes.areThoseOfTiers();
+        this.codes = codes;
+        boolean inPlace = backend.info().hostAccessible() && codes.areThoseOfTiers();
+        this.stopover = inPlace ? null : backend.allocateHost(blockBytes);
     }
 
-    /** Behind all kernels that were started before. */
+    private long offset(int block) {
+        return (long) block * blockBytes;
+    }
+
+    /** Behind all kernels that were started before; as the device keeps it. */
     void toFrame(int block, Frame frame) {
-        backend.download(pool, block * blockBytes, frame.payload());
+        backend.download(pool, offset(block), frame.payload());
     }
 
-    /**
-     * Whether the block is whole where it is now. The frame has been checked; what the pool got is checked once more where it can
-     * be read, in case a store wrote to a frame that it had completed.
-     */
+    /** Whether the block is whole where it is now. */
     boolean toPool(Frame frame, int block) {
-        backend.upload(frame.payload(), pool, block * blockBytes);
-        if (!checkedInPlace) {
-            return true;
+        if (stopover == null) {
+            backend.upload(frame.payload(), pool, offset(block));
+            return isWhole(backend.hostView(pool, offset(block), blockBytes), frame);
         }
-        var placed = backend.hostView(pool, block * blockBytes, Math.toIntExact(blockBytes));
-        return BlockFrame.crc(placed, 0, placed.capacity()) == frame.acceptedCrc();
+        ByteBuffer own = backend.hostView(stopover, 0, blockBytes);
+        own.duplicate().put(frame.payload());
+        if (!isWhole(own, frame)) {
+            return false;
+        }
+        codes.toDevice(own);
+        backend.upload(own, pool, offset(block));
+        return true;
+    }
+
+    private boolean isWhole(ByteBuffer block, Frame frame) {
+        return BlockFrame.crc(block, 0, blockBytes) == frame.acceptedCrc();
+    }
+
+    @Override
+    public void close() {
+        if (stopover != null) {
+            stopover.close();
+        }
     }
 }

@@ -25,6 +25,7 @@ final class PrefixLoad {
     private final @Nullable Tier[] from;
     private final Set<Tier> busy = new HashSet<>();
     private int limit;
+    private long lastArrival = startNanos;
     private boolean over;
 
     // For the writer thread.
@@ -68,8 +69,9 @@ final class PrefixLoad {
         return epoch;
     }
 
-    long startNanos() {
-        return startNanos;
+    /** From the beginning to the last arrival. */
+    synchronized long nanosOfArrivals() {
+        return lastArrival - startNanos;
     }
 
     /** On the clock of {@link System#nanoTime}. */
@@ -108,6 +110,7 @@ final class PrefixLoad {
         }
         arrived[index] = frame;
         from[index] = tier;
+        lastArrival = System.nanoTime();
         return true;
     }
 

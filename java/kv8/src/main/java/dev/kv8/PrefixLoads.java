@@ -177,7 +177,7 @@ final class PrefixLoads {
         Tier origin = load.placed == 0 ? null : load.origin(load.placed - 1);
         if (origin != null && load.origin(0) == origin) {
             double bytes = (double) load.placed * load.form().frameBytes();
-            origin.rate().measured(bytes, System.nanoTime() - load.startNanos());
+            origin.rate().measured(bytes, load.nanosOfArrivals());
         }
     }
 

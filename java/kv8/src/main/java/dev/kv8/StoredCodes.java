@@ -56,8 +56,8 @@ final class StoredCodes {
         scale(block, 0.5f);
     }
 
-    /** To what the device keeps, in place; whether that is something else. */
-    boolean toDevice(ByteBuffer block) {
+    /** To what the device keeps, in place. */
+    void toDevice(ByteBuffer block) {
         for (Region region : codes) {
             for (int i = position(block, region), end = i + region.length(); i < end; i++) {
                 byte code = block.get(i);
@@ -69,7 +69,6 @@ final class StoredCodes {
             }
         }
         scale(block, 2);
-        return !areThoseOfTiers();
     }
 
     private void scale(ByteBuffer block, float factor) {

@@ -104,7 +104,7 @@ final class TierLoad {
 
         private boolean isWhole(Frame frame, int bytes, int index) {
             BlockKey key = load.key(index);
-            BlockFrame.Verdict verdict = frame.accept(bytes, key, load.form(), tier.codes());
+            BlockFrame.Verdict verdict = frame.accept(bytes, key, load.form());
             switch (verdict) {
                 case INTACT -> {
                     tier.counters().add(Kind.LOADED, 1);

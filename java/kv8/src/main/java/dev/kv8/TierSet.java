@@ -17,6 +17,7 @@ final class TierSet implements AutoCloseable {
     private final KvCacheConfig config;
     private final BlockLedger ledger;
     private final List<Tier> tiers;
+    private final PoolCopies copies;
     private final PrefixLoads loads;
     private final SecondUses uses;
     private final FramePool loadFrames;
@@ -40,7 +41,7 @@ final class TierSet implements AutoCloseable {
         tiers = settings.stores().stream()
                 .map(store -> new Tier(store, codes, loadFrames, frames, settings.storeDeadline(), config.blockSize()))
                 .toList();
-        PoolCopies copies = new PoolCopies(backend, memory, config.blockBytes(), codes);
+        copies = new PoolCopies(backend, memory, Math.toIntExact(config.blockBytes()), codes);
         loads = new PrefixLoads(ledger, tiers, copies, settings.loadDeadline().toNanos(), onPlaced);
         uses = new SecondUses(
                 ledger.pool(), tiers, copies, writeFrames, settings.rememberedKeys(), settings.writtenOnFirstUse());
@@ -135,5 +136,6 @@ final class TierSet implements AutoCloseable {
     public void close() {
         loads.close();
         tiers.forEach(Tier::close);
+        copies.close();
     }
 }

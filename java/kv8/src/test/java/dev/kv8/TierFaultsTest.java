@@ -1,0 +1,101 @@
+package dev.kv8;
+
+import static org.assertj.core.api.Assertions.assertThat;
+
+import java.time.Duration;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.Random;
+import java.util.stream.Stream;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.Arguments;
+import org.junit.jupiter.params.provider.MethodSource;
+
+/**
+ * A cache above a tier that delays, loses, cuts, flips, repeats, writes late and mixes up: never a wrong byte, never a block or frame
+ * that stays away. -Dkv8.seed=N repeats a seed, -Dkv8.operations=N sets how many operations a run has.
+ */
+class TierFaultsTest {
+    private static final int OPERATIONS = Integer.getInteger("kv8.operations", 4000);
+    private static final long DEADLINE_MILLIS = 5;
+    private static final int BLOCKS = 40;
+
+    static Stream<Arguments> runs() {
+        Long given = Long.getLong("kv8.seed");
+        Stream<Long> seeds = given != null ? Stream.of(given) : Stream.of(1L, System.nanoTime());
+        return seeds.flatMap(seed -> Stream.of(Arguments.of(seed, true), Arguments.of(seed, false)));
+    }
+
+    @ParameterizedTest(name = "seed {0}, host accessible {1}")
+    @MethodSource("runs")
+    void aFaultyTierCostsTimeAndNothingElse(long seed, boolean hostAccessible) {
+        Random random = new Random(seed);
+        FaultyStore store = new FaultyStore(seed, 0.002);
+        Tiers tiers = Tiers.builder()
+                .add(store)
+                .loadDeadline(Duration.ofMillis(DEADLINE_MILLIS))
+                .storeDeadline(Duration.ofMillis(10))
+                .prefillTokensPerSecond(1) // so that fetching is always worth it
+                .build();
+        long longest = 0;
+        List<Sequence> open = new ArrayList<>();
+        KvCacheConfig config = TieredCache.config(BLOCKS, tiers).build();
+        try (TieredCache test = new TieredCache(hostAccessible, config)) {
+            for (int operation = 0; operation < OPERATIONS; operation++) {
+                try {
+                    long start = System.nanoTime();
+                    operate(test, open, random, hostAccessible);
+                    longest = Math.max(longest, System.nanoTime() - start);
+                    if (operation % 16 == 0) {
+                        test.cache.ledger().pool().checkInvariants();
+                    }
+                } catch (AssertionError | RuntimeException e) {
+                    throw new AssertionError("seed " + seed + ", operation " + operation + ": " + e.getMessage(), e);
+                }
+            }
+            TierStats stats = test.tier(0);
+            System.getLogger("dev.kv8")
+                    .log(
+                            System.Logger.Level.INFO,
+                            OPERATIONS + " operations, longest " + longest / 1000 + " us: " + stats + store.made());
+            open.forEach(Sequence::close);
+            store.close();
+            TieredCache.await(() -> !test.cache.poll() && test.cache.framesInUse() == 0);
+            assertThat(stats.loaded())
+                    .as("blocks loaded: %s %s", stats, store.made())
+                    .isGreaterThan(OPERATIONS / 10);
+            assertThat(stats.damaged()).isPositive();
+            assertThat(stats.incompatible()).isPositive();
+            assertThat(stats.failed()).isPositive();
+            assertThat(stats.late()).isPositive();
+            assertThat(stats.repeated()).isPositive();
+            assertThat(test.cache.stats().freeBlocks()).as("leaked blocks").isEqualTo(BLOCKS);
+            assertThat(test.cache.stats().storedTokens()).isZero();
+            test.cache.ledger().pool().checkInvariants();
+        }
+    }
+
+    private static void operate(TieredCache test, List<Sequence> open, Random random, boolean hostAccessible) {
+        int choice = random.nextInt(100);
+        if (open.size() < 4 && choice < 50) {
+            open.add(test.cache.open(TieredCache.prompt(random.nextInt(20), 2 + random.nextInt(50))));
+        } else if (choice < 90 && !open.isEmpty()) {
+            Sequence sequence = open.get(random.nextInt(open.size()));
+            if (random.nextInt(8) == 0) {
+                sequence.awaitLoaded();
+            }
+            if (!sequence.isLoading() || random.nextInt(50) == 0) {
+                test.compute(sequence);
+                test.checkContent(sequence);
+                open.remove(sequence);
+                sequence.close();
+            }
+        } else if (choice < 94 && !open.isEmpty()) {
+            open.remove(random.nextInt(open.size())).close(); // in the middle of its load, maybe
+        } else if (choice == 94) {
+            test.cache.clearPrefixes(random.nextBoolean() ? "" : "other");
+        } else {
+            test.cache.poll();
+        }
+    }
+}
