@@ -86,10 +86,15 @@ public final class KvCache implements AutoCloseable {
         TierSet.prepare(config);
         DeviceMemory memory = backend.allocate(config.blocks() * config.blockBytes());
         LayerViews views = null;
+        SaturationCounters saturated = null;
         try {
             views = LayerViews.create(backend, config, memory);
-            return new KvCache(backend, config, memory, views, new SaturationCounters(backend, config));
+            saturated = new SaturationCounters(backend, config);
+            return new KvCache(backend, config, memory, views, saturated);
         } catch (RuntimeException e) {
+            if (saturated != null) {
+                saturated.close();
+            }
             if (views != null) {
                 views.close();
             }
