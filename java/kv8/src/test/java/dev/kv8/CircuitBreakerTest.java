@@ -37,7 +37,9 @@ class CircuitBreakerTest {
         fail(3);
         now += SECOND;
         assertThat(breaker.allows()).isTrue();
-        assertThat(breaker.allows()).as("a second one while the first has not ended").isFalse();
+        assertThat(breaker.allows())
+                .as("a second one while the first has not ended")
+                .isFalse();
         breaker.succeeded();
         assertThat(breaker.allows()).isTrue();
         assertThat(breaker.allows()).isTrue();

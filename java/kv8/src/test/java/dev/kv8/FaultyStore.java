@@ -13,6 +13,7 @@ import java.util.concurrent.Executors;
 import java.util.concurrent.ScheduledExecutorService;
 import java.util.concurrent.TimeUnit;
 import java.util.zip.CRC32C;
+import org.jspecify.annotations.Nullable;
 
 /** A store that does everything wrong that a store can do wrong, now and then, by a seed. What it keeps it keeps whole. */
 final class FaultyStore implements BlockStore {
@@ -101,7 +102,7 @@ final class FaultyStore implements BlockStore {
         }
     }
 
-    private synchronized byte[] frame(BlockKey key) {
+    private synchronized byte @Nullable [] frame(BlockKey key) {
         return kept.get(key.hex());
     }
 
@@ -112,7 +113,7 @@ final class FaultyStore implements BlockStore {
             throw new IllegalStateException("made up");
         }
         for (int i = 0; i < transfer.size(); i++) {
-            byte[] frame = frame(transfer.key(i));
+            byte @Nullable [] frame = frame(transfer.key(i));
             if (frame == null) {
                 transfer.absent(i);
             } else if (happens(Fault.values())) {
@@ -200,7 +201,7 @@ final class FaultyStore implements BlockStore {
     }
 
     private void after(int millis, Runnable task) {
-        later.schedule(task, millis, TimeUnit.MILLISECONDS);
+        later.schedule(task, millis, TimeUnit.MILLISECONDS).isDone();
     }
 
     @Override

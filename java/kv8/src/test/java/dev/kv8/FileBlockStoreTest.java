@@ -71,7 +71,8 @@ class FileBlockStoreTest {
             Files.write(file, Arrays.copyOf(whole, length));
             assertThat(FRAMES.load(store, 0)).as("truncated to %d", length).isFalse();
             FileBlockStore reopened = open(100);
-            assertThat(reopened.lookup(List.of(FRAMES.key(0)), TestFrames.soon())).isZero();
+            assertThat(reopened.lookup(List.of(FRAMES.key(0)), TestFrames.soon()))
+                    .isZero();
             assertThat(files()).isEmpty();
         }
     }
@@ -94,7 +95,8 @@ class FileBlockStoreTest {
                 try (TieredCache reader = new TieredCache(12, tiers)) {
                     int cached = reader.serve(PROMPT);
                     assertThat(cached).as("round %d", round).isLessThan(40);
-                    assertThat(reader.tier(0).damaged() + reader.tier(0).incompatible()).isEqualTo(1);
+                    assertThat(reader.tier(0).damaged() + reader.tier(0).incompatible())
+                            .isEqualTo(1);
                     reader.settle();
                     assertThat(files()).as("it was removed, and written again").hasSize(5);
                     assertThat(reader.tier(0).stored()).isPositive();

@@ -60,7 +60,11 @@ final class TestFrames {
 
         @Override
         public void completed(
-                BlockTransfer transfer, int index, BlockTransfer.Outcome outcome, int moved, @Nullable Throwable cause) {
+                BlockTransfer transfer,
+                int index,
+                BlockTransfer.Outcome outcome,
+                int moved,
+                @Nullable Throwable cause) {
             outcomes.set(index, outcome);
             bytes[index] = moved;
             left.countDown();
@@ -84,8 +88,8 @@ final class TestFrames {
 
     BlockTransfer.Outcome store(BlockStore store, int number) {
         Waiting waiting = new Waiting(1);
-        store.store(new BlockTransfer(
-                List.of(key(number)), List.of(frame(number).asReadOnlyBuffer()), soon(), waiting));
+        store.store(
+                new BlockTransfer(List.of(key(number)), List.of(frame(number).asReadOnlyBuffer()), soon(), waiting));
         return waiting.await().outcomes.get(0);
     }
 

@@ -44,7 +44,7 @@ class TierFaultsTest {
             for (int operation = 0; operation < OPERATIONS; operation++) {
                 try {
                     long start = System.nanoTime();
-                    operate(test, open, random, hostAccessible);
+                    operate(test, open, random);
                     longest = Math.max(longest, System.nanoTime() - start);
                     if (operation % 16 == 0) {
                         test.cache.ledger().pool().checkInvariants();
@@ -75,7 +75,7 @@ class TierFaultsTest {
         }
     }
 
-    private static void operate(TieredCache test, List<Sequence> open, Random random, boolean hostAccessible) {
+    private static void operate(TieredCache test, List<Sequence> open, Random random) {
         int choice = random.nextInt(100);
         if (open.size() < 4 && choice < 50) {
             open.add(test.cache.open(TieredCache.prompt(random.nextInt(20), 2 + random.nextInt(50))));

@@ -1,0 +1,215 @@
+package dev.kv8.redis;
+
+import static org.assertj.core.api.Assertions.assertThat;
+import static org.assertj.core.api.Assertions.assertThatThrownBy;
+
+import dev.kv8.BlockTransfer;
+import dev.kv8.BlockTransfer.Outcome;
+import java.io.IOException;
+import java.nio.ByteBuffer;
+import java.time.Duration;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.concurrent.Callable;
+import org.junit.jupiter.api.Test;
+
+class RedisBlockStoreTest {
+    private static final int SMALL = 50_000;
+
+    /** Soon becomes so by itself, as when a connection is made again. */
+    private static void await(Callable<Boolean> condition) throws Exception {
+        long end = System.nanoTime() + 20_000_000_000L;
+        while (!condition.call()) {
+            assertThat(System.nanoTime()).as("waited too long").isLessThan(end);
+        }
+    }
+
+    @Test
+    void blocksComeBackAsTheyWere() throws Exception {
+        try (RedisServer server = RedisServer.start();
+                RedisBlockStore store = RedisBlockStore.open(server.uri())) {
+            for (int i = 0; i < 20; i++) {
+                assertThat(Transfers.store(store, i, SMALL)).isEqualTo(Outcome.DONE);
+            }
+            assertThat(store.lookup(Transfers.keys(0, 30), Transfers.soon())).isEqualTo(20);
+            assertThat(store.lookup(Transfers.keys(30, 40), Transfers.soon())).isZero();
+            for (int i = 0; i < 20; i++) {
+                assertThat(Transfers.load(store, i, SMALL)).isTrue();
+            }
+            assertThat(Transfers.load(store, 20, SMALL)).isNull();
+            store.forget(Transfers.key(3));
+            store.forget(Transfers.key(3));
+            await(() -> store.lookup(Transfers.keys(0, 30), Transfers.soon()) == 3);
+        }
+    }
+
+    @Test
+    void aLargeBlockIsSeveralValuesAndAMissWithoutOneOfThem() throws Exception {
+        int length = 2 * FramePart.MOST_BYTES + 12_345;
+        try (RedisServer server = RedisServer.start();
+                RedisBlockStore store = RedisBlockStore.open(server.uri())) {
+            assertThat(Transfers.store(store, 1, length)).isEqualTo(Outcome.DONE);
+            assertThat(server.run("DBSIZE")).isEqualTo("3");
+            assertThat(Transfers.load(store, 1, length)).isTrue();
+            server.run("DEL", "kv8:1:{" + Transfers.key(1).hex() + "}:1");
+            assertThat(Transfers.load(store, 1, length)).isNull();
+            assertThat(Transfers.store(store, 1, length)).isEqualTo(Outcome.DONE);
+            assertThat(Transfers.load(store, 1, length)).isTrue();
+            server.run("SET", "kv8:1:{" + Transfers.key(1).hex() + "}:2", "short");
+            assertThat(Transfers.load(store, 1, length))
+                    .as("bytes that do not add up")
+                    .isFalse();
+            server.run("SETRANGE", "kv8:1:{" + Transfers.key(1).hex() + "}", Integer.toString(length), "x");
+            assertThat(Transfers.load(store, 1, length))
+                    .as("more bytes than there is room for")
+                    .isFalse();
+        }
+    }
+
+    @Test
+    void blocksExpireUnlessTheyAreUsed() throws Exception {
+        try (RedisServer server = RedisServer.start();
+                RedisBlockStore store = RedisBlockStore.builder(server.uri())
+                        .timeToLive(Duration.ofMinutes(2))
+                        .open()) {
+            String name = "kv8:1:{" + Transfers.key(1).hex() + "}";
+            Transfers.store(store, 1, SMALL);
+            assertThat(Long.parseLong(server.run("PTTL", name))).isBetween(60_000L, 120_000L);
+            server.run("PEXPIRE", name, "50000");
+            assertThat(Transfers.load(store, 1, SMALL)).isTrue();
+            await(() -> Long.parseLong(server.run("PTTL", name)) > 60_000);
+        }
+    }
+
+    @Test
+    void aFullServerRefusesAndKeepsWhatItHas() throws IOException {
+        try (RedisServer server = RedisServer.start("--maxmemory", "3mb", "--maxmemory-policy", "noeviction");
+                RedisBlockStore store = RedisBlockStore.open(server.uri())) {
+            List<Outcome> outcomes = new ArrayList<>();
+            for (int i = 0; i < 40; i++) {
+                outcomes.add(Transfers.store(store, i, SMALL));
+            }
+            assertThat(outcomes).containsOnly(Outcome.DONE, Outcome.REFUSED).contains(Outcome.REFUSED);
+            assertThat(Transfers.load(store, 0, SMALL)).isTrue();
+        }
+    }
+
+    @Test
+    void aServerThatEvictsGivesMisses() throws IOException {
+        try (RedisServer server = RedisServer.start("--maxmemory", "3mb", "--maxmemory-policy", "allkeys-lru");
+                RedisBlockStore store = RedisBlockStore.open(server.uri())) {
+            for (int i = 0; i < 60; i++) {
+                assertThat(Transfers.store(store, i, SMALL)).isEqualTo(Outcome.DONE);
+            }
+            int there = 0;
+            for (int i = 0; i < 60; i++) {
+                Boolean loaded = Transfers.load(store, i, SMALL);
+                assertThat(loaded).isNotEqualTo(false);
+                there += loaded == null ? 0 : 1;
+            }
+            assertThat(there).isBetween(1, 59);
+        }
+    }
+
+    @Test
+    void everythingFailsQuicklyWithoutAServerAndWorksOnceThereIsOne() throws Exception {
+        try (RedisServer server = RedisServer.start()) {
+            server.kill();
+            try (RedisBlockStore store = RedisBlockStore.open(server.uri())) {
+                store.prepare(SMALL);
+                assertThatThrownBy(() -> store.lookup(Transfers.keys(0, 2), Transfers.soon()))
+                        .isInstanceOf(IOException.class)
+                        .hasMessageContaining("No connection to");
+                assertThat(Transfers.store(store, 1, SMALL)).isEqualTo(Outcome.FAILED);
+                assertThat(Transfers.load(store, 1, SMALL)).isNull();
+                store.forget(Transfers.key(1));
+                server.restart();
+                assertThat(Transfers.store(store, 1, SMALL)).isEqualTo(Outcome.DONE);
+                assertThat(Transfers.load(store, 1, SMALL)).isTrue();
+                server.kill();
+                assertThat(Transfers.store(store, 2, SMALL)).isEqualTo(Outcome.FAILED);
+                server.restart();
+                long end = System.nanoTime() + 20_000_000_000L;
+                while (Transfers.store(store, 2, SMALL) != Outcome.DONE) {
+                    assertThat(System.nanoTime())
+                            .as("it connects again by itself")
+                            .isLessThan(end);
+                }
+                assertThat(Transfers.load(store, 1, SMALL))
+                        .as("restarted empty")
+                        .isNull();
+                assertThat(Transfers.load(store, 2, SMALL)).isTrue();
+            }
+        }
+    }
+
+    @Test
+    void aServerKilledInTheMiddleOfABatchFailsTheRest() throws Exception {
+        int length = 1 << 20;
+        try (RedisServer server = RedisServer.start();
+                RedisBlockStore store = RedisBlockStore.open(server.uri())) {
+            for (int round = 0; round < 3; round++) {
+                await(() -> Transfers.store(store, 0, length) == Outcome.DONE);
+                Transfers.Result result = new Transfers.Result(32);
+                List<ByteBuffer> frames = new ArrayList<>();
+                for (int i = 0; i < 32; i++) {
+                    frames.add(Transfers.bytes(i, length));
+                }
+                store.store(new BlockTransfer(Transfers.keys(0, 32), frames, Transfers.soon(), result));
+                server.kill();
+                assertThat(result.await().outcomes).as("each ends").isSubsetOf(Outcome.DONE, Outcome.FAILED);
+                server.restart();
+            }
+        }
+    }
+
+    @Test
+    void aFrozenServersCommandsEndAtTheirTimeout() throws Exception {
+        try (RedisServer server = RedisServer.start();
+                RedisBlockStore store = RedisBlockStore.builder(server.uri())
+                        .commandTimeout(Duration.ofMillis(200))
+                        .open()) {
+            Transfers.store(store, 1, SMALL);
+            server.freeze();
+            assertThat(Transfers.load(store, 1, SMALL)).isNull();
+            assertThat(Transfers.store(store, 2, SMALL)).isEqualTo(Outcome.FAILED);
+            server.thaw();
+            assertThat(Transfers.load(store, 1, SMALL)).isTrue();
+        }
+    }
+
+    @Test
+    void authenticatesByUri() throws IOException {
+        try (RedisServer server = RedisServer.start("--requirepass", "sesame")) {
+            String address = "127.0.0.1:" + server.port();
+            try (RedisBlockStore store = RedisBlockStore.open("redis://:sesame@" + address)) {
+                assertThat(Transfers.store(store, 1, SMALL)).isEqualTo(Outcome.DONE);
+            }
+            try (RedisBlockStore store = RedisBlockStore.open("redis://:wrong-secret@" + address)) {
+                assertThatThrownBy(() -> store.lookup(Transfers.keys(0, 1), Transfers.soon()))
+                        .isInstanceOf(IOException.class)
+                        .hasMessageContaining("127.0.0.1")
+                        .hasMessageNotContaining("wrong-secret");
+            }
+        }
+    }
+
+    @Test
+    void badSettingsAreRefused() {
+        assertThatThrownBy(() -> RedisBlockStore.open("http://example.com"))
+                .isInstanceOf(IllegalArgumentException.class)
+                .hasMessageContaining("redis://[user:password@]host");
+        assertThatThrownBy(RedisBlockStore::builder)
+                .isInstanceOf(IllegalArgumentException.class)
+                .hasMessageContaining("Give the URI");
+        assertThatThrownBy(() -> RedisBlockStore.builder("redis://localhost").timeToLive(Duration.ZERO))
+                .isInstanceOf(IllegalArgumentException.class)
+                .hasMessageContaining("timeToLive is PT0S");
+        RedisBlockStore closed = RedisBlockStore.open("redis://localhost");
+        closed.close();
+        closed.close();
+        assertThatThrownBy(() -> closed.prepare(1))
+                .isInstanceOf(IllegalStateException.class)
+                .hasMessageContaining("closed");
+    }
+}
