@@ -65,6 +65,7 @@ install_optional_tools() {
     has ld.lld-22 || missing+=(lld-22)
     has llvm-readelf-22 || missing+=(llvm-22)
     has patch || missing+=(patch)
+    has redis-server || missing+=(redis-server)
     if [ "${#missing[@]}" = 0 ] || ! can_install; then return 0; fi
     quiet_apt update >/dev/null 2>&1 </dev/null || true
     for package in "${missing[@]}"; do

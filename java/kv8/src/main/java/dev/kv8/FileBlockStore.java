@@ -49,13 +49,13 @@ public final class FileBlockStore implements BlockStore {
     }
 
     /**
-     * Makes the folder if need be.
+     * Makes the folder if need be. The blocks idle for longest make room, because what comes here has been used twice already.
      *
-     * @param limit of all blocks' bytes; the least useful ones make room
+     * @param limit of all blocks' bytes
      * @throws IOException when the folder can't be made or written to
      */
     public static FileBlockStore open(Path folder, ByteSize limit) throws IOException {
-        return open(folder, limit, EvictionPolicyKind.DEFAULT);
+        return open(folder, limit, EvictionPolicyKind.LRU);
     }
 
     public static FileBlockStore open(Path folder, ByteSize limit, EvictionPolicyKind eviction) throws IOException {

@@ -5,7 +5,7 @@ import java.util.List;
 import org.jspecify.annotations.Nullable;
 
 /**
- * A tier in this machine's memory, outside of the Java heap, evicted by the policies that the cache itself has. Memory is allocated as it
+ * A tier in this machine's memory, outside of the Java heap, evicted by a policy of the cache. Memory is allocated as it
  * fills, up to the size given; the JVM must allow that much ({@code -XX:MaxDirectMemorySize}, by default the heap's size). Several
  * caches with blocks of one size may share it. For any thread.
  */
@@ -51,9 +51,9 @@ public final class HostBlockStore implements BlockStore {
         this.eviction = eviction;
     }
 
-    /** At most {@code memory}, evicted by ARC. */
+    /** At most {@code memory}; the block idle for longest makes room, because what comes here has been used twice already. */
     public static HostBlockStore create(ByteSize memory) {
-        return create(memory, EvictionPolicyKind.DEFAULT);
+        return create(memory, EvictionPolicyKind.LRU);
     }
 
     public static HostBlockStore create(ByteSize memory, EvictionPolicyKind eviction) {

@@ -1,5 +1,7 @@
 package dev.kv8;
 
+import org.jspecify.annotations.Nullable;
+
 /**
  * A prefix cache without content: replays the block keys of requests, one after the other, through an eviction policy, and
  * counts what the cache would have served. It shows what a policy and a capacity are worth for a workload before a model
@@ -22,6 +24,7 @@ public final class PrefixReplay {
     /** The blocks of the request that is being placed. */
     private final int[] placed;
 
+    private @Nullable TierReplay tier;
     private int used;
     private long requests;
     private long references;
@@ -44,6 +47,29 @@ public final class PrefixReplay {
         index = new FingerprintIndex(keys);
         held = new boolean[capacity];
         placed = new int[capacity];
+    }
+
+    /**
+     * An empty cache above an empty tier, which gets blocks as the tiers of a {@link KvCache} do.
+     *
+     * @param tierCapacity in blocks, as {@code capacity}
+     * @param rememberedKeys see {@link Tiers.Builder#rememberedKeys}
+     * @param writtenOnFirstUse see {@link Tiers.Builder#writtenOnFirstUse}
+     */
+    public static PrefixReplay withTier(
+            EvictionPolicyKind kind,
+            int capacity,
+            EvictionPolicyKind tierKind,
+            int tierCapacity,
+            int rememberedKeys,
+            boolean writtenOnFirstUse) {
+        if (tierCapacity < 1 || tierCapacity > MAX_CAPACITY) {
+            throw new IllegalArgumentException(
+                    "A tier of " + tierCapacity + " blocks can't be replayed; give 1 to " + MAX_CAPACITY + ".");
+        }
+        PrefixReplay replay = new PrefixReplay(kind, capacity);
+        replay.tier = new TierReplay(tierKind, tierCapacity, rememberedKeys, writtenOnFirstUse);
+        return replay;
     }
 
     /**
@@ -80,6 +106,9 @@ public final class PrefixReplay {
         requests++;
         references += to - from;
         hits += hit;
+        if (tier != null) {
+            tier.request(chain, from, from + hit, to);
+        }
         return hit;
     }
 
@@ -144,6 +173,16 @@ public final class PrefixReplay {
 
     public long hits() {
         return hits;
+    }
+
+    /** Blocks that the tier served behind the hits; 0 without one. */
+    public long tierHits() {
+        return tier == null ? 0 : tier.hits();
+    }
+
+    /** Blocks that were written to the tier; 0 without one. */
+    public long tierWrites() {
+        return tier == null ? 0 : tier.written();
     }
 
     /** Hits by references; 0 before the first request. */

@@ -39,6 +39,36 @@ class PrefixReplayTest {
         assertThat(replay.capacity()).isEqualTo(8);
     }
 
+    @Test
+    void aTierServesWhatTheCacheEvicted() {
+        PrefixReplay replay = PrefixReplay.withTier(EvictionPolicyKind.LRU, 2, EvictionPolicyKind.LRU, 8, 100, true);
+        replay.request(new long[] {1, 2}, 0, 2);
+        replay.request(new long[] {3, 4}, 0, 2);
+        assertThat(replay.tierWrites()).isEqualTo(4);
+        assertThat(replay.request(new long[] {1, 2}, 0, 2)).isZero();
+        assertThat(replay.tierHits()).isEqualTo(2);
+        assertThat(replay.tierWrites()).as("each once").isEqualTo(4);
+    }
+
+    @Test
+    void aTierGetsBlocksOnTheirSecondUse() {
+        PrefixReplay replay = PrefixReplay.withTier(EvictionPolicyKind.LRU, 2, EvictionPolicyKind.LRU, 8, 100, false);
+        replay.request(new long[] {1, 2}, 0, 2);
+        assertThat(replay.tierWrites()).isZero();
+        replay.request(new long[] {1, 2}, 0, 2);
+        assertThat(replay.tierWrites()).as("shared").isEqualTo(2);
+        replay.request(new long[] {3, 4}, 0, 2);
+        replay.request(new long[] {5, 6}, 0, 2);
+        replay.request(new long[] {3, 4}, 0, 2);
+        assertThat(replay.tierWrites()).as("computed again").isEqualTo(4);
+        replay.request(new long[] {1, 2}, 0, 2);
+        assertThat(replay.tierHits()).isEqualTo(2);
+        assertThatThrownBy(
+                        () -> PrefixReplay.withTier(EvictionPolicyKind.LRU, 2, EvictionPolicyKind.LRU, 0, 100, false))
+                .isInstanceOf(IllegalArgumentException.class)
+                .hasMessageContaining("A tier of 0 blocks");
+    }
+
     @ParameterizedTest
     @EnumSource
     void aPromptLongerThanTheCacheIsPlacedUpToIt(EvictionPolicyKind kind) {

@@ -47,6 +47,36 @@ class ReplayCommandTest {
         }
     }
 
+    /** The target: at most a fifth of the blocks is written, and no hit is lost by it. */
+    @Test
+    void a_tier_written_on_the_second_use_gets_few_blocks_and_serves_no_fewer_hits() {
+        for (String policy : List.of("lru", "arc")) {
+            List<Json> runs = kv8(
+                            "replay",
+                            CONVERSATION,
+                            "--policy",
+                            policy,
+                            "--capacity",
+                            1000,
+                            "--tier",
+                            8000,
+                            "--write-on",
+                            "first,second",
+                            "--json")
+                    .succeeds()
+                    .json()
+                    .get("runs")
+                    .list();
+            assertThat(runs).hasSize(2);
+            Json first = runs.get(0);
+            Json second = runs.get(1);
+            assertThat(second.get("written_share").number()).as(policy).isLessThanOrEqualTo(0.2);
+            assertThat(second.get("total_hit_rate").number())
+                    .as(policy)
+                    .isGreaterThanOrEqualTo(first.get("total_hit_rate").number());
+        }
+    }
+
     @Test
     void a_trace_is_counted_by_hand() throws Exception {
         Path trace = trace("# comment", "0\t40\t7\t0-2", "", "3\t33\t9\t0,1,7", "9\t64\t0\t0-2,8");

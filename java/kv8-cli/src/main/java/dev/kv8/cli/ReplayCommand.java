@@ -11,6 +11,7 @@ import java.util.ArrayList;
 import java.util.LinkedHashSet;
 import java.util.List;
 import java.util.Set;
+import java.util.stream.Stream;
 import org.jspecify.annotations.Nullable;
 import picocli.CommandLine.Command;
 import picocli.CommandLine.Option;
@@ -32,6 +33,8 @@ import picocli.CommandLine.Parameters;
 final class ReplayCommand extends Kv8Command {
     private static final ThreadMXBean THREADS = ManagementFactory.getThreadMXBean();
     private static final int WARM_UP_ROUNDS = 3;
+    /** As many as a cache remembers by default. */
+    private static final int REMEMBERED_KEYS = 1 << 17;
 
     @Parameters(index = "0", paramLabel = "TRACE", description = "File of requests, plain or compressed by gzip.")
     Path trace;
@@ -62,6 +65,23 @@ final class ReplayCommand extends Kv8Command {
     Integer blockSize;
 
     @Option(
+            names = "--tier",
+            paramLabel = "BLOCKS",
+            description =
+                    "Put a second tier of this many blocks below the cache: shows what both serve, and the writes.")
+    @Nullable
+    Integer tier;
+
+    @Option(
+            names = "--write-on",
+            paramLabel = "USE",
+            split = ",",
+            defaultValue = "second",
+            description =
+                    "When a block is written to the tier, ${COMPLETION-CANDIDATES} or both (default: ${DEFAULT-VALUE}).")
+    List<WriteOn> writeOn = new ArrayList<>();
+
+    @Option(
             names = "--plot",
             paramLabel = "FILE",
             converter = PlotFile.Converter.class,
@@ -69,13 +89,36 @@ final class ReplayCommand extends Kv8Command {
     @Nullable
     PlotFile plot;
 
+    /** The use of a block at which it goes to the tier. */
+    enum WriteOn {
+        first,
+        second
+    }
+
     /** A replay and the processor time that it took: what else the machine does is not in it. */
     private static final class Run {
         final PrefixReplay replay;
+        final @Nullable WriteOn writeOn;
         long nanoseconds;
 
         Run(EvictionPolicyKind policy, int capacity) {
             replay = new PrefixReplay(policy, capacity);
+            writeOn = null;
+        }
+
+        /** Above a tier, which evicts the block idle for longest. */
+        Run(EvictionPolicyKind policy, int capacity, int tier, WriteOn writeOn) {
+            boolean first = writeOn == WriteOn.first;
+            replay = PrefixReplay.withTier(policy, capacity, EvictionPolicyKind.LRU, tier, REMEMBERED_KEYS, first);
+            this.writeOn = writeOn;
+        }
+
+        double totalHitRate() {
+            return (double) (replay.hits() + replay.tierHits()) / replay.references();
+        }
+
+        double writtenShare() {
+            return (double) replay.tierWrites() / replay.references();
         }
 
         double nanosecondsPerReference() {
@@ -93,6 +136,9 @@ final class ReplayCommand extends Kv8Command {
                 throw wrongUsage(
                         "--capacity is " + capacity + "; it must be 1 to " + PrefixReplay.MAX_CAPACITY + " blocks.");
             }
+        }
+        if (tier != null && (tier < 1 || tier > PrefixReplay.MAX_CAPACITY)) {
+            throw wrongUsage("--tier is " + tier + "; it must be 1 to " + PrefixReplay.MAX_CAPACITY + " blocks.");
         }
         List<Run> runs = replay();
         List<PrefixReplay> replays = runs.stream().map(run -> run.replay).toList();
@@ -143,8 +189,15 @@ final class ReplayCommand extends Kv8Command {
         Set<Integer> sizes = new LinkedHashSet<>(capacities);
         return new LinkedHashSet<>(policies)
                 .stream()
-                        .flatMap(policy -> sizes.stream().map(size -> new Run(policy, size)))
+                        .flatMap(policy -> sizes.stream().flatMap(size -> runs(policy, size)))
                         .toList();
+    }
+
+    private Stream<Run> runs(EvictionPolicyKind policy, int capacity) {
+        Integer below = tier;
+        return below == null
+                ? Stream.of(new Run(policy, capacity))
+                : new LinkedHashSet<>(writeOn).stream().map(use -> new Run(policy, capacity, below, use));
     }
 
     private static void place(RequestTrace requests, TracePart part, Run run) throws IOException {
@@ -169,6 +222,9 @@ final class ReplayCommand extends Kv8Command {
             header.add("tokens");
         }
         header.addAll(List.of("hits", "hit rate", "evictions", "ns/reference"));
+        if (tier != null) {
+            header.addAll(List.of("tier", "write on", "tier hits", "with tier", "written"));
+        }
         TextTable table = new TextTable(header.toArray(String[]::new));
         for (Run run : runs) {
             PrefixReplay replay = run.replay;
@@ -180,6 +236,13 @@ final class ReplayCommand extends Kv8Command {
             row.add(Numbers.fixed(100 * replay.hitRate(), 2) + " %");
             row.add(Long.toString(replay.evictions()));
             row.add(Numbers.fixed(run.nanosecondsPerReference(), 1));
+            if (tier != null) {
+                row.add(tier.toString());
+                row.add(String.valueOf(run.writeOn));
+                row.add(Long.toString(replay.tierHits()));
+                row.add(Numbers.fixed(100 * run.totalHitRate(), 2) + " %");
+                row.add(Numbers.fixed(100 * run.writtenShare(), 2) + " %");
+            }
             table.row(row);
         }
         table.print(out());
@@ -205,6 +268,14 @@ final class ReplayCommand extends Kv8Command {
             generator.writeNumberField("hit_rate", replay.hitRate());
             generator.writeNumberField("evictions", replay.evictions());
             generator.writeNumberField("ns_per_reference", run.nanosecondsPerReference());
+            if (tier != null) {
+                generator.writeNumberField("tier_capacity", tier);
+                generator.writeStringField("write_on", String.valueOf(run.writeOn));
+                generator.writeNumberField("tier_hits", replay.tierHits());
+                generator.writeNumberField("total_hit_rate", run.totalHitRate());
+                generator.writeNumberField("tier_writes", replay.tierWrites());
+                generator.writeNumberField("written_share", run.writtenShare());
+            }
             generator.writeEndObject();
         }
         generator.writeEndArray();

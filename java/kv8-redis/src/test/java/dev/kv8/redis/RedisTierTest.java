@@ -137,7 +137,7 @@ class RedisTierTest {
     @Test
     void aFullServerChangesNoOutput() throws IOException {
         try (KvBackend backend = KvBackend.open("cpu");
-                RedisServer server = RedisServer.start("--maxmemory", "1500kb", "--maxmemory-policy", "noeviction");
+                RedisServer server = RedisServer.start("--maxmemory", "1mb", "--maxmemory-policy", "noeviction");
                 RedisBlockStore store = open(server);
                 AttendingCache cache = new AttendingCache(backend, tiers(store))) {
             answerAll(cache);
