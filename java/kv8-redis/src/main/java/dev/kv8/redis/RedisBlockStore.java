@@ -5,7 +5,6 @@ import dev.kv8.BlockStore;
 import dev.kv8.BlockTransfer;
 import io.lettuce.core.RedisFuture;
 import io.lettuce.core.RedisURI;
-import io.lettuce.core.cluster.api.async.RedisClusterAsyncCommands;
 import io.lettuce.core.codec.ByteArrayCodec;
 import io.lettuce.core.output.CommandOutput;
 import io.lettuce.core.output.StatusOutput;
@@ -140,14 +139,15 @@ public final class RedisBlockStore implements BlockStore {
 
     @Override
     public int lookup(List<BlockKey> keys, long deadlineNanos) throws IOException {
-        RedisClusterAsyncCommands<byte[], byte[]> commands = link.forLoads();
+        RedisLink.Pipe pipe = link.forLoads();
         int found = 0;
         while (found < keys.size()) {
             int asked = Math.min(LOOKUPS_AT_ONCE, keys.size() - found);
             List<RedisFuture<Long>> answers = new ArrayList<>(asked);
             for (BlockKey key : keys.subList(found, found + asked)) {
-                answers.add(commands.exists(FramePart.key(key, 0)));
+                answers.add(pipe.commands().exists(FramePart.key(key, 0)));
             }
+            pipe.flush();
             for (RedisFuture<Long> answer : answers) {
                 if (await(answer, deadlineNanos) == 0) {
                     return found;
@@ -173,19 +173,20 @@ public final class RedisBlockStore implements BlockStore {
 
     @Override
     public void load(BlockTransfer transfer) {
-        RedisClusterAsyncCommands<byte[], byte[]> commands;
+        RedisLink.Pipe pipe;
         try {
-            commands = link.forLoads();
+            pipe = link.forLoads();
         } catch (IOException | RuntimeException e) {
             transfer.failRest(e);
             return;
         }
         for (int i = 0; i < transfer.size(); i++) {
-            load(transfer, i, commands);
+            load(transfer, i, pipe);
         }
+        pipe.flush();
     }
 
-    private void load(BlockTransfer transfer, int index, RedisClusterAsyncCommands<byte[], byte[]> commands) {
+    private void load(BlockTransfer transfer, int index, RedisLink.Pipe pipe) {
         List<FramePart> parts = FramePart.of(transfer.key(index), transfer.frame(index));
         List<GetPart> outputs = new ArrayList<>(parts.size());
         List<CompletableFuture<Integer>> answers = new ArrayList<>(parts.size());
@@ -193,7 +194,7 @@ public final class RedisBlockStore implements BlockStore {
             GetPart output = new GetPart(part);
             outputs.add(output);
             CommandArgs<byte[], byte[]> arguments = new CommandArgs<>(ByteArrayCodec.INSTANCE).addKey(part.key());
-            answers.add(dispatch(commands, CommandType.GET, output, arguments));
+            answers.add(dispatch(pipe, CommandType.GET, output, arguments));
         }
         all(answers).whenComplete((done, failure) -> {
             outputs.forEach(GetPart::retire);
@@ -207,7 +208,10 @@ public final class RedisBlockStore implements BlockStore {
             } else if (bytes == GetPart.ABSENT) {
                 transfer.absent(index);
             } else {
-                parts.forEach(part -> commands.pexpire(part.key(), timeToLive.toMillis()));
+                parts.forEach(part -> pipe.commands().pexpire(part.key(), timeToLive.toMillis()));
+                if (transfer.remaining() == 1) { // the last block of the transfer
+                    pipe.flush();
+                }
                 transfer.done(index, bytes);
             }
         });
@@ -215,12 +219,12 @@ public final class RedisBlockStore implements BlockStore {
 
     /** A command that can't even be sent fails like one that was: the others' buffers stay in use until their own answers. */
     private static <T> CompletableFuture<T> dispatch(
-            RedisClusterAsyncCommands<byte[], byte[]> commands,
+            RedisLink.Pipe pipe,
             CommandType type,
             CommandOutput<byte[], byte[], T> output,
             CommandArgs<byte[], byte[]> arguments) {
         try {
-            return commands.dispatch(type, output, arguments).toCompletableFuture();
+            return pipe.commands().dispatch(type, output, arguments).toCompletableFuture();
         } catch (RuntimeException e) {
             return CompletableFuture.failedFuture(e);
         }
@@ -238,26 +242,27 @@ public final class RedisBlockStore implements BlockStore {
 
     @Override
     public void store(BlockTransfer transfer) {
-        RedisClusterAsyncCommands<byte[], byte[]> commands;
+        RedisLink.Pipe pipe;
         try {
-            commands = link.forStores();
+            pipe = link.forStores();
         } catch (IOException | RuntimeException e) {
             transfer.failRest(e);
             return;
         }
         for (int i = 0; i < transfer.size(); i++) {
-            store(transfer, i, commands);
+            store(transfer, i, pipe);
         }
+        pipe.flush();
     }
 
-    private void store(BlockTransfer transfer, int index, RedisClusterAsyncCommands<byte[], byte[]> commands) {
+    private void store(BlockTransfer transfer, int index, RedisLink.Pipe pipe) {
         int bytes = transfer.frame(index).remaining();
         List<SetPart> sent = new ArrayList<>();
         List<CompletableFuture<String>> answers = new ArrayList<>();
         for (FramePart part : FramePart.of(transfer.key(index), transfer.frame(index))) {
             SetPart arguments = new SetPart(part, timeToLive);
             sent.add(arguments);
-            answers.add(dispatch(commands, CommandType.SET, new StatusOutput<>(ByteArrayCodec.INSTANCE), arguments));
+            answers.add(dispatch(pipe, CommandType.SET, new StatusOutput<>(ByteArrayCodec.INSTANCE), arguments));
         }
         all(answers).whenComplete((done, failure) -> {
             sent.forEach(SetPart::retire);
@@ -280,7 +285,9 @@ public final class RedisBlockStore implements BlockStore {
     @Override
     public void forget(BlockKey key) {
         try {
-            link.forStores().unlink(FramePart.key(key, 0));
+            RedisLink.Pipe pipe = link.forStores();
+            pipe.commands().unlink(FramePart.key(key, 0));
+            pipe.flush();
         } catch (IOException | RuntimeException e) {
             // It expires by itself, or the next write replaces it.
         }

@@ -1,5 +1,7 @@
 package dev.kv8.redis;
 
+import static java.util.Objects.requireNonNull;
+
 import io.lettuce.core.ClientOptions;
 import io.lettuce.core.RedisClient;
 import io.lettuce.core.RedisException;
@@ -17,6 +19,9 @@ import io.lettuce.core.codec.ByteArrayCodec;
 import io.lettuce.core.resource.ClientResources;
 import io.lettuce.core.resource.DefaultClientResources;
 import io.lettuce.core.resource.Delay;
+import io.lettuce.core.resource.NettyCustomizer;
+import io.netty.channel.AdaptiveRecvByteBufAllocator;
+import io.netty.channel.Channel;
 import java.io.IOException;
 import java.time.Duration;
 import java.util.List;
@@ -37,9 +42,24 @@ final class RedisLink implements AutoCloseable {
     private final ClientResources resources;
     private final @Nullable RedisClient client;
     private final @Nullable RedisClusterClient cluster;
-    private @Nullable StatefulConnection<byte[], byte[]> loads;
-    private @Nullable StatefulConnection<byte[], byte[]> stores;
+    private @Nullable Pipe loads;
+    private @Nullable Pipe stores;
     private boolean closed;
+
+    /** A connection on which the commands of one batch go out together: nothing is sent before {@link #flush}. */
+    record Pipe(StatefulConnection<byte[], byte[]> connection, RedisClusterAsyncCommands<byte[], byte[]> commands) {
+        void flush() {
+            connection.flushCommands();
+        }
+    }
+
+    /** Values are large: they are read a quarter of a MiB at once, and more while they keep coming. */
+    private static final class LargeReads implements NettyCustomizer {
+        @Override
+        public void afterChannelInitialized(Channel channel) {
+            channel.config().setRecvByteBufAllocator(new AdaptiveRecvByteBufAllocator(1 << 16, 1 << 18, 1 << 20));
+        }
+    }
 
     RedisLink(List<RedisURI> uris, boolean isCluster, Duration commandTimeout) {
         this.uris = uris;
@@ -47,6 +67,7 @@ final class RedisLink implements AutoCloseable {
                 .ioThreadPoolSize(IO_THREADS)
                 .computationThreadPoolSize(IO_THREADS)
                 .reconnectDelay(Delay.constant(RECONNECT_DELAY))
+                .nettyCustomizer(new LargeReads())
                 .build();
         if (isCluster) {
             client = null;
@@ -75,36 +96,34 @@ final class RedisLink implements AutoCloseable {
                 .build();
     }
 
-    RedisClusterAsyncCommands<byte[], byte[]> forLoads() throws IOException {
-        synchronized (this) {
-            if (loads == null) {
-                loads = connect();
-            }
-            return commands(loads);
+    synchronized Pipe forLoads() throws IOException {
+        Pipe known = loads;
+        if (known == null) {
+            known = connect();
+            loads = known;
         }
+        return known;
     }
 
-    RedisClusterAsyncCommands<byte[], byte[]> forStores() throws IOException {
-        synchronized (this) {
-            if (stores == null) {
-                stores = connect();
-            }
-            return commands(stores);
+    synchronized Pipe forStores() throws IOException {
+        Pipe known = stores;
+        if (known == null) {
+            known = connect();
+            stores = known;
         }
+        return known;
     }
 
-    private StatefulConnection<byte[], byte[]> connect() throws IOException {
+    private Pipe connect() throws IOException {
         if (closed) {
             throw new IOException("This tier has been closed.");
         }
         try {
-            if (cluster != null) {
-                return cluster.connect(ByteArrayCodec.INSTANCE);
-            }
-            if (client != null) {
-                return client.connect(ByteArrayCodec.INSTANCE);
-            }
-            throw new IllegalStateException("neither a server nor a cluster");
+            StatefulConnection<byte[], byte[]> connection = cluster != null
+                    ? cluster.connect(ByteArrayCodec.INSTANCE)
+                    : requireNonNull(client).connect(ByteArrayCodec.INSTANCE);
+            connection.setAutoFlushCommands(false);
+            return new Pipe(connection, commands(connection));
         } catch (RedisException e) {
             throw new IOException("No connection to " + uris + ": " + e.getMessage(), e);
         }
