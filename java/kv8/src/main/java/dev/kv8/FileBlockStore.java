@@ -153,7 +153,7 @@ public final class FileBlockStore implements BlockStore {
         try (FileChannel channel = FileChannel.open(file, StandardOpenOption.READ)) {
             read(channel, buffer.clear());
             BlockKey key = BlockFrame.keyOf(buffer.flip(), bytes);
-            return key != null && file(key).equals(file) ? key : null;
+            return key != null && fileName(key).equals(String.valueOf(file.getFileName())) ? key : null;
         } catch (IOException e) {
             return null;
         }
@@ -179,9 +179,13 @@ public final class FileBlockStore implements BlockStore {
         }
     }
 
+    private static String fileName(BlockKey key) {
+        return key.hex() + SUFFIX;
+    }
+
     private Path file(BlockKey key) {
-        String hex = key.hex();
-        return folder.resolve(hex.substring(0, 2)).resolve(hex + SUFFIX);
+        String name = fileName(key);
+        return folder.resolve(name.substring(0, 2)).resolve(name);
     }
 
     private KeyedSlots prepared() {

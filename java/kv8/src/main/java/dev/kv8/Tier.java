@@ -23,7 +23,7 @@ import java.util.concurrent.atomic.AtomicInteger;
 final class Tier implements AutoCloseable {
     private static final System.Logger LOG = System.getLogger("dev.kv8");
     private static final int WAITING_LOADS = 256;
-    private static final int WRITES_UNDER_WAY = 2;
+    private static final int WRITES_UNDER_WAY = 4;
     /** One in so many loads that would be slower than computing runs all the same, so that the rate stays measured. */
     private static final int PROBE = 32;
 

@@ -37,6 +37,8 @@ import org.jspecify.annotations.Nullable;
 public final class RedisBlockStore implements BlockStore {
     private static final int TRANSFER_BYTES = 4 << 20;
     private static final int LOOKUPS_AT_ONCE = 128;
+    /** Values are sent as soon as there are so many bytes: a larger buffer would be copied again and again while it grows. */
+    private static final int FLUSHED_BYTES = 256 << 10;
 
     private final RedisLink link;
     private final Duration timeToLive;
@@ -249,8 +251,14 @@ public final class RedisBlockStore implements BlockStore {
             transfer.failRest(e);
             return;
         }
+        int unsent = 0;
         for (int i = 0; i < transfer.size(); i++) {
+            unsent += transfer.frame(i).remaining();
             store(transfer, i, pipe);
+            if (unsent >= FLUSHED_BYTES) {
+                pipe.flush();
+                unsent = 0;
+            }
         }
         pipe.flush();
     }

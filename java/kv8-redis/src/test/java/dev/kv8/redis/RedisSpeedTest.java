@@ -21,12 +21,13 @@ import org.junit.jupiter.api.condition.EnabledIfSystemProperty;
 
 /**
  * A measurement, not a test: the Redis tier beside redis-benchmark with values of the same size, on the same server. Transfers are
- * those of a cache: up to 4 MiB, two under way.
+ * those of a cache: up to 4 MiB, four under way.
  */
 @EnabledIfSystemProperty(named = "kv8.measure", matches = "true")
 class RedisSpeedTest {
     private static final int TOTAL = 192 << 20;
     private static final int ROUNDS = 5;
+    private static final int UNDER_WAY = 4;
     private static final Pattern RATE = Pattern.compile("(SET|GET): ([0-9.]+) requests per second");
 
     @Test
@@ -55,27 +56,27 @@ class RedisSpeedTest {
         int group = Math.max(1, store.transferBytes() / size);
         int transfers = TOTAL / size / group;
         List<List<ByteBuffer>> buffers = new ArrayList<>();
-        for (int i = 0; i < 2; i++) {
+        for (int i = 0; i < UNDER_WAY; i++) {
             List<ByteBuffer> some = new ArrayList<>();
             for (int b = 0; b < group; b++) {
                 some.add(ByteBuffer.allocateDirect(size));
             }
             buffers.add(some);
         }
-        Semaphore permits = new Semaphore(2);
+        Semaphore permits = new Semaphore(UNDER_WAY);
         long start = System.nanoTime();
         for (int t = 0; t < transfers; t++) {
             permits.acquire();
             List<BlockKey> keys = Transfers.keys(t * group, (t + 1) * group);
             BlockTransfer transfer =
-                    new BlockTransfer(keys, buffers.get(t % 2), Transfers.soon(), new Counting(group, permits));
+                    new BlockTransfer(keys, buffers.get(t % UNDER_WAY), Transfers.soon(), new Counting(group, permits));
             if (isStore) {
                 store.store(transfer);
             } else {
                 store.load(transfer);
             }
         }
-        permits.acquire(2);
+        permits.acquire(UNDER_WAY);
         return (double) transfers * group * size / (System.nanoTime() - start);
     }
 
