@@ -198,7 +198,7 @@ public final class RedisBlockStore implements BlockStore {
             CommandArgs<byte[], byte[]> arguments = new CommandArgs<>(ByteArrayCodec.INSTANCE).addKey(part.key());
             answers.add(dispatch(pipe, CommandType.GET, output, arguments));
         }
-        all(answers).whenComplete((done, failure) -> {
+        var unused = all(answers).whenComplete((done, failure) -> {
             outputs.forEach(GetPart::retire);
             int bytes = 0;
             for (CompletableFuture<Integer> answer : answers) {
@@ -210,7 +210,9 @@ public final class RedisBlockStore implements BlockStore {
             } else if (bytes == GetPart.ABSENT) {
                 transfer.absent(index);
             } else {
-                parts.forEach(part -> pipe.commands().pexpire(part.key(), timeToLive.toMillis()));
+                for (FramePart part : parts) {
+                    var unusedAnswer = pipe.commands().pexpire(part.key(), timeToLive.toMillis());
+                }
                 if (transfer.remaining() == 1) { // the last block of the transfer
                     pipe.flush();
                 }
@@ -272,7 +274,7 @@ public final class RedisBlockStore implements BlockStore {
             sent.add(arguments);
             answers.add(dispatch(pipe, CommandType.SET, new StatusOutput<>(ByteArrayCodec.INSTANCE), arguments));
         }
-        all(answers).whenComplete((done, failure) -> {
+        var unused = all(answers).whenComplete((done, failure) -> {
             sent.forEach(SetPart::retire);
             Throwable cause = failure == null ? null : cause(failure);
             if (failure == null) {
@@ -294,7 +296,7 @@ public final class RedisBlockStore implements BlockStore {
     public void forget(BlockKey key) {
         try {
             RedisLink.Pipe pipe = link.forStores();
-            pipe.commands().unlink(FramePart.key(key, 0));
+            var unused = pipe.commands().unlink(FramePart.key(key, 0));
             pipe.flush();
         } catch (IOException | RuntimeException e) {
             // It expires by itself, or the next write replaces it.

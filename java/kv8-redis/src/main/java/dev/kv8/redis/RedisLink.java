@@ -46,10 +46,15 @@ final class RedisLink implements AutoCloseable {
     private @Nullable Pipe stores;
     private boolean closed;
 
-    /** A connection on which the commands of one batch go out together: nothing is sent before {@link #flush}. */
+    /** A connection on which the commands of one batch go out together: they may wait for {@link #flush}. */
     record Pipe(StatefulConnection<byte[], byte[]> connection, RedisClusterAsyncCommands<byte[], byte[]> commands) {
         void flush() {
             connection.flushCommands();
+        }
+
+        /** A server's connection is made anew by its next user; those to a cluster's nodes come back by themselves. */
+        boolean isBroken() {
+            return !(connection instanceof StatefulRedisClusterConnection) && !connection.isOpen();
         }
     }
 
@@ -81,13 +86,16 @@ final class RedisLink implements AutoCloseable {
         } else {
             cluster = null;
             client = RedisClient.create(resources, uris.get(0));
-            client.setOptions(options(ClientOptions.builder(), commandTimeout));
+            client.setOptions(options(
+                    ClientOptions.builder()
+                            .autoReconnect(false)
+                            .disconnectedBehavior(ClientOptions.DisconnectedBehavior.REJECT_COMMANDS),
+                    commandTimeout));
         }
     }
 
     private static ClientOptions options(ClientOptions.Builder builder, Duration commandTimeout) {
-        return builder.disconnectedBehavior(ClientOptions.DisconnectedBehavior.REJECT_COMMANDS)
-                .replayFilter(command -> true)
+        return builder.replayFilter(command -> true)
                 .socketOptions(SocketOptions.builder()
                         .connectTimeout(CONNECT_TIMEOUT)
                         .tcpNoDelay(true)
@@ -98,8 +106,8 @@ final class RedisLink implements AutoCloseable {
 
     synchronized Pipe forLoads() throws IOException {
         Pipe known = loads;
-        if (known == null) {
-            known = connect();
+        if (known == null || known.isBroken()) {
+            known = connect(known);
             loads = known;
         }
         return known;
@@ -107,14 +115,17 @@ final class RedisLink implements AutoCloseable {
 
     synchronized Pipe forStores() throws IOException {
         Pipe known = stores;
-        if (known == null) {
-            known = connect();
+        if (known == null || known.isBroken()) {
+            known = connect(known);
             stores = known;
         }
         return known;
     }
 
-    private Pipe connect() throws IOException {
+    private Pipe connect(@Nullable Pipe broken) throws IOException {
+        if (broken != null) {
+            var unused = broken.connection().closeAsync();
+        }
         if (closed) {
             throw new IOException("This tier has been closed.");
         }
@@ -122,7 +133,8 @@ final class RedisLink implements AutoCloseable {
             StatefulConnection<byte[], byte[]> connection = cluster != null
                     ? cluster.connect(ByteArrayCodec.INSTANCE)
                     : requireNonNull(client).connect(ByteArrayCodec.INSTANCE);
-            connection.setAutoFlushCommands(false);
+            // A cluster's node may be connected to only after a flush, which its commands would then miss.
+            connection.setAutoFlushCommands(cluster != null);
             return new Pipe(connection, commands(connection));
         } catch (RedisException e) {
             throw new IOException("No connection to " + uris + ": " + e.getMessage(), e);
@@ -150,6 +162,6 @@ final class RedisLink implements AutoCloseable {
         if (client != null) {
             client.shutdown(Duration.ZERO, Duration.ofSeconds(2));
         }
-        resources.shutdown(0, 2, TimeUnit.SECONDS);
+        resources.shutdown(0, 2, TimeUnit.SECONDS).awaitUninterruptibly(2, TimeUnit.SECONDS);
     }
 }

@@ -28,7 +28,9 @@ class RedisClusterTest {
             create.add("--cluster-yes");
             String created = nodes.get(0).run(create.toArray(String[]::new));
             assertThat(created).contains("All 16384 slots covered");
-            await(() -> nodes.get(2).run("CLUSTER", "INFO").contains("cluster_state:ok"));
+            for (RedisServer node : nodes) {
+                await(() -> node.run("CLUSTER", "INFO").contains("cluster_state:ok"));
+            }
             try (RedisBlockStore store =
                     RedisBlockStore.builder(nodes.get(0).uri()).cluster(true).open()) {
                 for (int i = 0; i < 30; i++) {

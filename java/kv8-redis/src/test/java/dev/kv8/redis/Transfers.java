@@ -14,6 +14,8 @@ import org.jspecify.annotations.Nullable;
 
 /** Transfers of blocks by number, with bytes that are a function of it; waits for their end. */
 final class Transfers {
+    private static final System.Logger LOG = System.getLogger("dev.kv8.redis");
+
     private Transfers() {}
 
     /** What became of a transfer's blocks. */
@@ -92,7 +94,12 @@ final class Transfers {
     }
 
     static Outcome store(BlockStore store, int number, int length) {
-        return store(store, List.of(key(number)), List.of(bytes(number, length).asReadOnlyBuffer())).outcomes[0];
+        Result result =
+                store(store, List.of(key(number)), List.of(bytes(number, length).asReadOnlyBuffer()));
+        if (result.outcomes[0] == Outcome.FAILED) {
+            LOG.log(System.Logger.Level.INFO, "block " + number + " failed: " + result.causes);
+        }
+        return result.outcomes[0];
     }
 
     /** Whether it comes back as it was; null when the store says not to have it. */
