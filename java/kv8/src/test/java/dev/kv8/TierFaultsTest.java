@@ -37,15 +37,13 @@ class TierFaultsTest {
                 .storeDeadline(Duration.ofMillis(10))
                 .prefillTokensPerSecond(1) // so that fetching is always worth it
                 .build();
-        long longest = 0;
+        stalls.clear();
         List<Sequence> open = new ArrayList<>();
         KvCacheConfig config = TieredCache.config(BLOCKS, tiers).build();
         try (TieredCache test = new TieredCache(hostAccessible, config)) {
             for (int operation = 0; operation < OPERATIONS; operation++) {
                 try {
-                    long start = System.nanoTime();
                     operate(test, open, random);
-                    longest = Math.max(longest, System.nanoTime() - start);
                     if (operation % 16 == 0) {
                         test.cache.ledger().pool().checkInvariants();
                     }
@@ -57,7 +55,7 @@ class TierFaultsTest {
             System.getLogger("dev.kv8")
                     .log(
                             System.Logger.Level.INFO,
-                            OPERATIONS + " operations, longest " + longest / 1000 + " us: " + stats + store.made());
+                            OPERATIONS + " operations, seed " + seed + ": " + stalls() + stats + store.made());
             open.forEach(Sequence::close);
             store.close();
             TieredCache.await(() -> !test.cache.poll() && test.cache.framesInUse() == 0);
@@ -75,15 +73,32 @@ class TierFaultsTest {
         }
     }
 
-    private static void operate(TieredCache test, List<Sequence> open, Random random) {
+    /** Nanoseconds of calls that must not stall, beyond the deadline for those that wait. */
+    private final List<Long> stalls = new ArrayList<>();
+
+    private void timed(long allowedMillis, Runnable call) {
+        long start = System.nanoTime();
+        call.run();
+        stalls.add(System.nanoTime() - start - allowedMillis * 1_000_000);
+    }
+
+    private String stalls() {
+        List<Long> sorted = stalls.stream().sorted().toList();
+        long high = sorted.get((int) (sorted.size() * 0.999));
+        return "calls took at most " + sorted.get(sorted.size() - 1) / 1000 + " us (99.9 %: " + high / 1000
+                + " us) longer than they may wait, ";
+    }
+
+    private void operate(TieredCache test, List<Sequence> open, Random random) {
         int choice = random.nextInt(100);
         if (open.size() < 4 && choice < 50) {
             open.add(test.cache.open(TieredCache.prompt(random.nextInt(20), 2 + random.nextInt(50))));
         } else if (choice < 90 && !open.isEmpty()) {
             Sequence sequence = open.get(random.nextInt(open.size()));
             if (random.nextInt(8) == 0) {
-                sequence.awaitLoaded();
+                timed(DEADLINE_MILLIS, sequence::awaitLoaded);
             }
+            timed(0, sequence::isLoading);
             if (!sequence.isLoading() || random.nextInt(50) == 0) {
                 test.compute(sequence);
                 test.checkContent(sequence);
@@ -95,7 +110,7 @@ class TierFaultsTest {
         } else if (choice == 94) {
             test.cache.clearPrefixes(random.nextBoolean() ? "" : "other");
         } else {
-            test.cache.poll();
+            timed(0, test.cache::poll);
         }
     }
 }

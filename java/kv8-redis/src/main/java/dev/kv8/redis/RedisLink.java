@@ -36,6 +36,7 @@ import org.jspecify.annotations.Nullable;
 final class RedisLink implements AutoCloseable {
     private static final int IO_THREADS = 2;
     private static final Duration CONNECT_TIMEOUT = Duration.ofSeconds(1);
+    private static final Duration HANDSHAKE_TIMEOUT = Duration.ofSeconds(2);
     private static final Duration RECONNECT_DELAY = Duration.ofMillis(250);
 
     private final List<RedisURI> uris;
@@ -68,6 +69,9 @@ final class RedisLink implements AutoCloseable {
 
     RedisLink(List<RedisURI> uris, boolean isCluster, Duration commandTimeout) {
         this.uris = uris;
+        // A server that accepts and does not answer holds up a transfer's thread for as long.
+        Duration handshake = commandTimeout.compareTo(HANDSHAKE_TIMEOUT) < 0 ? commandTimeout : HANDSHAKE_TIMEOUT;
+        uris.forEach(uri -> uri.setTimeout(handshake));
         resources = DefaultClientResources.builder()
                 .ioThreadPoolSize(IO_THREADS)
                 .computationThreadPoolSize(IO_THREADS)
