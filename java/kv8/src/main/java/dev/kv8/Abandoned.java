@@ -18,7 +18,8 @@ final class Abandoned {
                 if (!ledger.isClosed()) {
                     LOG.log(
                             System.Logger.Level.WARNING,
-                            "A Sequence was garbage-collected without close(); its blocks (" + table.size()
+                            "A Sequence was garbage-collected without close(); its blocks ("
+                                    + (table.size() - table.gone())
                                     + ") have been given back. Close sequences when they end.");
                 }
                 ledger.requestRelease(table);

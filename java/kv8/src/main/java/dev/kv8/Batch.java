@@ -52,7 +52,7 @@ public final class Batch implements AutoCloseable {
         try {
             checkOpen();
             checkAddable(sequence, tokenCount);
-            cache.stopLoading(sequence);
+            sequence.stopLoading();
             int rows = Math.addExact(tokens, tokenCount);
             if (count == sequences.length) {
                 sequences = Arrays.copyOf(sequences, 2 * count);
@@ -190,7 +190,8 @@ public final class Batch implements AutoCloseable {
     private void empty(boolean computed) {
         filled = false;
         for (int i = 0; i < count; i++) {
-            ledger.settle(sequences[i].table, sequences[i].tokenIds(), computed);
+            Sequence sequence = sequences[i];
+            ledger.settle(sequence.table, sequence.tokenIds(), sequence.length(), computed);
         }
         ledger.publish();
         Arrays.fill(sequences, 0, count, null);

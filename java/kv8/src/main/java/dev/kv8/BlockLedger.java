@@ -14,6 +14,7 @@ final class BlockLedger {
     }
 
     private final int blockSize;
+    private final int window;
     private final String description;
     private final BlockCopier copier;
     private final BlockPool pool;
@@ -30,10 +31,11 @@ final class BlockLedger {
     /** {@code scales} gives those in force. */
     BlockLedger(KvCacheConfig config, Supplier<KvScales> scales, BlockCopier copier) {
         this.blockSize = config.blockSize();
+        this.window = config.window();
         this.description = config.toString();
         this.copier = copier;
         this.pool = new BlockPool(config.blocks(), config.eviction());
-        this.prefixes = new PrefixCache(config, scales, pool);
+        this.prefixes = new PrefixCache(config, scales, pool, copier);
         this.board = new StatsBoard(config.blocks(), config.blocks() * config.blockBytes());
     }
 
@@ -79,18 +81,42 @@ final class BlockLedger {
 
     // ---- tables: in
 
-    /** A table for a new sequence, with the cached blocks of its first {@code length} tokens. */
+    /** A table for a new sequence, with the whole cached blocks of its first {@code length} tokens. */
     BlockTable table(int[] tokens, int length) {
         BlockTable table = new BlockTable();
         prefixes.takeOver(table, tokens, length);
+        prefixes.count(length, table.computed);
         return table;
     }
 
-    /** Takes over what is cached by now behind the whole blocks of an open table; the tokens gained. */
-    int takeMore(BlockTable table, int[] tokens, int length) {
-        int gained = prefixes.takeMore(table, tokens, length);
-        storedTokens += gained;
-        return gained;
+    /** See {@link PrefixCache#takeOver}; for an open table. */
+    void takeOver(BlockTable table, int[] tokens, int length) {
+        int before = table.computed;
+        prefixes.takeOver(table, tokens, length);
+        took(table.computed - before);
+    }
+
+    /** See {@link PrefixCache#follow}. */
+    boolean catchUp(BlockTable table, int[] tokens, int length) {
+        int before = table.computed;
+        try {
+            return prefixes.follow(table, tokens, length);
+        } finally {
+            took(table.computed - before);
+        }
+    }
+
+    private void took(int tokens) {
+        if (tokens > 0) {
+            storedTokens += tokens;
+            prefixes.count(0, tokens);
+            publish();
+        }
+    }
+
+    /** See {@link PrefixCache#goOn}. */
+    void goOn(BlockTable table, int[] tokens, int length) {
+        prefixes.goOn(table, tokens, length);
     }
 
     /** Counts the table of a new sequence. */
@@ -103,14 +129,58 @@ final class BlockLedger {
     /** A table that shares the blocks of {@code table}. */
     BlockTable fork(BlockTable table) {
         BlockTable shared = new BlockTable();
-        shared.share(table, pool);
+        shared.copy(table, pool);
         return shared;
+    }
+
+    /**
+     * A table of {@code blocks} blocks behind {@code gone} that fell out of the window; the caller brings their content, then to be given to {@link #fill} or {@link #giveBack}.
+     *
+     * @throws IllegalStateException when they are not there; nothing has changed then
+     */
+    BlockTable emptyTable(int gone, int blocks) {
+        if (blocks > pool.available()) {
+            throw new IllegalStateException("The sequence needs " + blocks + " blocks, but only " + pool.available()
+                    + " of " + pool.total() + " are free. Close sequences first, or restore it later.");
+        }
+        BlockTable table = new BlockTable();
+        table.beginWithGone(gone);
+        table.ensureCapacity(gone + blocks);
+        prefixes.prepare(table, gone + blocks);
+        while (table.size() < gone + blocks) {
+            table.add(pool.allocate());
+        }
+        return table;
+    }
+
+    /** The content of {@code computed} tokens is there; full blocks are reusable from now on. */
+    void fill(BlockTable table, int[] tokens, int computed) {
+        table.computed = computed;
+        prefixes.register(table, tokens, 0);
+    }
+
+    /** Takes back an {@link #emptyTable} without content. */
+    void giveBack(BlockTable table) {
+        table.shrink(0, pool);
+        publish();
+    }
+
+    /** {@code table} holds what {@code source} does instead of its own; the caller publishes. */
+    void replace(BlockTable table, BlockTable source) {
+        storedTokens += source.computed - table.computed;
+        table.copy(source, pool);
+    }
+
+    /** See {@link PrefixCache#stopLeading}. */
+    void stopLeading(BlockTable table) {
+        prefixes.stopLeading(table);
     }
 
     /**
      * Reserves the blocks of the next {@code tokens} tokens; false when they are not there, and nothing has changed. A shared
      * or registered block that the first of them falls into is copied, so neither is ever written. When only a registered
-     * block's copy does not fit, it is no longer registered instead: reuse takes no room away from a sequence.
+     * block's copy does not fit, it is no longer registered instead: reuse takes no room away from a sequence. Blocks that have
+     * fallen out of the window go back: now and not when the tokens behind them were committed, so that these can be truncated.
      */
     boolean reserve(BlockTable table, int tokens) {
         int last = table.computed / blockSize;
@@ -119,8 +189,10 @@ final class BlockLedger {
         boolean copy = shared || (begun && pool.isRegistered(table.block(last)));
         int target = blocksFor(table.computed + tokens);
         int missing = target - table.size();
-        if (missing + (copy ? 1 : 0) > pool.available()) {
-            if (missing > pool.available() || shared) {
+        int expired = expired(table.computed);
+        int available = pool.available() + heldAlone(table, expired);
+        if (missing + (copy ? 1 : 0) > available) {
+            if (missing > available || shared) {
                 return false;
             }
             pool.unregister(table.block(last));
@@ -128,6 +200,7 @@ final class BlockLedger {
         }
         table.ensureCapacity(target);
         prefixes.prepare(table, target);
+        table.giveBackFront(expired, pool);
         if (copy) {
             copyOnWrite(table, last);
         }
@@ -137,6 +210,25 @@ final class BlockLedger {
         table.scheduled = tokens;
         publish();
         return true;
+    }
+
+    /** Blocks at the front whose tokens no query from position {@code computed} on sees. */
+    private int expired(int computed) {
+        return window == 0 ? 0 : Math.max(0, computed - window + 1) / blockSize;
+    }
+
+    /** Of the first {@code count} blocks, those that can be reserved again when this table gives them back. */
+    private int heldAlone(BlockTable table, int count) {
+        int alone = 0;
+        for (int i = table.gone(); i < count; i++) {
+            alone += pool.references(table.block(i)) == 1 ? 1 : 0;
+        }
+        return alone;
+    }
+
+    /** The least length that the table can be truncated to, but for 0: all that its next query sees is there. */
+    int leastLength(BlockTable table) {
+        return table.gone() == 0 ? 0 : table.gone() * blockSize + window - 1;
     }
 
     private void copyOnWrite(BlockTable table, int index) {
@@ -159,14 +251,15 @@ final class BlockLedger {
 
     /**
      * Ends a table's part in a batch: its scheduled tokens are computed, and blocks that are full now reusable, or their blocks
-     * go back. The caller publishes.
+     * go back. {@code tokens} has {@code length} known ones. The caller publishes.
      */
-    void settle(BlockTable table, int[] tokens, boolean computed) {
+    void settle(BlockTable table, int[] tokens, int length, boolean computed) {
         if (computed) {
             int before = table.computed;
             table.computed += table.scheduled;
             storedTokens += table.scheduled;
             prefixes.register(table, tokens, before);
+            prefixes.goOn(table, tokens, length);
         } else {
             table.shrink(blocksFor(table.computed), pool);
         }
@@ -180,6 +273,7 @@ final class BlockLedger {
 
     /** Frees the blocks that only tokens behind the first {@code length} needed. */
     void truncate(BlockTable table, int length) {
+        prefixes.stopLeading(table);
         table.keyCount = Math.min(table.keyCount, length / blockSize);
         if (length < table.computed) {
             storedTokens -= table.computed - length;
@@ -221,6 +315,7 @@ final class BlockLedger {
             table.released = true;
             storedTokens -= table.computed;
             openSequences--;
+            prefixes.stopLeading(table);
             table.shrink(0, pool);
         }
     }

@@ -1,5 +1,7 @@
 package dev.kv8;
 
+import java.util.function.IntConsumer;
+
 /**
  * Which blocks are free, which are cached, and how many tables hold each of the others. Decision: flat int arrays, a stack of
  * free blocks and a policy over the cached ones, so handing one out or taking it back is a few memory accesses; no object per
@@ -20,6 +22,7 @@ final class BlockPool {
     private final int[] freeStack;
     private final PrefixIndex index;
     private final EvictionPolicy cached;
+    private IntConsumer unregistered = block -> {};
     private int free;
     private long allocated;
     private long evicted;
@@ -48,6 +51,7 @@ final class BlockPool {
     private int evict() {
         int block = cached.evict();
         index.remove(block);
+        unregistered.accept(block);
         evicted++;
         return block;
     }
@@ -98,11 +102,21 @@ final class BlockPool {
         return index.find(key, at);
     }
 
-    /** Registers a held block under the key of its content, unless another one has the same. It must not be written after. */
-    void register(int block, long[] key, int at) {
-        if (index.add(block, key, at)) {
+    /**
+     * Registers a held block under the key of its content, unless another one has the same; whether it did. It must not be
+     * written after.
+     */
+    boolean register(int block, long[] key, int at) {
+        boolean added = index.add(block, key, at);
+        if (added) {
             cached.admit(block, key[at]);
         }
+        return added;
+    }
+
+    /** {@code listener} hears of every block that is no longer registered. */
+    void whenUnregistered(IntConsumer listener) {
+        unregistered = listener;
     }
 
     boolean isRegistered(int block) {
@@ -112,6 +126,7 @@ final class BlockPool {
     /** Forgets the key of a registered block; a held one may be written then. */
     void unregister(int block) {
         index.remove(block);
+        unregistered.accept(block);
         cached.forget(block);
     }
 

@@ -11,21 +11,30 @@ import org.jspecify.annotations.Nullable;
  * dropped without close.
  *
  * <p>Outside of a batch it has exactly the blocks that {@code computed} tokens need; in one, those of {@code computed +
- * scheduled}. All but {@code closed} is for the writer thread only.
+ * scheduled}. With a window, blocks before it are {@link #GONE}. All but {@code state} is for the writer thread only.
  */
 final class BlockTable {
-    private static final VarHandle CLOSED;
+    private static final VarHandle STATE;
+    private static final int OPEN = 0;
+    private static final int CLOSED = 1;
+    private static final int CANCELLED = 2;
 
     static {
         try {
-            CLOSED = MethodHandles.lookup().findVarHandle(BlockTable.class, "closed", boolean.class);
+            STATE = MethodHandles.lookup().findVarHandle(BlockTable.class, "state", int.class);
         } catch (ReflectiveOperationException e) {
             throw new ExceptionInInitializerError(e);
         }
     }
 
+    /** Instead of a block that was given back. */
+    static final int GONE = -1;
+
     private int[] blocks = new int[8];
     private int size;
+
+    /** Blocks at the front that were given back because they fell out of the window; their entries are {@link #GONE}. */
+    private int gone;
 
     /** The keys of the first {@link #keyCount} full blocks, {@link PrefixIndex#KEY} longs each. */
     private long[] keys = {};
@@ -42,6 +51,11 @@ final class BlockTable {
     /** Tokens of the open batch that this table is in; 0 when it is in none. */
     int scheduled;
 
+    /** Whether it is in {@link PrefixLeaders}, and by which first 64 bits of a key. */
+    boolean leads;
+
+    long ledFingerprint;
+
     /** Its blocks have been given back; happens once. */
     boolean released;
 
@@ -49,8 +63,8 @@ final class BlockTable {
     @Nullable
     BlockTable nextReleased;
 
-    @SuppressWarnings("UnusedVariable") // by CLOSED
-    private volatile boolean closed;
+    @SuppressWarnings("UnusedVariable") // by STATE
+    private volatile int state;
 
     int size() {
         return size;
@@ -94,29 +108,95 @@ final class BlockTable {
     /** Gives back the blocks behind the first {@code kept}, the last one first. */
     void shrink(int kept, BlockPool pool) {
         while (size > kept) {
-            pool.release(blocks[--size]);
+            if (--size >= gone) {
+                pool.release(blocks[size]);
+            }
+        }
+        gone = Math.min(gone, size);
+    }
+
+    int gone() {
+        return gone;
+    }
+
+    /** The first {@code count} blocks of a table without blocks were given back before. */
+    void beginWithGone(int count) {
+        ensureCapacity(count);
+        Arrays.fill(blocks, 0, count, GONE);
+        size = count;
+        gone = count;
+    }
+
+    /** Gives back those of the first {@code count} blocks that are still there. */
+    void giveBackFront(int count, BlockPool pool) {
+        for (; gone < count; gone++) {
+            pool.release(blocks[gone]);
+            blocks[gone] = GONE;
         }
     }
 
-    /** Holds the blocks of {@code other} too. */
-    void share(BlockTable other, BlockPool pool) {
-        ensureCapacity(other.size);
-        for (int i = 0; i < other.size; i++) {
-            pool.share(other.blocks[i]);
-            add(other.blocks[i]);
+    /** Holds what {@code other} holds, instead of its own. What both have at the front stays, so no count of it moves. */
+    void copy(BlockTable other, BlockPool pool) {
+        int common = 0;
+        while (common < Math.min(size, other.size) && blocks[common] == other.blocks[common]) {
+            common++;
         }
+        shrink(common, pool);
+        ensureCapacity(other.size);
+        while (size < other.size) {
+            if (size >= other.gone) {
+                pool.share(other.blocks[size]);
+            }
+            add(other.blocks[size]);
+        }
+        gone = other.gone;
         computed = other.computed;
-        keys = other.keys.clone();
+        ensureKeys(other.keyCount);
+        System.arraycopy(other.keys, 0, keys, 0, other.keyCount * PrefixIndex.KEY);
         keyCount = other.keyCount;
         epoch = other.epoch;
     }
 
-    boolean isClosed() {
-        return closed;
+    /** Exchanges what it holds with {@code other}; neither may be in a batch, released, or lead a block. */
+    void swap(BlockTable other) {
+        int[] ownBlocks = blocks;
+        blocks = other.blocks;
+        other.blocks = ownBlocks;
+        int ownSize = size;
+        size = other.size;
+        other.size = ownSize;
+        long[] ownKeys = keys;
+        keys = other.keys;
+        other.keys = ownKeys;
+        int ownKeyCount = keyCount;
+        keyCount = other.keyCount;
+        other.keyCount = ownKeyCount;
+        long ownEpoch = epoch;
+        epoch = other.epoch;
+        other.epoch = ownEpoch;
+        int ownGone = gone;
+        gone = other.gone;
+        other.gone = ownGone;
+        int ownComputed = computed;
+        computed = other.computed;
+        other.computed = ownComputed;
     }
 
-    /** Marks it closed, from any thread; true for the first caller only. */
+    boolean isClosed() {
+        return state != OPEN;
+    }
+
+    boolean isCancelled() {
+        return state == CANCELLED;
+    }
+
+    /** Marks it closed, from any thread; true for the first caller of this or {@link #cancel} only. */
     boolean close() {
-        return CLOSED.compareAndSet(this, false, true);
+        return STATE.compareAndSet(this, OPEN, CLOSED);
+    }
+
+    /** {@link #close} that is told apart. */
+    boolean cancel() {
+        return STATE.compareAndSet(this, OPEN, CANCELLED);
     }
 }

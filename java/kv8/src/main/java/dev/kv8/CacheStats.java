@@ -14,6 +14,7 @@ package dev.kv8;
  * @param evictedBlocks ever reserved while they held a prefix, which is forgotten then
  * @param prefixQueryTokens that sequences were ever opened with; 0 without prefix caching
  * @param prefixHitTokens of these, found stored and taken over
+ * @param prefixPartialTokens of these, in copies of blocks that only began with the same tokens
  * @param saturatedValues that the scales could not hold, as the last {@link KvCache#saturation} found; 0 before
  * @param poolBytes of the pool
  */
@@ -29,5 +30,6 @@ public record CacheStats(
         long evictedBlocks,
         long prefixQueryTokens,
         long prefixHitTokens,
+        long prefixPartialTokens,
         long saturatedValues,
         long poolBytes) {}

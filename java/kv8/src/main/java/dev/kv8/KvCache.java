@@ -1,6 +1,8 @@
 package dev.kv8;
 
+import java.io.IOException;
 import java.lang.ref.Cleaner;
+import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
@@ -20,8 +22,8 @@ import org.jspecify.annotations.Nullable;
  * }</pre>
  *
  * <p>One thread at a time drives a cache, its sequences and batches; a second one is refused with {@link
- * IllegalStateException}. The thread may change between calls. {@link Sequence#close} and {@link #stats} may be called from
- * any thread at any time. Nothing from append over write and attend to commit allocates once the batch has grown.
+ * IllegalStateException}. The thread may change between calls. {@link Sequence#close}, {@link Sequence#cancel} and {@link
+ * #stats} may be called from any thread at any time. Nothing from append over write and attend to commit allocates once the batch has grown.
  *
  * <p>The backend stays the caller's and must outlive the cache.
  */
@@ -37,6 +39,8 @@ public final class KvCache implements AutoCloseable {
     private final AttentionOptions causal;
     private final BlockLedger ledger;
     private final List<Batch> batches = new ArrayList<>();
+    private final BeamOrder beamOrder = new BeamOrder();
+    private final SequenceStorage storage;
     /** By layer: the pool's generation at the last write. */
     private final long[] writtenIn;
 
@@ -54,10 +58,11 @@ public final class KvCache implements AutoCloseable {
         this.memory = memory;
         this.views = views;
         this.saturated = saturated;
-        causal = AttentionOptions.causal(config.headSize());
+        causal = AttentionOptions.causal(config.headSize()).withWindow(config.window());
         long bytes = config.blockBytes();
         ledger = new BlockLedger(
                 config, views::scales, (from, to) -> backend.copy(memory, from * bytes, memory, to * bytes, bytes));
+        storage = new SequenceStorage(backend, config, memory, views::scales, ledger);
         writtenIn = new long[config.layers()];
         Arrays.fill(writtenIn, -1);
         tiers = TierSet.create(backend, config, memory, ledger, () -> Arrays.fill(writtenIn, ledger.generation()));
@@ -113,11 +118,14 @@ public final class KvCache implements AutoCloseable {
 
     /**
      * A sequence of these tokens. With {@link KvCacheConfig#prefixCaching} it shares the longest run of full blocks that are
-     * stored for the same tokens from the beginning on, {@link Sequence#cachedTokens} of them, at most all but the last; the
-     * rest is pending and holds no block yet. With {@link KvCacheConfig#tiers} more of them may be on their way, see {@link
-     * Sequence#isLoading}.
+     * stored for the same tokens from the beginning on. When a stored block goes on with the same tokens for half its length or
+     * more, and a block is free for it, the sequence also gets a copy of that ({@link KvCacheConfig#partialReuse}). Together these
+     * are {@link Sequence#cachedTokens}, at most all but the last; the rest is pending and holds no block yet. What others
+     * compute later can still be taken over, by {@link Sequence#catchUp}. With {@link KvCacheConfig#tiers} more may be on their
+     * way, see {@link Sequence#isLoading}; then there is no copy of a part before they have come.
      *
      * @throws IllegalArgumentException when a token id is negative
+     * @throws DeviceException when the copy fails; nothing has been opened then
      */
     public Sequence open(int... promptTokens) {
         ledger.enter();
@@ -126,10 +134,91 @@ public final class KvCache implements AutoCloseable {
             int[] tokens = Arrays.copyOf(promptTokens, Math.max(16, promptTokens.length));
             BlockTable table = ledger.table(tokens, promptTokens.length);
             Sequence sequence = new Sequence(this, table, tokens, promptTokens.length, table.computed);
-            if (tiers != null) {
-                tiers.opened(sequence);
+            try {
+                if (tiers != null) {
+                    tiers.opened(sequence);
+                }
+                sequence.follow();
+            } catch (RuntimeException e) {
+                sequence.close();
+                throw e;
             }
             return sequence;
+        } finally {
+            ledger.exit();
+        }
+    }
+
+    /**
+     * A step of beam search: {@code beam[i]} goes on from what {@code beam[parents[i]]} was, for all {@code i} at once. The
+     * {@link Sequence} objects stay; tokens, computed ones and pending ones, and their blocks move between them. Parents that
+     * several go on from are shared until one of these writes, as after {@link Sequence#fork}; those that nobody goes on from
+     * give their blocks back.
+     *
+     * <p>It takes no block, and the next token of each fits whenever it fitted before: a fork costs its copy of a last block that
+     * is not full, and the beam that it replaced has given one back. Forking first and closing later needs both at once.
+     * Nothing is allocated once the arrays have grown.
+     *
+     * @param beam distinct sequences of this cache
+     * @param parents for each of them an index into {@code beam}
+     * @throws IllegalArgumentException when lengths or indices do not fit, a sequence occurs twice or is of another cache
+     * @throws IllegalStateException when a sequence is closed, cancelled or in an open batch
+     */
+    public void reorder(Sequence[] beam, int... parents) {
+        ledger.enter();
+        try {
+            beamOrder.check(this, beam, parents);
+            beamOrder.apply(beam, parents);
+            ledger.publish();
+        } finally {
+            ledger.exit();
+        }
+    }
+
+    /**
+     * Writes a sequence to a file: its tokens, K and V of the computed ones as they are stored (with their row scales, where scales
+     * are dynamic), and what a cache must have in common with this one to go on with it: model, types, scales, layout. Both parts
+     * have a checksum. An old file of that name stays whole until the new one is on the disk. The file is as secret as the
+     * conversation, so only its owner may read it, where the file system knows owners.
+     *
+     * <p>It waits for the kernels under way and for the disk, on the calling thread. The sequence stays open as it is.
+     *
+     * @throws IOException when the file can't be written; none is left then, nor is an old one touched
+     * @throws IllegalArgumentException when the sequence is of another cache
+     * @throws IllegalStateException when it is closed or in an open batch, when the cache has no {@link KvCacheConfig#modelId}, or
+     *     when the device stores other FP8 codes than OCP's (gfx942), which files do not have
+     */
+    public void save(Sequence sequence, Path file) throws IOException {
+        ledger.enter();
+        try {
+            if (sequence.cache != this) {
+                throw new IllegalArgumentException("The sequence belongs to another cache.");
+            }
+            sequence.checkOpen();
+            sequence.checkNotScheduled("saved");
+            storage.save(sequence.table, sequence.tokenIds(), sequence.length(), file);
+        } finally {
+            ledger.exit();
+        }
+    }
+
+    /**
+     * A new sequence from a file of {@link #save}: it goes on bit for bit as the saved one would have. It holds blocks of its own;
+     * full ones are reusable by later sequences, as if they had been computed here. {@link KvCacheConfig#salt} may differ: who
+     * can read the file has what the salt keeps apart. Whatever is refused leaves the cache as it was.
+     *
+     * @throws SequenceFileException when the file is damaged, or of another model, type, layout or scales; it says which
+     * @throws IOException when the file can't be read
+     * @throws IllegalStateException when there are not enough free blocks, or as {@link #save} says
+     */
+    public Sequence restore(Path file) throws IOException {
+        ledger.enter();
+        try {
+            SequenceStorage.Restored restored = storage.restore(file);
+            if (restored.table.computed > 0) {
+                Arrays.fill(writtenIn, ledger.generation());
+            }
+            return new Sequence(this, restored.table, restored.tokens, restored.tokens.length, 0);
         } finally {
             ledger.exit();
         }
@@ -178,7 +267,8 @@ public final class KvCache implements AutoCloseable {
     }
 
     /**
-     * Causal attention of the batch's queries over all tokens of their sequences, those of this step included, scaled by
+     * Causal attention of the batch's queries over all tokens of their sequences, those of this step included, or over those in the
+     * {@linkplain KvCacheConfig#window window}, scaled by
      * {@code 1 / sqrt(headSize)}. The layer must have been written in this step.
      *
      * @param q {@code [tokens][queryHeads][headSize]}, {@code queryHeads} a multiple of the cache's heads
@@ -188,11 +278,16 @@ public final class KvCache implements AutoCloseable {
         attend(layer, batch, q, out, causal);
     }
 
-    /** Attention with a window, softcap, sinks, ALiBi or another scale; see {@link #attend(int, Batch, HeadRows, HeadRows)}. */
+    /**
+     * Attention with a window, softcap, sinks, ALiBi or another scale; see {@link #attend(int, Batch, HeadRows, HeadRows)}.
+     *
+     * @throws IllegalArgumentException when it would see more than the cache's {@linkplain KvCacheConfig#window window}
+     */
     public void attend(int layer, Batch batch, HeadRows q, HeadRows out, AttentionOptions options) {
         ledger.enter();
         try {
             checkLayer(layer);
+            checkWindow(options);
             StepTables step = batch.startedTables(this);
             AttentionPlan plan = step.plan(q.heads());
             backend.attend(views.view(layer), plan, step.blockTable(), step.tableStride(), q, out, null, options);
@@ -326,6 +421,16 @@ public final class KvCache implements AutoCloseable {
     /** See {@link TierSet#framesInUse}. */
     int framesInUse() {
         return tiers == null ? 0 : tiers.framesInUse();
+    }
+
+    private void checkWindow(AttentionOptions options) {
+        int kept = config.window();
+        if (kept > 0 && (options.window() == 0 || options.window() > kept)) {
+            throw new IllegalArgumentException("The attention has "
+                    + (options.window() == 0 ? "no window" : "a window of " + options.window())
+                    + ", but this cache keeps " + kept + " tokens only (KvCacheConfig.window). Give 1 to " + kept
+                    + ".");
+        }
     }
 
     private void checkLayer(int layer) {

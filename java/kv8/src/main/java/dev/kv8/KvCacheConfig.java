@@ -30,7 +30,9 @@ public final class KvCacheConfig {
     private final KvScales scales;
     private final @Nullable ByteSize memory;
     private final PoolLayout layout;
+    private final int window;
     private final boolean prefixCaching;
+    private final boolean partialReuse;
     private final EvictionPolicyKind eviction;
     private final String modelId;
     private final String salt;
@@ -66,7 +68,13 @@ public final class KvCacheConfig {
         checkScales();
         layout = makeLayout();
         memory = builder.memory;
+        window = builder.window;
+        if (window < 0) {
+            throw new IllegalArgumentException(
+                    "window is " + window + "; give 0 for none, or the number of keys that a query sees.");
+        }
         prefixCaching = builder.prefixCaching;
+        partialReuse = builder.partialReuse;
         eviction = builder.eviction;
         modelId = builder.modelId;
         salt = builder.salt;
@@ -231,9 +239,19 @@ public final class KvCacheConfig {
         return scales;
     }
 
+    /** Keys that a query of any layer sees, its own included; 0 = all. */
+    public int window() {
+        return window;
+    }
+
     /** Whether new sequences share stored blocks of the same tokens. */
     public boolean prefixCaching() {
         return prefixCaching;
+    }
+
+    /** Whether a new sequence copies the beginning of a stored block that goes on with other tokens than its own. */
+    public boolean partialReuse() {
+        return partialReuse;
     }
 
     /** Which cached block makes room. */
@@ -291,7 +309,9 @@ public final class KvCacheConfig {
         private int[] skipLayers = {};
         private @Nullable KvScales scales;
         private @Nullable ByteSize memory;
+        private int window;
         private boolean prefixCaching = true;
+        private boolean partialReuse = true;
         private EvictionPolicyKind eviction = EvictionPolicyKind.DEFAULT;
         private String modelId = "";
         private String salt = "";
@@ -369,11 +389,33 @@ public final class KvCacheConfig {
         }
 
         /**
+         * For a model whose layers all have a sliding window: keys that a query sees, its own included; 0, the default, for all.
+         * A sequence gives blocks back that fell out of the window, so it holds at most the window and what a step adds. Where only
+         * some layers have a window, leave it 0: a block has all layers. Attention without a window, or with a larger one, is
+         * refused.
+         */
+        public Builder window(int keys) {
+            window = keys;
+            return this;
+        }
+
+        /**
          * Whether a new sequence shares the blocks that are stored for the same tokens; true by default. Without it every token
          * of every sequence is computed, which an observer of K and V needs.
          */
         public Builder prefixCaching(boolean shared) {
             prefixCaching = shared;
+            return this;
+        }
+
+        /**
+         * Whether a new sequence also gets a copy of a stored block that begins with the same tokens as its next one, half a
+         * block or more; true by default. The copy is a block of its own, made on the device, and gives the bits that computing
+         * gives. It costs a copy of one block for each sequence opened with such a prompt, and memory on the Java heap: the
+         * block's tokens and 12 to 16 bytes for each block. No effect without {@link #prefixCaching}.
+         */
+        public Builder partialReuse(boolean copied) {
+            partialReuse = copied;
             return this;
         }
 

@@ -1,5 +1,6 @@
 package dev.kv8;
 
+import java.nio.ByteBuffer;
 import java.util.Arrays;
 import java.util.stream.Stream;
 
@@ -91,6 +92,37 @@ final class PoolLayout {
 
     LayerLayout layer(int layer, int blocks) {
         return new LayerLayout(blocks, blockSize, kvHeads, headSize, blockBytes, k[layer], v[layer]);
+    }
+
+    /** Sets to zero what is behind the first {@code tokens} tokens of a block, and what belongs to no token. */
+    void clearBehind(ByteBuffer block, int tokens) {
+        int end = 0;
+        for (int layer = 0; layer < k.length; layer++) {
+            end = Math.max(clear(block, k[layer], tokens), clear(block, v[layer], tokens));
+        }
+        fillZero(block, end, Math.toIntExact(blockBytes));
+    }
+
+    /** Returns where the side ends. */
+    private int clear(ByteBuffer block, LayerLayout.Side side, int tokens) {
+        int end = 0;
+        for (int head = 0; head < kvHeads; head++) {
+            int rows = Math.toIntExact(side.offset() + head * side.headStride());
+            end = rows + Math.toIntExact(side.headStride());
+            fillZero(block, rows + Math.toIntExact(tokens * side.slotStride()), end);
+        }
+        for (int head = 0; head < kvHeads && side.hasRowScales(); head++) {
+            int scales = Math.toIntExact(side.rowScaleOffset() + head * side.rowScaleHeadStride());
+            end = Math.max(end, scales + blockSize * Float.BYTES);
+            fillZero(block, scales + tokens * Float.BYTES, scales + blockSize * Float.BYTES);
+        }
+        return end;
+    }
+
+    private static void fillZero(ByteBuffer block, int from, int to) {
+        for (int i = from; i < to; i++) {
+            block.put(i, (byte) 0);
+        }
     }
 
     /** Every stored type, each once. */

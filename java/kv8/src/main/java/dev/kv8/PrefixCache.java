@@ -4,8 +4,11 @@ import java.util.function.Supplier;
 import org.jspecify.annotations.Nullable;
 
 /**
- * Reuse of full blocks between sequences: registers them when they are computed, and gives a new sequence those of its prefix
- * that are still there. Without {@link KvCacheConfig#prefixCaching} it does neither.
+ * Reuse of blocks between sequences: registers them when they are computed and full, and gives a new sequence those of its prefix
+ * that are still there. Without {@link KvCacheConfig#prefixCaching} it does neither. With {@link KvCacheConfig#partialReuse} a
+ * new sequence also gets a copy of a block that only begins as its own does: the block stays as it is, the copy belongs to
+ * the sequence, which overwrites what is behind the common tokens. And it knows which sequence is about to compute a block,
+ * so that others that need it can wait for it ({@link PrefixLeaders}).
  *
  * <p>A table keeps the keys of its blocks and the epoch they belong to; one of an earlier epoch registers nothing any more,
  * because its blocks may hold what the scales or weights of then gave. For the writer thread only.
@@ -23,8 +26,12 @@ final class PrefixCache {
     private final KvCacheConfig config;
     private final Supplier<KvScales> scales;
     private final BlockPool pool;
+    private final BlockLedger.BlockCopier copier;
+    private final @Nullable PartialBlockIndex parts;
+    private final PrefixLeaders leaders = new PrefixLeaders();
     private final PrefixHasher hasher;
     private final int blockSize;
+    private final long[] candidate = new long[PrefixIndex.KEY];
     private final long[] root = new long[PrefixIndex.KEY];
     private boolean rootMade;
     private String weights = "";
@@ -32,13 +39,21 @@ final class PrefixCache {
     private long epoch;
     private long queryTokens;
     private long hitTokens;
+    private long partialHitTokens;
 
     /** Asks for the {@code scales} in force when an epoch's first key is made. */
-    PrefixCache(KvCacheConfig config, Supplier<KvScales> scales, BlockPool pool) {
+    PrefixCache(KvCacheConfig config, Supplier<KvScales> scales, BlockPool pool, BlockLedger.BlockCopier copier) {
         this.config = config;
         this.scales = scales;
         this.pool = pool;
+        this.copier = copier;
         this.blockSize = config.blockSize();
+        if (config.prefixCaching() && config.partialReuse()) {
+            parts = new PartialBlockIndex(config.blocks(), blockSize);
+            pool.whenUnregistered(parts::remove);
+        } else {
+            parts = null;
+        }
         this.hasher = new PrefixHasher(blockSize);
     }
 
@@ -47,42 +62,60 @@ final class PrefixCache {
     }
 
     /**
-     * Puts the longest cached run of full blocks into a new table and counts their tokens as computed; at least one of the
-     * {@code length} tokens stays to be computed, because the next one is drawn from its output.
+     * Puts the longest cached run of full blocks into a table, behind what it has computed, and after that a copy of a block that
+     * goes on with the same tokens, and counts all these tokens as computed; at least one of the {@code length} tokens stays to
+     * be computed, because the next one is drawn from its output. The table must not be in a batch.
+     *
+     * @return whether it should compute the rest itself; false while another table is about to compute its next block, and then
+     *     there is no copy of a part
      */
-    void takeOver(BlockTable table, int[] tokens, int length) {
-        table.epoch = epoch;
-        if (!config.prefixCaching()) {
-            return;
+    boolean follow(BlockTable table, int[] tokens, int length) {
+        if (!config.prefixCaching() || length - table.computed < 2) {
+            return true;
         }
-        queryTokens += length;
-        takeMore(table, tokens, length);
+        takeOver(table, tokens, length);
+        if (table.epoch != epoch) {
+            return true;
+        }
+        boolean alone = lead(table, tokens, length);
+        if (alone && table.computed % blockSize == 0) {
+            takeOverPart(table, tokens, length);
+        }
+        return alone;
     }
 
-    /** Goes on behind the whole blocks that the table has, with those cached by now; the tokens gained. */
-    int takeMore(BlockTable table, int[] tokens, int length) {
-        int before = table.computed;
-        if (table.epoch != epoch || before != table.size() * blockSize) {
-            return 0;
+    /** Puts the longest cached run of full blocks into a table, as {@link #follow} does, and leaves it at that. */
+    void takeOver(BlockTable table, int[] tokens, int length) {
+        if (!config.prefixCaching() || length - table.computed < 2) {
+            return;
+        }
+        join(table);
+        if (table.epoch != epoch) {
+            return;
         }
         int most = wholeBlocks(length);
         table.ensureCapacity(most);
         table.ensureKeys(most);
-        while (table.size() < most) {
-            int next = table.size();
+        if (config.window() > 0 && table.computed == 0) {
+            skipToWindow(table, tokens, most);
+        }
+        for (int next = table.computed / blockSize; next < most; next++) {
             makeKeys(table, tokens, next + 1);
             int block = pool.take(table.keys(), next * PrefixIndex.KEY);
             if (block < 0) {
                 break;
             }
-            table.add(block);
+            if (next == table.size()) {
+                table.add(block);
+            } else { // a part of it is there
+                pool.release(table.block(next));
+                table.replace(next, block);
+            }
+            table.computed = (next + 1) * blockSize;
             if (uses != null) {
                 uses.shared(table.keys(), next * PrefixIndex.KEY);
             }
         }
-        table.computed = table.size() * blockSize;
-        hitTokens += table.computed - before;
-        return table.computed - before;
     }
 
     /** How many blocks of a prompt can be taken over. */
@@ -106,14 +139,114 @@ final class PrefixCache {
         return epoch;
     }
 
+    /**
+     * Of a prompt that is cached in parts only, the blocks before the last possible window need not be there: lets an empty table
+     * begin behind them, so that it continues where the longest prefix ends whose window is cached.
+     */
+    private void skipToWindow(BlockTable table, int[] tokens, int most) {
+        makeKeys(table, tokens, most);
+        int begin = 0; // of the run of cached blocks that ends here
+        int skipped = 0;
+        for (int end = 1; end <= most; end++) {
+            if (pool.find(table.keys(), (end - 1) * PrefixIndex.KEY) < 0) {
+                begin = end;
+            }
+            int firstSeen = Math.max(0, end * blockSize - config.window() + 1) / blockSize;
+            if (begin <= firstSeen && begin < end) {
+                skipped = firstSeen;
+            }
+        }
+        table.beginWithGone(skipped);
+        table.computed = skipped * blockSize;
+    }
+
+    /** Makes the table the one that others wait for at its next block; false when another one is that. */
+    private boolean lead(BlockTable table, int[] tokens, int length) {
+        int next = table.computed / blockSize;
+        leaders.remove(table);
+        if (length / blockSize <= next) {
+            return true; // not all of its tokens are known
+        }
+        table.ensureKeys(next + 1);
+        makeKeys(table, tokens, next + 1);
+        int at = next * PrefixIndex.KEY;
+        if (leaders.find(table.keys(), at) != null) {
+            return false;
+        }
+        leaders.add(table, table.keys(), at);
+        return true;
+    }
+
+    /** Nobody waits for the table any more: it is given up, or other tokens come next. */
+    void stopLeading(BlockTable table) {
+        leaders.remove(table);
+    }
+
+    private void takeOverPart(BlockTable table, int[] tokens, int length) {
+        int next = table.size();
+        int from = table.computed;
+        int most = Math.min(blockSize, length - 1 - from);
+        if (parts == null || most < parts.leastRun()) {
+            return;
+        }
+        table.ensureKeys(next);
+        makeKeys(table, tokens, next);
+        long[] parent = next == 0 ? root : table.keys();
+        int parentAt = Math.max(0, next - 1) * PrefixIndex.KEY;
+        int found = parts.find(parent[parentAt], tokens, from, most);
+        if (found == PartialBlockIndex.NONE) {
+            return;
+        }
+        hasher.child(parent, parentAt, parts.page(found), parts.at(found), candidate, 0);
+        int source = pool.take(candidate, 0); // held, or making room for its copy could evict it
+        if (source < 0) {
+            return;
+        }
+        try {
+            if (source == found && pool.available() > 0) {
+                table.ensureCapacity(next + 1);
+                table.add(copied(source));
+                int run = parts.run(source, tokens, from, most);
+                table.computed += run;
+                partialHitTokens += run;
+            }
+        } finally {
+            pool.release(source);
+        }
+    }
+
+    private int copied(int source) {
+        int own = pool.allocate();
+        try {
+            copier.copy(source, own);
+            return own;
+        } catch (RuntimeException e) {
+            pool.release(own);
+            throw e;
+        }
+    }
+
     /** Makes room for the keys of {@code blocks} blocks; a table that stores nothing yet joins the present epoch. */
     void prepare(BlockTable table, int blocks) {
         if (config.prefixCaching()) {
-            if (table.computed == 0 && table.epoch != epoch) {
-                table.epoch = epoch;
-                table.keyCount = 0;
-            }
+            join(table);
             table.ensureKeys(blocks);
+        }
+    }
+
+    private void join(BlockTable table) {
+        if (table.computed == 0 && table.epoch != epoch) {
+            leaders.remove(table);
+            table.epoch = epoch;
+            table.keyCount = 0;
+        }
+    }
+
+    /** Counts tokens that a sequence is opened with, and tokens that one took over. */
+    void count(int queried, int taken) {
+        if (config.prefixCaching()) {
+            queryTokens += queried;
+            hitTokens += taken;
         }
     }
 
@@ -123,20 +256,37 @@ final class PrefixCache {
             return;
         }
         int full = table.computed / blockSize;
-        for (int i = computedBefore / blockSize; i < full; i++) {
+        for (int i = Math.max(table.gone(), computedBefore / blockSize); i < full; i++) {
             makeKeys(table, tokens, i + 1);
-            pool.register(table.block(i), table.keys(), i * PrefixIndex.KEY);
+            int block = table.block(i);
+            if (pool.register(block, table.keys(), i * PrefixIndex.KEY) && parts != null) {
+                long parent = i == 0 ? root[0] : table.keys()[(i - 1) * PrefixIndex.KEY];
+                parts.add(block, parent, tokens, i * blockSize);
+            }
             if (uses != null) {
                 uses.computed(table.keys(), i * PrefixIndex.KEY);
             }
         }
     }
 
-    private void makeKeys(BlockTable table, int[] tokens, int count) {
+    /** After {@link #register}, or when it waits for nothing any more: a table with known tokens for the next block, of {@code length} in all, leads it if nobody does. */
+    void goOn(BlockTable table, int[] tokens, int length) {
+        if (table.leads || length / blockSize > table.computed / blockSize) {
+            if (config.prefixCaching() && table.epoch == epoch) {
+                lead(table, tokens, length);
+            }
+        }
+    }
+
+    private void makeRoot() {
         if (!rootMade) {
             hasher.root(config, scales.get(), weights, root);
             rootMade = true;
         }
+    }
+
+    private void makeKeys(BlockTable table, int[] tokens, int count) {
+        makeRoot();
         long[] keys = table.keys();
         for (int i = table.keyCount; i < count; i++) {
             int at = i * PrefixIndex.KEY;
@@ -155,6 +305,7 @@ final class PrefixCache {
     void clear() {
         epoch++;
         rootMade = false;
+        leaders.clear();
         pool.unregisterAll();
     }
 
@@ -166,5 +317,10 @@ final class PrefixCache {
     /** Of these, taken over. */
     long hitTokens() {
         return hitTokens;
+    }
+
+    /** Of these, in copies of blocks that only began alike. */
+    long partialHitTokens() {
+        return partialHitTokens;
     }
 }

@@ -155,20 +155,21 @@ final class PrefixLoads {
             unfinished.forEach(Tier::late);
         }
         measure(load);
-        List<Sequence> retried = new ArrayList<>();
+        List<Sequence> waited = new ArrayList<>();
         for (Sequence sequence : load.waiting) {
             sequence.loading = null;
             if (!sequence.isClosed()) {
-                sequence.took(ledger.takeMore(sequence.table, sequence.tokenIds(), sequence.length()));
-                if (sequence != load.waiting.get(0)) {
-                    retried.add(sequence);
-                }
+                sequence.takeOver();
+                waited.add(sequence);
             }
         }
         load.holder.shrink(0, pool);
         ledger.publish();
-        if (load.placed > 0) { // a longer prompt that waited for a shorter one may find more of its own
-            retried.forEach(sequence -> begin(sequence, form, prefillTokensPerSecond));
+        for (int i = 0; i < waited.size(); i++) {
+            if (i > 0 && load.placed > 0) { // a longer prompt that waited for a shorter one may find more of its own
+                begin(waited.get(i), form, prefillTokensPerSecond);
+            }
+            waited.get(i).follow();
         }
     }
 

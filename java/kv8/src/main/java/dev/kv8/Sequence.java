@@ -11,8 +11,8 @@ import org.jspecify.annotations.Nullable;
  * The tokens of one conversation and their place in a {@link KvCache}: the first {@link #computedTokens} have K and V stored,
  * the rest is pending until a {@link Batch} computes it.
  *
- * <p>Driven by the cache's writer thread; {@link #close} may be called from any thread. After close, all that needs the
- * cache's blocks is refused with {@link IllegalStateException}; token ids can still be read.
+ * <p>Driven by the cache's writer thread; {@link #close} and {@link #cancel} may be called from any thread. After either, all
+ * that needs the cache's blocks is refused with {@link IllegalStateException}; token ids can still be read.
  */
 public final class Sequence implements AutoCloseable {
     private static final long WAIT_NANOS = 50_000;
@@ -118,16 +118,12 @@ public final class Sequence implements AutoCloseable {
     }
 
     /**
-     * Tokens that were found stored when the sequence was opened, and so were not computed for it: whole blocks, and never all
-     * of its tokens. 0 for a fork. It may grow while the sequence {@link #isLoading}.
+     * Tokens that were found stored when the sequence was opened or {@linkplain #catchUp caught up}, or came while it {@link
+     * #isLoading}, and so were not computed for it: those of shared blocks, and of a copied part of one ({@link
+     * KvCacheConfig#partialReuse}); never all of its tokens. 0 for a fork and for a restored sequence until they catch up.
      */
     public int cachedTokens() {
         return cachedTokens;
-    }
-
-    /** More of its prompt is stored than was when it was opened. */
-    void took(int more) {
-        cachedTokens += more;
     }
 
     /**
@@ -161,6 +157,75 @@ public final class Sequence implements AutoCloseable {
     }
 
     /**
+     * Takes over what has been stored for its pending tokens since it was opened, and says whether to compute the rest now: false
+     * while another sequence, opened or advanced before, is about to compute the very block that this one needs next, and while
+     * this one {@link #isLoading}. So of many sequences with one new prompt only one computes it, when an engine asks before each
+     * step:
+     *
+     * <pre>{@code
+     * if (sequence.catchUp()) {
+     *     batch.add(sequence);
+     * } // else leave it out of this step and ask again before the next one; it costs a lookup
+     * }</pre>
+     *
+     * <p>It is advice and binds nobody. A sequence that is added all the same computes its tokens itself. Nobody is woken and no
+     * thread waits: what another one has committed is there at the next call, and when that one is closed, cancelled or truncated, the first
+     * to ask computes in its place. Only an engine that never runs the other one waits for ever, so one whose step would be
+     * empty adds those that wait.
+     *
+     * @return true when it is up to this sequence to compute its pending tokens; always true without {@link
+     *     KvCacheConfig#prefixCaching}
+     * @throws IllegalStateException when this sequence is closed or in an open batch
+     * @throws DeviceException when the copy of a part fails; it keeps what it had
+     */
+    public boolean catchUp() {
+        ledger.enter();
+        try {
+            checkOpen();
+            checkNotScheduled("caught up");
+            if (loading != null) {
+                cache.pollTiers();
+            }
+            return follow();
+        } finally {
+            ledger.exit();
+        }
+    }
+
+    /** What {@link #catchUp} does inside the ledger. While it loads, it computes nothing, so nobody is to wait for it either. */
+    boolean follow() {
+        if (loading != null) {
+            return false;
+        }
+        int before = table.computed;
+        try {
+            return ledger.catchUp(table, tokens, length);
+        } finally {
+            cachedTokens += table.computed - before;
+        }
+    }
+
+    /** Takes over the whole blocks that are stored for it, such as those that it {@link #isLoading}. */
+    void takeOver() {
+        int before = table.computed;
+        ledger.takeOver(table, tokens, length);
+        cachedTokens += table.computed - before;
+    }
+
+    /** It is to be computed now, as it is: it waits for no tier, and others may wait for it. */
+    void stopLoading() {
+        if (loading != null) {
+            cache.stopLoading(this);
+            ledger.goOn(table, tokens, length);
+        }
+    }
+
+    /** Nobody waits for its next block any more. */
+    void stopLeading() {
+        ledger.stopLeading(table);
+    }
+
+    /**
      * A sequence with the same tokens that shares the computed blocks. Whoever writes to a shared block first gets a copy of
      * it, so neither sees what the other adds. It costs no block before that.
      *
@@ -180,7 +245,8 @@ public final class Sequence implements AutoCloseable {
     /**
      * Drops the tokens behind the first {@code newLength}, with the blocks that only they needed.
      *
-     * @throws IllegalArgumentException when {@code newLength} is negative or above {@link #length}
+     * @throws IllegalArgumentException when {@code newLength} is negative or above {@link #length}, or when the next token would
+     *     see tokens that fell out of the {@linkplain KvCacheConfig#window window} before the last step
      * @throws IllegalStateException when this sequence is closed or in an open batch
      */
     public void truncate(int newLength) {
@@ -192,11 +258,35 @@ public final class Sequence implements AutoCloseable {
                 throw new IllegalArgumentException(
                         "This sequence has " + length + " tokens; it can't be truncated to " + newLength + ".");
             }
+            if (newLength != 0 && newLength < Math.min(table.computed, ledger.leastLength(table))) {
+                throw new IllegalArgumentException("This sequence can't be truncated to " + newLength
+                        + " tokens: what the next one sees has been given back. Give 0, or "
+                        + ledger.leastLength(table) + " to " + length + ".");
+            }
             length = newLength;
             ledger.truncate(table, newLength);
         } finally {
             ledger.exit();
         }
+    }
+
+    /** Exchanges tokens and their place with {@code other}. */
+    void swap(Sequence other) {
+        int[] ownTokens = tokens;
+        tokens = other.tokens;
+        other.tokens = ownTokens;
+        int ownLength = length;
+        length = other.length;
+        other.length = ownLength;
+        table.swap(other.table);
+    }
+
+    /** Becomes what a {@link #fork} of {@code source} would be. */
+    void become(Sequence source) {
+        ensureCapacity(source.length);
+        System.arraycopy(source.tokens, 0, tokens, 0, source.length);
+        length = source.length;
+        ledger.replace(table, source.table);
     }
 
     /** At least {@link #length} ids; for reading. */
@@ -210,19 +300,38 @@ public final class Sequence implements AutoCloseable {
 
     void checkOpen() {
         if (table.isClosed()) {
-            throw new IllegalStateException("This sequence of " + length + " tokens has been closed.");
+            throw new IllegalStateException("This sequence of " + length + " tokens has been "
+                    + (table.isCancelled() ? "cancelled." : "closed."));
         }
     }
 
-    private void checkNotScheduled(String what) {
+    void checkNotScheduled(String what) {
         if (table.scheduled > 0) {
             throw new IllegalStateException("This sequence is in an open batch with " + table.scheduled
                     + " tokens; commit or clear the batch before the sequence is " + what + ".");
         }
     }
 
+    /** Whether it was closed or cancelled; any thread. */
     public boolean isClosed() {
         return table.isClosed();
+    }
+
+    /** Whether {@link #cancel} ended it, before {@link #close} could; any thread. */
+    public boolean isCancelled() {
+        return table.isCancelled();
+    }
+
+    /**
+     * Ends the sequence because nobody wants its result any more: for the thread that learns of it, a server's for one, while
+     * another one runs the engine. Blocks go back as by {@link #close}, without waiting for anybody. The engine finds out
+     * by {@link #isCancelled}, or because what it asks next of the sequence is refused as cancelled; a step under way ends as
+     * usual, and what it completes can be reused by others. Cancelling twice, or after close, does nothing.
+     */
+    public void cancel() {
+        if (table.cancel()) {
+            released();
+        }
     }
 
     /**
@@ -233,8 +342,12 @@ public final class Sequence implements AutoCloseable {
     @Override
     public void close() {
         if (table.close()) {
-            ledger.requestRelease(table);
-            abandoned.clean();
+            released();
         }
+    }
+
+    private void released() {
+        ledger.requestRelease(table);
+        abandoned.clean();
     }
 }

@@ -33,6 +33,7 @@ final class StatsBoard {
     private long evictedBlocks;
     private long prefixQueryTokens;
     private long prefixHitTokens;
+    private long prefixPartialTokens;
     private long saturatedValues;
 
     StatsBoard(int totalBlocks, long poolBytes) {
@@ -54,6 +55,7 @@ final class StatsBoard {
         evictedBlocks = pool.evicted();
         prefixQueryTokens = prefixes.queryTokens();
         prefixHitTokens = prefixes.hitTokens();
+        prefixPartialTokens = prefixes.partialHitTokens();
         saturatedValues = saturated;
         VERSION.setRelease(this, before + 2);
     }
@@ -74,6 +76,7 @@ final class StatsBoard {
                     evictedBlocks,
                     prefixQueryTokens,
                     prefixHitTokens,
+                    prefixPartialTokens,
                     saturatedValues,
                     poolBytes);
             VarHandle.loadLoadFence();

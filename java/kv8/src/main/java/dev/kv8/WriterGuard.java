@@ -38,9 +38,11 @@ final class WriterGuard {
         Object inside;
         while ((inside = USER.compareAndExchange(this, null, thread)) != null) {
             if (inside instanceof Thread other) {
-                throw new IllegalStateException("Thread \"" + thread.getName() + "\" called this cache while thread \""
-                        + other.getName() + "\" is using it. One thread at a time drives a cache and its sequences and"
-                        + " batches; only Sequence.close() and KvCache.stats() may be called from any thread.");
+                throw new IllegalStateException(
+                        "Thread \"" + thread.getName() + "\" called this cache while thread \""
+                                + other.getName()
+                                + "\" is using it. One thread at a time drives a cache and its sequences and"
+                                + " batches; only Sequence.close(), Sequence.cancel() and KvCache.stats() may be called from any thread.");
             }
             if (++spins < SPINS_BEFORE_YIELD) {
                 Thread.onSpinWait();

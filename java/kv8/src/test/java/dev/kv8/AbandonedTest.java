@@ -8,6 +8,7 @@ import java.util.function.BooleanSupplier;
 import java.util.logging.Handler;
 import java.util.logging.LogRecord;
 import java.util.logging.Logger;
+import java.util.stream.IntStream;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Test;
@@ -73,6 +74,28 @@ class AbandonedTest {
             batch.commit();
         }
         assertThat(cache.stats().usedBlocks()).isEqualTo(63);
+    }
+
+    /** Whoever waits for what it was to compute goes on in its place. */
+    @Test
+    void aDroppedSequenceIsNotWaitedFor() throws InterruptedException {
+        try (KvCache cache = KvCache.create(new InMemoryBackend(true), config())) {
+            beginAndDropSequence(cache);
+            Sequence next = cache.open(IntStream.range(0, 100).toArray());
+            assertThat(next.catchUp()).isFalse();
+            awaitCollection(next::catchUp);
+            assertThat(next.computedTokens()).isEqualTo(16);
+            next.close();
+            assertThat(cache.stats().usedBlocks()).isZero();
+        }
+    }
+
+    private static void beginAndDropSequence(KvCache cache) {
+        try (Batch batch = cache.batch()) {
+            Sequence sequence = cache.open(IntStream.range(0, 200).toArray());
+            assertThat(batch.add(sequence, 20)).isTrue();
+            batch.commit();
+        }
     }
 
     @Test

@@ -11,6 +11,7 @@ class AllocationTest {
     private static final ThreadMXBean THREADS = (ThreadMXBean) ManagementFactory.getThreadMXBean();
     private static final int SEQUENCES = 8;
     private static final int LAYERS = 4;
+    private static final int[] PARENTS = {3, 3, 0, 1, 3, 6, 5, 0};
 
     @Test
     void aWarmStepAllocatesNothing() {
@@ -43,6 +44,54 @@ class AllocationTest {
                 least = Math.min(least, THREADS.getThreadAllocatedBytes(thread) - before);
             }
             assertThat(least).as("bytes allocated by 1000 steps").isZero();
+        }
+    }
+
+    @Test
+    void aWarmBeamStepAllocatesNothing() {
+        SilentBackend backend = new SilentBackend();
+        KvCacheConfig config = KvCacheConfig.builder()
+                .layers(1)
+                .kvHeads(2)
+                .headSize(64)
+                .dtype(KvCacheDType.FP8)
+                .blocks(512)
+                .build();
+        try (KvCache cache = KvCache.create(backend, config)) {
+            Batch batch = cache.batch();
+            Sequence[] beam = new Sequence[SEQUENCES];
+            beam[0] = cache.open(new int[300]);
+            assertThat(batch.add(beam[0])).isTrue();
+            batch.commit();
+            for (int i = 1; i < SEQUENCES; i++) {
+                beam[i] = beam[0].fork();
+            }
+            long thread = Thread.currentThread().getId();
+            beamSteps(cache, batch, beam, 3000);
+            long least = Long.MAX_VALUE;
+            for (int round = 0; round < 5; round++) {
+                long before = THREADS.getThreadAllocatedBytes(thread);
+                beamSteps(cache, batch, beam, 500);
+                least = Math.min(least, THREADS.getThreadAllocatedBytes(thread) - before);
+            }
+            assertThat(least).as("bytes allocated by 500 steps").isZero();
+            assertThat(cache.stats().copiedBlocks()).isPositive();
+        }
+    }
+
+    private static void beamSteps(KvCache cache, Batch batch, Sequence[] beam, int count) {
+        for (int step = 0; step < count; step++) {
+            for (Sequence sequence : beam) {
+                if (sequence.length() == 400) {
+                    sequence.truncate(300);
+                }
+                sequence.append(step);
+                if (!batch.add(sequence)) {
+                    throw new AssertionError("The pool holds all sequences.");
+                }
+            }
+            batch.commit();
+            cache.reorder(beam, PARENTS);
         }
     }
 

@@ -209,6 +209,7 @@ final class CacheOracle {
                 queried,
                 hit,
                 0,
+                0,
                 poolBytes);
     }
 }

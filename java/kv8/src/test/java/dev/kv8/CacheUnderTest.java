@@ -43,7 +43,12 @@ final class CacheUnderTest implements AutoCloseable {
     private final HeadRows out;
     private final DeviceMemory slots;
 
+    /** Without partial reuse, which the oracle does not know. */
     CacheUnderTest(boolean hostAccessible) {
+        this(hostAccessible, false);
+    }
+
+    CacheUnderTest(boolean hostAccessible, boolean partialReuse) {
         backend = new InMemoryBackend(hostAccessible);
         KvScales scales = KvScales.builder(LAYERS, TokenContent.KV_HEADS, TokenContent.HEAD_SIZE)
                 .layer(1, new LayerScales(Side.DYNAMIC, Side.NONE))
@@ -58,6 +63,8 @@ final class CacheUnderTest implements AutoCloseable {
                         .vDtype(KvCacheDType.FLOAT32)
                         .scales(scales)
                         .blockSize(BLOCK_SIZE)
+                        .modelId("a model")
+                        .partialReuse(partialReuse)
                         .eviction(EvictionPolicyKind.LRU) // the order that the oracle knows
                         .blocks(BLOCKS)
                         .build());

@@ -359,7 +359,8 @@ class InMemoryBackend implements KvBackend {
                 .get(query);
         double[] sum = new double[query.length];
         double total = 0;
-        for (int j = 0; j <= position; j++) {
+        int first = options.window() == 0 ? 0 : Math.max(0, position - options.window() + 1);
+        for (int j = first; j <= position; j++) {
             int block = tables.getInt(table + j / layout.blockSize() * 4);
             long slot = (long) block * layout.blockSize() + j % layout.blockSize();
             float[] key = load(cache, layout.k(), cache.kScales(), slot, kvHead);

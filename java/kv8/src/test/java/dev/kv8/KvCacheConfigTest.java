@@ -45,10 +45,14 @@ class KvCacheConfigTest {
                 .blockSize(32)
                 .blocks(10)
                 .prefixCaching(false)
+                .partialReuse(false)
+                .window(100)
                 .modelId("tiny, 1")
                 .salt("tenant")
                 .build();
         assertThat(config.prefixCaching()).isFalse();
+        assertThat(config.partialReuse()).isFalse();
+        assertThat(config.window()).isEqualTo(100);
         assertThat(config.modelId()).isEqualTo("tiny, 1");
         assertThat(config.salt()).isEqualTo("tenant");
         assertThat(config.layers()).isEqualTo(6);

@@ -9,7 +9,7 @@ import java.util.stream.IntStream;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.Test;
 
-/** What sequences share that begin alike, how long it stays, and what makes it unreachable. */
+/** What whole blocks sequences share that begin alike, how long it stays, and what makes it unreachable. */
 class PrefixReuseTest {
     private static final int BLOCKS = 6;
 
@@ -27,6 +27,7 @@ class PrefixReuseTest {
                 .headSize(64)
                 .dtype(KvCacheDType.FP8)
                 .blockSize(8)
+                .partialReuse(false)
                 .eviction(EvictionPolicyKind.LRU)
                 .blocks(BLOCKS);
     }

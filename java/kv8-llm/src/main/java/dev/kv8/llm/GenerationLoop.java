@@ -12,7 +12,8 @@ import java.util.List;
 
 /**
  * Continuous batching: every step computes one token of each running request and fills the rest of its room with chunks of
- * prompts, the oldest first; a finished request makes place for a waiting one at once.
+ * prompts, the oldest first; a finished request makes place for a waiting one at once. Of requests that begin alike the oldest
+ * computes what they have in common, and the others take it over.
  *
  * <p>When blocks run out, the requests that fit run, which may finish some. When none fits, the youngest gives its blocks
  * back and is computed again later, as far as they are not cached then, when there is room for all of it. It draws the same tokens as if nothing had happened.
@@ -60,7 +61,7 @@ final class GenerationLoop implements AutoCloseable {
         try {
             KvWriter writer = firstWriter;
             while (!running.isEmpty() || !waiting.isEmpty()) {
-                schedule();
+                schedule(writer == usualWriter); // another writer is to see every prompt's K and V
                 if (batch.sequences() > 0) {
                     step(writer);
                     writer = usualWriter;
@@ -86,21 +87,29 @@ final class GenerationLoop implements AutoCloseable {
         return preemptions;
     }
 
-    private void schedule() {
+    private void schedule(boolean together) {
         scheduled.clear();
         boolean allFit = true;
         for (Request request : running) {
-            allFit &= add(request);
+            allFit &= isAwaiting(request, together) || add(request);
         }
         while (allFit && batch.tokens() < maxBatchTokens && !waiting.isEmpty() && fitsWhole(waiting.peekFirst())) {
             Request request = waiting.removeFirst();
             request.open(cache);
             running.add(request);
-            allFit = add(request);
+            allFit = isAwaiting(request, together) || add(request);
+        }
+        if (batch.sequences() == 0 && allFit) {
+            running.forEach(this::add); // what they wait for is computed by nobody in here
         }
         if (batch.sequences() == 0) {
             makeRoom();
         }
+    }
+
+    /** Whether another sequence is computing what the request needs next. */
+    private boolean isAwaiting(Request request, boolean together) {
+        return together && !request.catchUp();
     }
 
     /** Adds what the step has room for; false when the blocks are not there. */

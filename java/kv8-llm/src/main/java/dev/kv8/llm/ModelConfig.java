@@ -64,6 +64,7 @@ public record ModelConfig(
                 .layers(layers)
                 .kvHeads(kvHeads)
                 .headSize(headSize)
+                .window(slidingWindow)
                 .modelDtype(dtype);
     }
 }

@@ -16,8 +16,9 @@ final class Request {
     private final TextStream stream;
     private int[] tokens;
     private int length;
-    /** Negative before the first {@link #open}. */
-    private int cachedTokens = -1;
+    private int opened;
+    /** Of the first time that it was opened. */
+    private int cachedTokens;
 
     private @Nullable Sequence sequence;
     private @Nullable FinishReason finished;
@@ -42,11 +43,22 @@ final class Request {
 
     /** Opens a sequence with all tokens so far, of which the cache may have some; what it had the first time is reported. */
     void open(KvCache cache) {
-        Sequence opened = cache.open(Arrays.copyOf(tokens, length));
-        if (cachedTokens < 0) {
-            cachedTokens = opened.cachedTokens();
+        sequence = cache.open(Arrays.copyOf(tokens, length));
+        opened++;
+        countCached();
+    }
+
+    /** See {@link Sequence#catchUp}. */
+    boolean catchUp() {
+        boolean alone = sequence().catchUp();
+        countCached();
+        return alone;
+    }
+
+    private void countCached() {
+        if (opened == 1) {
+            cachedTokens = sequence().cachedTokens();
         }
-        sequence = opened;
     }
 
     /** Gives the blocks back; after the next {@link #open} what is no longer cached is computed again. */

@@ -10,10 +10,12 @@ import dev.kv8.DType;
 import dev.kv8.KvBackend;
 import dev.kv8.KvCacheDType;
 import dev.kv8.KvScales;
+import dev.kv8.Sequence;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
+import java.util.Arrays;
 import java.util.List;
 import org.junit.jupiter.api.AfterAll;
 import org.junit.jupiter.api.BeforeAll;
@@ -151,9 +153,81 @@ class LLMTest {
                     assertThat(reusing.cache().stats().prefixHitTokens())
                             .as("%s, %d blocks", dtype, blocks)
                             .isPositive();
+                    assertThat(reusing.cache().stats().prefixPartialTokens())
+                            .as("%s, %d blocks, in parts of blocks", dtype, blocks)
+                            .isPositive();
                     assertThat(reusing.cache().stats().usedBlocks()).isZero();
                 }
             }
+        }
+    }
+
+    /** FP8 with scales by token, whose scales lie in the block and are copied with it. */
+    @Test
+    void aPromptThatLeavesAnotherInTheMiddleOfABlockReusesItsBeginning() {
+        SamplingParams params = sampled().build();
+        int[] whole = llm.tokenizer().encode(TinyModel.prompts().get(9));
+        for (String dtype : new String[] {"auto", "fp8", "fp8_e5m2"}) {
+            try (LLM reusing = builder()
+                            .kvCacheDType(dtype)
+                            .dynamicKvScales(!dtype.equals("auto"))
+                            .kvCacheMemory(ByteSize.mib(4))
+                            .build();
+                    LLM plain = builder()
+                            .kvCacheDType(dtype)
+                            .dynamicKvScales(!dtype.equals("auto"))
+                            .prefixCaching(false)
+                            .kvCacheMemory(ByteSize.mib(4))
+                            .build()) {
+                reusing.generate(TinyModel.prompts().get(9), params);
+                for (int same : new int[] {28, 107, 190, 255}) {
+                    String prompt = llm.tokenizer().decode(Arrays.copyOf(whole, same)) + " But nevertheless";
+                    Completion completion = reusing.generate(prompt, params).get(0);
+                    assertThat(completion.tokenIds())
+                            .as("%s, %d tokens in common", dtype, same)
+                            .isEqualTo(plain.generate(prompt, params).get(0).tokenIds());
+                    assertThat(completion.cachedTokens() % 16)
+                            .as("%s, %d tokens in common", dtype, same)
+                            .isNotZero();
+                }
+            }
+        }
+    }
+
+    @Test
+    void requestsWithOneNewPromptComputeItOnce() {
+        SamplingParams params = sampled().maxTokens(12).build();
+        String prompt = TinyModel.prompts().get(9);
+        List<String> prompts = List.of(prompt, prompt, prompt + " And", prompt);
+        List<int[]> expected = new ArrayList<>();
+        prompts.forEach(one -> expected.add(llm.generate(one, params).get(0).tokenIds()));
+        for (int chunk : new int[] {2048, 50}) {
+            try (LLM fresh = builder()
+                    .maxBatchTokens(chunk)
+                    .kvCacheMemory(ByteSize.mib(4))
+                    .build()) {
+                List<Completion> completions = fresh.generate(prompts, params);
+                assertThat(tokens(completions)).as("chunks of %d", chunk).containsExactlyElementsOf(expected);
+                assertThat(completions)
+                        .as("chunks of %d", chunk)
+                        .extracting(Completion::cachedTokens)
+                        .containsExactly(0, 304, 304, 304);
+                assertThat(fresh.cache().stats().prefixHitTokens()).isEqualTo(3 * 304);
+                assertThat(fresh.cache().stats().usedBlocks()).isZero();
+            }
+        }
+    }
+
+    /** Nobody runs that sequence, so the request does not wait for it. */
+    @Test
+    void aSequenceThatWasOpenedOutsideIsNotWaitedFor() {
+        SamplingParams params = sampled().maxTokens(5).build();
+        String prompt = TinyModel.prompts().get(9);
+        try (LLM fresh = builder().kvCacheMemory(ByteSize.mib(4)).build();
+                Sequence outside = fresh.cache().open(fresh.tokenizer().encode(prompt))) {
+            assertThat(tokens(fresh.generate(List.of(prompt, prompt), params)))
+                    .containsOnly(llm.generate(prompt, params).get(0).tokenIds());
+            assertThat(outside.computedTokens()).isZero();
         }
     }
 
