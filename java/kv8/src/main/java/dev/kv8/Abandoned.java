@@ -14,13 +14,27 @@ final class Abandoned {
 
     static Cleaner.Cleanable watchSequence(Sequence sequence, BlockLedger ledger, BlockTable table) {
         return CLEANER.register(sequence, () -> {
-            if (table.close()) {
+            if (table.close(ReleaseHint.KEEP)) {
                 if (!ledger.isClosed()) {
                     LOG.log(
                             System.Logger.Level.WARNING,
                             "A Sequence was garbage-collected without close(); its blocks ("
                                     + (table.size() - table.gone())
                                     + ") have been given back. Close sequences when they end.");
+                }
+                ledger.requestRelease(table);
+            }
+        });
+    }
+
+    static Cleaner.Cleanable watchPin(PinnedPrefix pin, BlockLedger ledger, BlockTable table) {
+        return CLEANER.register(pin, () -> {
+            if (table.close(ReleaseHint.KEEP)) {
+                if (!ledger.isClosed()) {
+                    LOG.log(
+                            System.Logger.Level.WARNING,
+                            "A PinnedPrefix was garbage-collected without close(); its blocks (" + table.size()
+                                    + ") are no longer pinned. Keep it as long as the prefix is to stay.");
                 }
                 ledger.requestRelease(table);
             }

@@ -72,6 +72,14 @@ final class ArcPolicy implements EvictionPolicy {
     }
 
     @Override
+    public void hold(int block) {
+        requireCached(block);
+        if (isIdle(block)) {
+            idle.remove(block);
+        }
+    }
+
+    @Override
     public void release(int block) {
         requireCached(block);
         if (isIdle(block)) {

@@ -31,6 +31,11 @@ final class BeamOrder {
             if (beam[i].cache != cache) {
                 throw new IllegalArgumentException("Sequence " + i + " of the beam belongs to another cache.");
             }
+            if (!beam[i].options().salt().equals(beam[0].options().salt())) {
+                throw new IllegalArgumentException(
+                        "Sequence " + i + " of the beam has another salt than sequence 0; content"
+                                + " of one salt can't go to another. Open all sequences of a beam with the same salt.");
+            }
             beam[i].checkOpen();
             beam[i].checkNotScheduled("reordered");
             for (int j = 0; j < i; j++) {

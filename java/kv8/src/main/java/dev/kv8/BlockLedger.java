@@ -1,6 +1,7 @@
 package dev.kv8;
 
 import java.util.function.Supplier;
+import org.jspecify.annotations.Nullable;
 
 /**
  * Who holds which blocks: the pool, the tables' way into it and back, and the counters about it. It touches no kernel but to
@@ -15,6 +16,8 @@ final class BlockLedger {
 
     private final int blockSize;
     private final int window;
+    private final int watermark;
+    private final int pinnable;
     private final String description;
     private final BlockCopier copier;
     private final BlockPool pool;
@@ -32,9 +35,11 @@ final class BlockLedger {
     BlockLedger(KvCacheConfig config, Supplier<KvScales> scales, BlockCopier copier) {
         this.blockSize = config.blockSize();
         this.window = config.window();
+        this.watermark = config.watermarkBlocks();
+        this.pinnable = config.pinnableBlocks();
         this.description = config.toString();
         this.copier = copier;
-        this.pool = new BlockPool(config.blocks(), config.eviction());
+        this.pool = new BlockPool(config.blocks(), config.eviction(), config.clock(), config.indexHashBits());
         this.prefixes = new PrefixCache(config, scales, pool, copier);
         this.board = new StatsBoard(config.blocks(), config.blocks() * config.blockBytes());
     }
@@ -50,8 +55,20 @@ final class BlockLedger {
         enterEvenClosed();
         if (closed) {
             exit();
-            throw new IllegalStateException("This cache has been closed: " + description);
+            throw refusal();
         }
+    }
+
+    /** As {@link #enter} for a call that touches no block, and leaves without {@link #exit}; see {@link WriterGuard#check}. */
+    void check() {
+        guard.check();
+        if (closed) {
+            throw refusal();
+        }
+    }
+
+    private IllegalStateException refusal() {
+        return new IllegalStateException("This cache has been closed: " + description);
     }
 
     void enterEvenClosed() {
@@ -82,8 +99,8 @@ final class BlockLedger {
     // ---- tables: in
 
     /** A table for a new sequence, with the whole cached blocks of its first {@code length} tokens. */
-    BlockTable table(int[] tokens, int length) {
-        BlockTable table = new BlockTable();
+    BlockTable table(int[] tokens, int length, SequenceOptions options) {
+        BlockTable table = new BlockTable(options);
         prefixes.takeOver(table, tokens, length);
         prefixes.count(length, table.computed);
         return table;
@@ -128,7 +145,7 @@ final class BlockLedger {
 
     /** A table that shares the blocks of {@code table}. */
     BlockTable fork(BlockTable table) {
-        BlockTable shared = new BlockTable();
+        BlockTable shared = new BlockTable(table.options());
         shared.copy(table, pool);
         return shared;
     }
@@ -138,12 +155,12 @@ final class BlockLedger {
      *
      * @throws IllegalStateException when they are not there; nothing has changed then
      */
-    BlockTable emptyTable(int gone, int blocks) {
+    BlockTable emptyTable(int gone, int blocks, SequenceOptions options) {
         if (blocks > pool.available()) {
             throw new IllegalStateException("The sequence needs " + blocks + " blocks, but only " + pool.available()
                     + " of " + pool.total() + " are free. Close sequences first, or restore it later.");
         }
-        BlockTable table = new BlockTable();
+        BlockTable table = new BlockTable(options);
         table.beginWithGone(gone);
         table.ensureCapacity(gone + blocks);
         prefixes.prepare(table, gone + blocks);
@@ -174,6 +191,85 @@ final class BlockLedger {
     /** See {@link PrefixCache#stopLeading}. */
     void stopLeading(BlockTable table) {
         prefixes.stopLeading(table);
+    }
+
+    /**
+     * A table that pins the cached blocks among those of the first {@code tokens} tokens of {@code table}, but for those that fell
+     * out of its window.
+     *
+     * @throws IllegalStateException when there is none, or they would be too many
+     */
+    BlockTable pin(BlockTable table, int tokens) {
+        int gone = table.gone();
+        int count = prefixes.registered(table, tokens / blockSize);
+        if (count <= gone) {
+            throw new IllegalStateException("Of the first " + tokens + " computed tokens no full block of " + blockSize
+                    + " tokens is cached, so there is nothing to pin. Pin after a commit that fills a block, with"
+                    + " prefixCaching on, and not what was stored before clearPrefixes.");
+        }
+        BlockTable pin = BlockTable.ofPin(table.options());
+        pin.beginWithGone(gone);
+        pin.ensureCapacity(count);
+        int more = 0;
+        for (int i = gone; i < count; i++) {
+            pin.add(pool.find(table.keys(), i * PrefixIndex.KEY));
+            more += pool.isPinned(pin.block(i)) ? 0 : 1;
+        }
+        if (pool.pinned() + more > pinnable) {
+            throw new IllegalStateException(
+                    "Of " + pool.total() + " blocks " + pool.pinned() + " are pinned, and at most "
+                            + pinnable + " may be (pinnedShare); " + more
+                            + " more don't fit. Close other pins, pin fewer tokens, or give a larger pinnedShare.");
+        }
+        for (int i = gone; i < count; i++) {
+            pool.pin(pin.block(i), table.options());
+        }
+        publish();
+        return pin;
+    }
+
+    /** See {@link KvCache#canAdmit}. */
+    Admission canAdmit(int[] tokens, int maxNewTokens, SequenceOptions options) {
+        long whole = blocksFor((long) tokens.length + maxNewTokens);
+        if (whole > pool.total()) {
+            return new Admission(Admission.Answer.NEVER, (int) Math.min(Integer.MAX_VALUE, whole - pool.total()));
+        }
+        int room = pool.available() - (openSequences > 0 ? watermark : 0);
+        int missing = (int) blocksFor((long) tokens.length) - room;
+        if (missing > 0) { // only then is it worth looking for what is shared
+            missing -= prefixes.heldPrefix(tokens, tokens.length, options.salt());
+        }
+        return missing <= 0 ? Admission.NOW : new Admission(Admission.Answer.LATER, missing);
+    }
+
+    /**
+     * A table with all that {@code swapped} has stored: cached blocks, and free ones that {@code space} fills; null when those are
+     * too few, and nothing has changed then. For a caller that holds the monitor of {@code swapped}.
+     */
+    @Nullable
+    BlockTable restore(SwappedSequence swapped, SwapSpace space) {
+        BlockTable table = new BlockTable(swapped.options);
+        int target = blocksFor(swapped.computed);
+        if (target - swapped.gone - prefixes.heldPrefix(swapped) > pool.available()) {
+            return null;
+        }
+        prefixes.match(table, swapped);
+        int matched = table.size();
+        table.ensureCapacity(target);
+        while (table.size() < target) {
+            table.add(pool.allocate());
+        }
+        try {
+            space.load(swapped.memory(), table, matched);
+        } catch (RuntimeException e) {
+            table.close(ReleaseHint.KEEP);
+            table.releaseAll(pool);
+            throw e;
+        }
+        table.computed = swapped.computed;
+        prefixes.prepare(table, target);
+        prefixes.register(table, swapped.tokens, matched * blockSize);
+        return table;
     }
 
     /**
@@ -246,6 +342,10 @@ final class BlockLedger {
     }
 
     private int blocksFor(int tokens) {
+        return (int) blocksFor((long) tokens);
+    }
+
+    private long blocksFor(long tokens) {
         return tokens == 0 ? 0 : (tokens - 1) / blockSize + 1;
     }
 
@@ -313,10 +413,12 @@ final class BlockLedger {
     private void release(BlockTable table) {
         if (!table.released) {
             table.released = true;
-            storedTokens -= table.computed;
-            openSequences--;
             prefixes.stopLeading(table);
-            table.shrink(0, pool);
+            if (!table.isPin()) {
+                storedTokens -= table.computed;
+                openSequences--;
+            }
+            table.releaseAll(pool);
         }
     }
 

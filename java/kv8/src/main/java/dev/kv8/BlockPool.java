@@ -1,6 +1,7 @@
 package dev.kv8;
 
 import java.util.function.IntConsumer;
+import java.util.function.LongSupplier;
 
 /**
  * Which blocks are free, which are cached, and how many tables hold each of the others. Decision: flat int arrays, a stack of
@@ -10,7 +11,7 @@ import java.util.function.IntConsumer;
  * <p>A block is in one of three states: free (on the stack), held (by one table or several), or cached: held by nobody, but
  * registered under the key of its content, to be shared again until its space is needed. A registered block is never written.
  *
- * <p>A fresh pool hands out block 0 first, and cached blocks only when none is free, in the order of an {@link EvictionPolicy}.
+ * <p>A fresh pool hands out block 0 first, and cached blocks only when none is free, in the order of {@link RankedEviction}.
  * Tables give their blocks back tail first, so the next taker gets them in ascending order again, and of a cached chain the tail
  * goes before what it hangs on. For the writer thread only.
  */
@@ -21,19 +22,27 @@ final class BlockPool {
     private final int[] references;
     private final int[] freeStack;
     private final PrefixIndex index;
-    private final EvictionPolicy cached;
+    private final RankedEviction cached;
+    private final int[] pins;
     private IntConsumer unregistered = block -> {};
+    private int pinned;
     private int free;
     private long allocated;
     private long evicted;
     private long generation;
 
     /** At most {@link #MAX_BLOCKS}. */
-    BlockPool(int blocks, EvictionPolicyKind eviction) {
+    BlockPool(int blocks, EvictionPolicyKind eviction, LongSupplier clock) {
+        this(blocks, eviction, clock, Integer.SIZE);
+    }
+
+    /** See {@link PrefixIndex#PrefixIndex(int, int)} for {@code hashBits}. */
+    BlockPool(int blocks, EvictionPolicyKind eviction, LongSupplier clock, int hashBits) {
         references = new int[blocks];
         freeStack = new int[blocks];
-        index = new PrefixIndex(blocks);
-        cached = eviction.create(blocks);
+        index = new PrefixIndex(blocks, hashBits);
+        cached = new RankedEviction(eviction.create(blocks), blocks, clock);
+        pins = new int[blocks];
         free = blocks;
         for (int i = 0; i < blocks; i++) {
             freeStack[i] = blocks - 1 - i;
@@ -66,15 +75,26 @@ final class BlockPool {
 
     /** One table less holds {@code block}; the last one caches it when it is registered, else frees it. */
     void release(int block) {
+        release(block, ReleaseHint.KEEP, CachePriority.NORMAL.rank());
+    }
+
+    /** As {@link #release(int)}; {@code hint} is for blocks of {@code rank} and below. */
+    void release(int block, ReleaseHint hint, int rank) {
         if (references[block] < 1) {
             throw new IllegalStateException("Block " + block + " is free; it can't be given back twice.");
         }
-        if (--references[block] == 0) {
-            if (index.contains(block)) {
-                cached.release(block);
-            } else {
-                free(block);
-            }
+        if (--references[block] > 0) {
+            return;
+        }
+        if (!index.contains(block)) {
+            free(block);
+        } else if (hint == ReleaseHint.KEEP || cached.rank(block) > rank) {
+            cached.release(block);
+        } else if (hint == ReleaseHint.DEMOTE) {
+            cached.releaseDemoted(block);
+        } else {
+            unregister(block);
+            free(block);
         }
     }
 
@@ -87,36 +107,82 @@ final class BlockPool {
 
     // ---- prefixes
 
-    /** One more table holds the block registered under a key, held or cached until now; -1 when there is none. */
-    int take(long[] key, int at) {
-        int block = index.find(key, at);
-        if (block >= 0) {
-            cached.hit(block);
-            references[block]++;
-        }
-        return block;
-    }
-
-    /** The block registered under a key, held or cached; -1 when there is none. */
+    /** The block registered under a key; -1 when there is none. */
     int find(long[] key, int at) {
         return index.find(key, at);
     }
 
     /**
-     * Registers a held block under the key of its content, unless another one has the same; whether it did. It must not be
-     * written after.
+     * One more table holds the block registered under a key, held or cached until now, and it matters as much as {@code options}
+     * says; -1 when there is none.
      */
-    boolean register(int block, long[] key, int at) {
-        boolean added = index.add(block, key, at);
-        if (added) {
-            cached.admit(block, key[at]);
+    int take(long[] key, int at, SequenceOptions options) {
+        int block = index.find(key, at);
+        if (block >= 0) {
+            take(block, options);
         }
-        return added;
+        return block;
+    }
+
+    /** As {@link #take(long[], int, SequenceOptions)}, for a registered block that was found. */
+    void take(int block, SequenceOptions options) {
+        cached.hit(block, options.priority().rank(), options.limitTicks());
+        references[block]++;
+    }
+
+    /**
+     * Registers a held block under the key of its content. It must not be written after. When another one has the same content,
+     * that one stays, and matters as much as this one would.
+     *
+     * @return whether it is registered now
+     */
+    boolean register(int block, long[] key, int at, SequenceOptions options) {
+        int rank = options.priority().rank();
+        long limit = options.limitTicks();
+        if (index.add(block, key, at)) {
+            cached.admit(block, key[at], rank, limit);
+            return true;
+        }
+        int other = index.find(key, at);
+        if (references[other] > 0) {
+            cached.raise(other, rank, limit);
+        } else if (cached.rank(other) < rank) {
+            cached.hit(other, rank, limit);
+            cached.release(other);
+        }
+        return false;
     }
 
     /** {@code listener} hears of every block that is no longer registered. */
     void whenUnregistered(IntConsumer listener) {
         unregistered = listener;
+    }
+
+    /** A registered block is held once more, by a pin. */
+    void pin(int block, SequenceOptions options) {
+        take(block, options);
+        if (pins[block]++ == 0) {
+            pinned++;
+        }
+    }
+
+    void unpin(int block) {
+        if (pins[block] < 1) {
+            throw new IllegalStateException("Block " + block + " is not pinned.");
+        }
+        if (--pins[block] == 0) {
+            pinned--;
+        }
+        release(block);
+    }
+
+    boolean isPinned(int block) {
+        return pins[block] > 0;
+    }
+
+    /** Blocks held by one pin or several. */
+    int pinned() {
+        return pinned;
     }
 
     boolean isRegistered(int block) {
@@ -192,7 +258,13 @@ final class BlockPool {
             seen[block] = true;
         }
         int unreferenced = 0;
+        int pinnedOnce = 0;
         for (int block = 0; block < references.length; block++) {
+            if (pins[block] > references[block]) {
+                throw new IllegalStateException(
+                        "Block " + block + " has " + pins[block] + " pins among " + references[block] + " references.");
+            }
+            pinnedOnce += pins[block] > 0 ? 1 : 0;
             if (seen[block] && (references[block] > 0 || index.contains(block))) {
                 throw new IllegalStateException("Block " + block + " is on the free stack, has " + references[block]
                         + " references and is " + (index.contains(block) ? "" : "not ") + "registered.");
@@ -205,6 +277,9 @@ final class BlockPool {
             }
         }
         cached.checkInvariants();
+        if (pinnedOnce != pinned) {
+            throw new IllegalStateException(pinnedOnce + " blocks are pinned, " + pinned + " are counted.");
+        }
         if (unreferenced != available()) {
             throw new IllegalStateException(
                     unreferenced + " blocks have no reference, but " + available() + " can be handed out.");

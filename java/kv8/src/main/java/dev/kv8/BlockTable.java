@@ -3,6 +3,7 @@ package dev.kv8;
 import java.lang.invoke.MethodHandles;
 import java.lang.invoke.VarHandle;
 import java.util.Arrays;
+import java.util.Objects;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -11,17 +12,36 @@ import org.jspecify.annotations.Nullable;
  * dropped without close.
  *
  * <p>Outside of a batch it has exactly the blocks that {@code computed} tokens need; in one, those of {@code computed +
- * scheduled}. With a window, blocks before it are {@link #GONE}. All but {@code state} is for the writer thread only.
+ * scheduled}. With a window, blocks before it are {@link #GONE}. All but {@code end} is for the writer thread only.
  */
 final class BlockTable {
-    private static final VarHandle STATE;
-    private static final int OPEN = 0;
-    private static final int CLOSED = 1;
-    private static final int CANCELLED = 2;
+    private static final VarHandle END;
+
+    /** How a table ended, and what that says of its blocks. */
+    private enum End {
+        KEPT(ReleaseHint.KEEP),
+        DEMOTED(ReleaseHint.DEMOTE),
+        DISCARDED(ReleaseHint.DISCARD),
+        CANCELLED(ReleaseHint.KEEP);
+
+        final ReleaseHint hint;
+
+        End(ReleaseHint hint) {
+            this.hint = hint;
+        }
+
+        static End of(ReleaseHint hint) {
+            return switch (hint) {
+                case KEEP -> KEPT;
+                case DEMOTE -> DEMOTED;
+                case DISCARD -> DISCARDED;
+            };
+        }
+    }
 
     static {
         try {
-            STATE = MethodHandles.lookup().findVarHandle(BlockTable.class, "state", int.class);
+            END = MethodHandles.lookup().findVarHandle(BlockTable.class, "end", End.class);
         } catch (ReflectiveOperationException e) {
             throw new ExceptionInInitializerError(e);
         }
@@ -63,8 +83,35 @@ final class BlockTable {
     @Nullable
     BlockTable nextReleased;
 
-    @SuppressWarnings("UnusedVariable") // by STATE
-    private volatile int state;
+    /** Null while open; by END. */
+    @SuppressWarnings("UnusedVariable")
+    private volatile @Nullable End end;
+
+    private final SequenceOptions options;
+    private final boolean pin;
+
+    /** Of a sequence opened with {@code options}. */
+    BlockTable(SequenceOptions options) {
+        this(options, false);
+    }
+
+    private BlockTable(SequenceOptions options, boolean pin) {
+        this.options = options;
+        this.pin = pin;
+    }
+
+    /** Of a pin, whose blocks are pinned and given back as such. */
+    static BlockTable ofPin(SequenceOptions options) {
+        return new BlockTable(options, true);
+    }
+
+    SequenceOptions options() {
+        return options;
+    }
+
+    boolean isPin() {
+        return pin;
+    }
 
     int size() {
         return size;
@@ -135,6 +182,22 @@ final class BlockTable {
         }
     }
 
+    /** Gives back everything at its end, the last block first. */
+    void releaseAll(BlockPool pool) {
+        ReleaseHint hint = Objects.requireNonNull(end, "an open table keeps its blocks").hint;
+        int rank = options.priority().rank();
+        while (size > gone) {
+            int block = blocks[--size];
+            if (pin) {
+                pool.unpin(block);
+            } else {
+                pool.release(block, hint, rank);
+            }
+        }
+        size = 0;
+        gone = 0;
+    }
+
     /** Holds what {@code other} holds, instead of its own. What both have at the front stays, so no count of it moves. */
     void copy(BlockTable other, BlockPool pool) {
         int common = 0;
@@ -157,7 +220,7 @@ final class BlockTable {
         epoch = other.epoch;
     }
 
-    /** Exchanges what it holds with {@code other}; neither may be in a batch, released, or lead a block. */
+    /** Exchanges what it holds with {@code other}; neither may be in a batch, released, or lead a block, and both have one salt. */
     void swap(BlockTable other) {
         int[] ownBlocks = blocks;
         blocks = other.blocks;
@@ -183,20 +246,20 @@ final class BlockTable {
     }
 
     boolean isClosed() {
-        return state != OPEN;
+        return end != null;
     }
 
     boolean isCancelled() {
-        return state == CANCELLED;
+        return end == End.CANCELLED;
     }
 
-    /** Marks it closed, from any thread; true for the first caller of this or {@link #cancel} only. */
-    boolean close() {
-        return STATE.compareAndSet(this, OPEN, CLOSED);
+    /** Marks it closed, from any thread; true for the first caller of this or {@link #cancel} only, whose hint counts. */
+    boolean close(ReleaseHint hint) {
+        return END.compareAndSet(this, null, End.of(hint));
     }
 
-    /** {@link #close} that is told apart. */
+    /** {@link #close} that is told apart, and keeps what is cached. */
     boolean cancel() {
-        return STATE.compareAndSet(this, OPEN, CANCELLED);
+        return END.compareAndSet(this, null, End.CANCELLED);
     }
 }

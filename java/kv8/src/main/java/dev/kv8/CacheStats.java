@@ -6,7 +6,8 @@ package dev.kv8;
  * @param totalBlocks in the pool
  * @param freeBlocks that a batch can reserve now, {@code cachedBlocks} among them
  * @param cachedBlocks of the free ones, those that still hold a prefix for a new sequence to share; they are reserved last
- * @param usedBlocks held by sequences, shared ones counted once
+ * @param usedBlocks held by sequences or pins, shared ones counted once
+ * @param pinnedBlocks of these, held by pins, whoever else holds them
  * @param storedTokens computed tokens of all open sequences; a shared token counts for each of them
  * @param openSequences not closed yet, or closed while a batch still holds them
  * @param allocatedBlocks ever handed out
@@ -23,6 +24,7 @@ public record CacheStats(
         int freeBlocks,
         int cachedBlocks,
         int usedBlocks,
+        int pinnedBlocks,
         long storedTokens,
         int openSequences,
         long allocatedBlocks,

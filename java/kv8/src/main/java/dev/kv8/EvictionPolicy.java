@@ -23,6 +23,9 @@ interface EvictionPolicy {
     /** A lookup found the cached block: it is held, whether it was idle or not, and has been of use once more. */
     void hit(int block);
 
+    /** An idle block is no longer to be evicted, without having been of use; {@link #release} makes it idle again. */
+    void hold(int block);
+
     /** The last sequence that held the cached block gave it back. */
     void release(int block);
 

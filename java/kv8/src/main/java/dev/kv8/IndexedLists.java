@@ -56,6 +56,12 @@ final class IndexedLists {
         return next[elements + list];
     }
 
+    /** The element appended behind {@code element}; {@link #NONE} behind the last one. */
+    int after(int element) {
+        int after = next[element];
+        return after < elements ? after : NONE;
+    }
+
     /** The list that {@code element} is in, or {@link #NONE}. */
     int listOf(int element) {
         return listOf[element];

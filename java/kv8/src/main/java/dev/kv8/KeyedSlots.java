@@ -13,7 +13,7 @@ final class KeyedSlots {
     private final long[] words = new long[PrefixIndex.KEY];
 
     KeyedSlots(int slots, EvictionPolicyKind eviction) {
-        pool = new BlockPool(slots, eviction);
+        pool = new BlockPool(slots, eviction, System::nanoTime);
         keys = new BlockKey[slots];
     }
 
@@ -38,7 +38,7 @@ final class KeyedSlots {
     /** Holds the place of a key, which is of use once more; -1 when it has none. */
     synchronized int hold(BlockKey key) {
         key.copyTo(words, 0);
-        return pool.take(words, 0);
+        return pool.take(words, 0, SequenceOptions.DEFAULT);
     }
 
     /** Holds a place that has no key any more; -1 when all are held. What was evicted for it is {@link #evicted}. */
@@ -56,7 +56,7 @@ final class KeyedSlots {
     /** Gives the key to a reserved place, unless it has another one meanwhile, and lets go of it. */
     synchronized boolean keep(int slot, BlockKey key) {
         key.copyTo(words, 0);
-        pool.register(slot, words, 0);
+        pool.register(slot, words, 0, SequenceOptions.DEFAULT);
         boolean kept = pool.isRegistered(slot);
         keys[slot] = kept ? key : null;
         pool.release(slot);
@@ -70,7 +70,7 @@ final class KeyedSlots {
     /** The key has no place any more; whether it had one. */
     synchronized boolean forget(BlockKey key) {
         key.copyTo(words, 0);
-        int slot = pool.take(words, 0);
+        int slot = pool.take(words, 0, SequenceOptions.DEFAULT);
         if (slot < 0) {
             return false;
         }

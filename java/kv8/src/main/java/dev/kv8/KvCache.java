@@ -6,6 +6,7 @@ import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
+import java.util.Optional;
 import java.util.UUID;
 import org.jspecify.annotations.Nullable;
 
@@ -22,8 +23,9 @@ import org.jspecify.annotations.Nullable;
  * }</pre>
  *
  * <p>One thread at a time drives a cache, its sequences and batches; a second one is refused with {@link
- * IllegalStateException}. The thread may change between calls. {@link Sequence#close}, {@link Sequence#cancel} and {@link
- * #stats} may be called from any thread at any time. Nothing from append over write and attend to commit allocates once the batch has grown.
+ * IllegalStateException} while the first one is inside a call. The thread may change between calls, when the caller hands over in
+ * order. {@link Sequence#close}, {@link Sequence#cancel}, {@link PinnedPrefix#close} and {@link #stats} may be called from any
+ * thread at any time. Nothing from append over write and attend to commit allocates once the batch has grown.
  *
  * <p>The backend stays the caller's and must outlive the cache.
  */
@@ -45,6 +47,10 @@ public final class KvCache implements AutoCloseable {
     private final long[] writtenIn;
 
     private final @Nullable TierSet tiers;
+    private final SwapSpace swapSpace;
+    /** Counts the calls of {@link #setScales}: what was swapped out before the last one is of other scales. */
+    private long scaleChanges;
+
     private final Cleaner.Cleanable abandoned;
 
     private KvCache(
@@ -63,6 +69,7 @@ public final class KvCache implements AutoCloseable {
         ledger = new BlockLedger(
                 config, views::scales, (from, to) -> backend.copy(memory, from * bytes, memory, to * bytes, bytes));
         storage = new SequenceStorage(backend, config, memory, views::scales, ledger);
+        swapSpace = new SwapSpace(backend, memory, bytes);
         writtenIn = new long[config.layers()];
         Arrays.fill(writtenIn, -1);
         tiers = TierSet.create(backend, config, memory, ledger, () -> Arrays.fill(writtenIn, ledger.generation()));
@@ -128,11 +135,16 @@ public final class KvCache implements AutoCloseable {
      * @throws DeviceException when the copy fails; nothing has been opened then
      */
     public Sequence open(int... promptTokens) {
+        return open(SequenceOptions.DEFAULT, promptTokens);
+    }
+
+    /** As {@link #open(int...)}, with a class, a time limit or a salt of its own. */
+    public Sequence open(SequenceOptions options, int... promptTokens) {
         ledger.enter();
         try {
             Sequence.checkTokens(promptTokens);
             int[] tokens = Arrays.copyOf(promptTokens, Math.max(16, promptTokens.length));
-            BlockTable table = ledger.table(tokens, promptTokens.length);
+            BlockTable table = ledger.table(tokens, promptTokens.length, options);
             Sequence sequence = new Sequence(this, table, tokens, promptTokens.length, table.computed);
             try {
                 if (tiers != null) {
@@ -161,7 +173,8 @@ public final class KvCache implements AutoCloseable {
      *
      * @param beam distinct sequences of this cache
      * @param parents for each of them an index into {@code beam}
-     * @throws IllegalArgumentException when lengths or indices do not fit, a sequence occurs twice or is of another cache
+     * @throws IllegalArgumentException when lengths or indices do not fit, a sequence occurs twice or is of another cache, or their
+     *     {@linkplain SequenceOptions#salt salts} differ: what one salt keeps apart does not go to another
      * @throws IllegalStateException when a sequence is closed, cancelled or in an open batch
      */
     public void reorder(Sequence[] beam, int... parents) {
@@ -205,20 +218,55 @@ public final class KvCache implements AutoCloseable {
     /**
      * A new sequence from a file of {@link #save}: it goes on bit for bit as the saved one would have. It holds blocks of its own;
      * full ones are reusable by later sequences, as if they had been computed here. {@link KvCacheConfig#salt} may differ: who
-     * can read the file has what the salt keeps apart. Whatever is refused leaves the cache as it was.
+     * can read the file has what the salt keeps apart. The file has no {@link SequenceOptions} either: give a tenant's sequence its
+     * salt again by {@link #restore(SequenceOptions, Path)}, or sequences without one share its blocks. Whatever is refused
+     * leaves the cache as it was.
      *
      * @throws SequenceFileException when the file is damaged, or of another model, type, layout or scales; it says which
      * @throws IOException when the file can't be read
      * @throws IllegalStateException when there are not enough free blocks, or as {@link #save} says
      */
     public Sequence restore(Path file) throws IOException {
+        return restore(SequenceOptions.DEFAULT, file);
+    }
+
+    /** As {@link #restore(Path)}, with a class, a time limit or a salt. */
+    public Sequence restore(SequenceOptions options, Path file) throws IOException {
         ledger.enter();
         try {
-            SequenceStorage.Restored restored = storage.restore(file);
+            SequenceStorage.Restored restored = storage.restore(file, options);
             if (restored.table.computed > 0) {
                 Arrays.fill(writtenIn, ledger.generation());
             }
             return new Sequence(this, restored.table, restored.tokens, restored.tokens.length, 0);
+        } finally {
+            ledger.exit();
+        }
+    }
+
+    /** {@link #canAdmit(SequenceOptions, int[], int)} with {@link SequenceOptions#DEFAULT}. */
+    public Admission canAdmit(int[] promptTokens, int maxNewTokens) {
+        return canAdmit(SequenceOptions.DEFAULT, promptTokens, maxNewTokens);
+    }
+
+    /**
+     * Whether a sequence of these tokens may be opened now: all its blocks can be had at once, and while other sequences are open
+     * {@link KvCacheConfig#watermarkBlocks} stay free for their growth. Blocks of a cached prefix that others hold take no room
+     * and are not counted; those that nobody holds are, because sharing one takes it from what is free. It changes nothing and
+     * reserves nothing: open and add what was admitted before asking again. The new tokens are not counted as needed now, only
+     * as what the whole pool must hold.
+     *
+     * @param maxNewTokens that will be appended at most, 0 when unknown
+     * @throws IllegalArgumentException when it or a token id is negative
+     */
+    public Admission canAdmit(SequenceOptions options, int[] promptTokens, int maxNewTokens) {
+        ledger.enter();
+        try {
+            Sequence.checkTokens(promptTokens);
+            if (maxNewTokens < 0) {
+                throw new IllegalArgumentException("maxNewTokens is " + maxNewTokens + "; give 0 or more.");
+            }
+            return ledger.canAdmit(promptTokens, maxNewTokens, options);
         } finally {
             ledger.exit();
         }
@@ -297,6 +345,92 @@ public final class KvCache implements AutoCloseable {
     }
 
     /**
+     * Moves what a sequence has stored to new host memory and closes the sequence, so that others have its blocks; {@link #swapIn}
+     * continues it bit for bit. Full blocks stay cached as after {@link Sequence#close()}. Waits for the kernels under way and
+     * for the copy.
+     *
+     * @throws IllegalArgumentException when the sequence is of another cache
+     * @throws IllegalStateException when it is closed, or was meanwhile by another thread, or is in an open batch
+     * @throws DeviceException when there is no host memory, or the copy fails; the sequence is as before then
+     */
+    public SwappedSequence swapOut(Sequence sequence) {
+        ledger.enter();
+        try {
+            if (sequence.cache != this) {
+                throw new IllegalArgumentException("The sequence belongs to another cache.");
+            }
+            sequence.checkOpen();
+            sequence.checkNotScheduled("swapped out");
+            SwappedSequence swapped = new SwappedSequence(this, sequence, scaleChanges, swapSpace.save(sequence.table));
+            swapSpace.add(swapped);
+            if (!sequence.closeFirst(ReleaseHint.KEEP)) { // another thread cancelled it meanwhile
+                swapped.close();
+                sequence.checkOpen();
+            }
+            return swapped;
+        } finally {
+            ledger.exit();
+        }
+    }
+
+    /**
+     * Brings a sequence back with all that it had stored. Leading full blocks that are still cached are shared instead of copied.
+     * Closes {@code swapped} when it succeeds.
+     *
+     * @return empty when there are not enough free blocks for what it has stored; nothing has changed then
+     * @throws IllegalArgumentException when it is of another cache
+     * @throws IllegalStateException when it is closed, or scales have been set since: its codes belong to the old ones
+     * @throws DeviceException when the copy fails; nothing has changed then
+     */
+    public Optional<Sequence> swapIn(SwappedSequence swapped) {
+        ledger.enter();
+        try {
+            if (swapped.cache != this) {
+                throw new IllegalArgumentException("The swapped sequence belongs to another cache.");
+            }
+            synchronized (swapped) { // another thread may close it
+                if (swapped.isClosed()) {
+                    throw new IllegalStateException(
+                            "This swapped sequence of " + swapped.length + " tokens has been swapped in or closed.");
+                }
+                if (swapped.scaleChanges != scaleChanges && swapped.computed > 0) {
+                    throw new IllegalStateException(
+                            "Scales have been set since this sequence was swapped out, and its " + swapped.computed
+                                    + " stored tokens belong to those of before. Close it and open its tokens again.");
+                }
+                BlockTable table = ledger.restore(swapped, swapSpace);
+                if (table == null) {
+                    return Optional.empty();
+                }
+                Sequence sequence =
+                        new Sequence(this, table, swapped.tokens.clone(), swapped.length, swapped.cachedTokens);
+                if (swapped.computed > 0) {
+                    Arrays.fill(writtenIn, ledger.generation());
+                }
+                swapped.close();
+                return Optional.of(sequence);
+            }
+        } finally {
+            ledger.exit();
+        }
+    }
+
+    /** Bytes of host memory that swapped sequences hold; any thread. */
+    public long swappedBytes() {
+        return swapSpace.bytes();
+    }
+
+    /** How fast {@link #swapOut} and {@link #swapIn} have moved blocks so far; 0 before the first. */
+    public double swapBytesPerSecond() {
+        ledger.enter();
+        try {
+            return swapSpace.bytesPerSecond();
+        } finally {
+            ledger.exit();
+        }
+    }
+
+    /**
      * Forgets all prefixes: what is stored now is not shared with sequences opened later. For when equal tokens no longer mean
      * equal K and V, as after a change of weights. Open sequences keep what they hold. What tiers keep is out of reach for good, and
      * what they get from now on for everybody but this cache; with {@link #clearPrefixes(String)} it is not.
@@ -340,6 +474,7 @@ public final class KvCache implements AutoCloseable {
                                 + " Set scales before the first write, or close or clear all sequences first.");
             }
             views.set(layer, scales);
+            scaleChanges++;
             saturated.reset(layer);
             ledger.clearPrefixes();
             if (tiers != null) {
@@ -457,6 +592,7 @@ public final class KvCache implements AutoCloseable {
                 }
                 batches.forEach(Batch::closeInside);
                 batches.clear();
+                swapSpace.close();
                 views.close();
                 saturated.close();
                 memory.close();
@@ -468,6 +604,10 @@ public final class KvCache implements AutoCloseable {
 
     BlockLedger ledger() {
         return ledger;
+    }
+
+    void forget(SwappedSequence swapped) {
+        swapSpace.remove(swapped);
     }
 
     void forget(Batch batch) {

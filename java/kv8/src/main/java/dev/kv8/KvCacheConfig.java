@@ -3,6 +3,7 @@ package dev.kv8;
 import java.util.Arrays;
 import java.util.Set;
 import java.util.TreeSet;
+import java.util.function.LongSupplier;
 import java.util.stream.Collectors;
 import java.util.stream.Stream;
 import org.jspecify.annotations.Nullable;
@@ -37,6 +38,10 @@ public final class KvCacheConfig {
     private final String modelId;
     private final String salt;
     private final Tiers tiers;
+    private final double watermark;
+    private final double pinnedShare;
+    private final LongSupplier clock;
+    private final int indexHashBits;
 
     private KvCacheConfig(Builder builder) {
         layers = atLeastOne("layers", builder.layers);
@@ -80,6 +85,10 @@ public final class KvCacheConfig {
         salt = builder.salt;
         tiers = builder.tiers;
         checkTiers();
+        watermark = share("watermark", builder.watermark);
+        pinnedShare = share("pinnedShare", builder.pinnedShare);
+        clock = builder.clock;
+        indexHashBits = builder.indexHashBits;
         blocks = memory == null ? atLeastOne("blocks", builder.blocks) : blocksIn(memory);
         if (blocks > Long.MAX_VALUE / layout.blockBytes()) {
             throw new IllegalArgumentException("blocks is " + blocks + "; that many of " + layout.blockBytes()
@@ -120,6 +129,13 @@ public final class KvCacheConfig {
         if (value < 1) {
             throw new IllegalArgumentException(name + " is " + value + "; "
                     + (name.equals("blocks") ? "give memory(...) or blocks(...), " : "") + "it must be at least 1.");
+        }
+        return value;
+    }
+
+    private static double share(String name, double value) {
+        if (!(value >= 0 && value <= 1)) {
+            throw new IllegalArgumentException(name + " is " + value + "; give a share of the pool, from 0 to 1.");
         }
         return value;
     }
@@ -274,6 +290,36 @@ public final class KvCacheConfig {
         return tiers;
     }
 
+    /** The share of the pool that {@link KvCache#canAdmit} keeps for the growth of running sequences. */
+    public double watermark() {
+        return watermark;
+    }
+
+    /** {@link #watermark} in whole blocks, rounded down. */
+    public int watermarkBlocks() {
+        return (int) (watermark * blocks);
+    }
+
+    /** The share of the pool that may be pinned. */
+    public double pinnedShare() {
+        return pinnedShare;
+    }
+
+    /** {@link #pinnedShare} in whole blocks, rounded down. */
+    public int pinnableBlocks() {
+        return (int) (pinnedShare * blocks);
+    }
+
+    /** Nanoseconds that never decrease; time limits are measured by them. */
+    LongSupplier clock() {
+        return clock;
+    }
+
+    /** See {@link PrefixIndex#PrefixIndex(int, int)}. */
+    int indexHashBits() {
+        return indexHashBits;
+    }
+
     /** Bytes of one block over all layers, the row scales of dynamic layers included. */
     public long blockBytes() {
         return layout.blockBytes();
@@ -316,6 +362,10 @@ public final class KvCacheConfig {
         private String modelId = "";
         private String salt = "";
         private Tiers tiers = Tiers.NONE;
+        private double watermark = 0.01;
+        private double pinnedShare = 0.5;
+        private LongSupplier clock = System::nanoTime;
+        private int indexHashBits = Integer.SIZE;
 
         private Builder() {}
 
@@ -440,6 +490,31 @@ public final class KvCacheConfig {
         /** Where blocks go and come from beside the pool: host memory, files, Valkey or Redis. Needs a {@link #modelId}. */
         public Builder tiers(Tiers below) {
             tiers = below;
+            return this;
+        }
+
+        /**
+         * How much of the pool stays free when a sequence is admitted beside others, so that those can grow before one has to give
+         * its blocks back: 0 to 1, by default 0.01.
+         */
+        public Builder watermark(double share) {
+            watermark = share;
+            return this;
+        }
+
+        /** How much of the pool {@link Sequence#pin()} may take away from eviction: 0 to 1, by default 0.5. */
+        public Builder pinnedShare(double share) {
+            pinnedShare = share;
+            return this;
+        }
+
+        Builder clock(LongSupplier nanoseconds) {
+            clock = nanoseconds;
+            return this;
+        }
+
+        Builder indexHashBits(int bits) {
+            indexHashBits = bits;
             return this;
         }
 

@@ -29,6 +29,11 @@ final class LruPolicy implements EvictionPolicy {
     }
 
     @Override
+    public void hold(int block) {
+        hit(block);
+    }
+
+    @Override
     public void release(int block) {
         requireCached(block);
         if (isIdle(block)) {

@@ -33,6 +33,8 @@ final class PrefixCache {
     private final int blockSize;
     private final long[] candidate = new long[PrefixIndex.KEY];
     private final long[] root = new long[PrefixIndex.KEY];
+    private final long[] saltedRoot = new long[PrefixIndex.KEY];
+    private final long[] probe = new long[PrefixIndex.KEY];
     private boolean rootMade;
     private String weights = "";
     private @Nullable UseListener uses;
@@ -94,14 +96,30 @@ final class PrefixCache {
             return;
         }
         int most = wholeBlocks(length);
-        table.ensureCapacity(most);
-        table.ensureKeys(most);
         if (config.window() > 0 && table.computed == 0) {
+            table.ensureCapacity(most);
+            table.ensureKeys(most);
             skipToWindow(table, tokens, most);
         }
+        take(table, tokens, most);
+    }
+
+    /** Puts the longest cached run of a swapped sequence's full blocks, from the first in its window on, into its new table. */
+    void match(BlockTable table, SwappedSequence swapped) {
+        table.epoch = swapped.epoch;
+        table.beginWithGone(swapped.gone);
+        table.computed = swapped.gone * blockSize;
+        if (config.prefixCaching() && table.epoch == epoch) {
+            take(table, swapped.tokens, swapped.computed / blockSize);
+        }
+    }
+
+    private void take(BlockTable table, int[] tokens, int most) {
+        table.ensureCapacity(most);
+        table.ensureKeys(most);
         for (int next = table.computed / blockSize; next < most; next++) {
             makeKeys(table, tokens, next + 1);
-            int block = pool.take(table.keys(), next * PrefixIndex.KEY);
+            int block = pool.take(table.keys(), next * PrefixIndex.KEY, table.options());
             if (block < 0) {
                 break;
             }
@@ -191,14 +209,14 @@ final class PrefixCache {
         }
         table.ensureKeys(next);
         makeKeys(table, tokens, next);
-        long[] parent = next == 0 ? root : table.keys();
+        long[] parent = next == 0 ? root(table.options().salt()) : table.keys();
         int parentAt = Math.max(0, next - 1) * PrefixIndex.KEY;
         int found = parts.find(parent[parentAt], tokens, from, most);
         if (found == PartialBlockIndex.NONE) {
             return;
         }
         hasher.child(parent, parentAt, parts.page(found), parts.at(found), candidate, 0);
-        int source = pool.take(candidate, 0); // held, or making room for its copy could evict it
+        int source = pool.take(candidate, 0, table.options()); // held, or making room for its copy could evict it
         if (source < 0) {
             return;
         }
@@ -259,8 +277,8 @@ final class PrefixCache {
         for (int i = Math.max(table.gone(), computedBefore / blockSize); i < full; i++) {
             makeKeys(table, tokens, i + 1);
             int block = table.block(i);
-            if (pool.register(block, table.keys(), i * PrefixIndex.KEY) && parts != null) {
-                long parent = i == 0 ? root[0] : table.keys()[(i - 1) * PrefixIndex.KEY];
+            if (pool.register(block, table.keys(), i * PrefixIndex.KEY, table.options()) && parts != null) {
+                long parent = i == 0 ? root(table.options().salt())[0] : table.keys()[(i - 1) * PrefixIndex.KEY];
                 parts.add(block, parent, tokens, i * blockSize);
             }
             if (uses != null) {
@@ -269,7 +287,10 @@ final class PrefixCache {
         }
     }
 
-    /** After {@link #register}, or when it waits for nothing any more: a table with known tokens for the next block, of {@code length} in all, leads it if nobody does. */
+    /**
+     * After {@link #register}, or when it waits for nothing any more: a table with known tokens for the next block, of {@code length}
+     * in all, leads it if nobody does.
+     */
     void goOn(BlockTable table, int[] tokens, int length) {
         if (table.leads || length / blockSize > table.computed / blockSize) {
             if (config.prefixCaching() && table.epoch == epoch) {
@@ -278,21 +299,74 @@ final class PrefixCache {
         }
     }
 
-    private void makeRoot() {
+    private void makeKeys(BlockTable table, int[] tokens, int count) {
+        long[] keys = table.keys();
+        for (int i = table.keyCount; i < count; i++) {
+            int at = i * PrefixIndex.KEY;
+            long[] parent = i == 0 ? root(table.options().salt()) : keys;
+            hasher.child(parent, Math.max(0, at - PrefixIndex.KEY), tokens, i * blockSize, keys, at);
+            table.keyCount = i + 1;
+        }
+    }
+
+    /** The parent of first blocks of sequences with {@code salt}; valid until the next call. */
+    private long[] root(String salt) {
         if (!rootMade) {
             hasher.root(config, scales.get(), weights, root);
             rootMade = true;
         }
+        if (salt.isEmpty()) {
+            return root;
+        }
+        hasher.salted(root, salt, saltedRoot);
+        return saltedRoot;
     }
 
-    private void makeKeys(BlockTable table, int[] tokens, int count) {
-        makeRoot();
-        long[] keys = table.keys();
-        for (int i = table.keyCount; i < count; i++) {
-            int at = i * PrefixIndex.KEY;
-            hasher.child(i == 0 ? root : keys, Math.max(0, at - PrefixIndex.KEY), tokens, i * blockSize, keys, at);
-            table.keyCount = i + 1;
+    /**
+     * How many of the blocks that a new sequence would take over are held already, so that sharing them takes no room. Changes
+     * nothing.
+     */
+    int heldPrefix(int[] tokens, int length, String salt) {
+        return heldPrefix(tokens, salt, 0, wholeBlocks(length));
+    }
+
+    /** The same for a sequence that was swapped out, which has all its tokens already. */
+    int heldPrefix(SwappedSequence swapped) {
+        return swapped.epoch == epoch
+                ? heldPrefix(swapped.tokens, swapped.options.salt(), swapped.gone, swapped.computed / blockSize)
+                : 0;
+    }
+
+    private int heldPrefix(int[] tokens, String salt, int gone, int whole) {
+        if (!config.prefixCaching()) {
+            return 0;
         }
+        int held = 0;
+        for (int i = 0; i < whole; i++) {
+            hasher.child(i == 0 ? root(salt) : probe, 0, tokens, i * blockSize, probe, 0);
+            if (i < gone) {
+                continue;
+            }
+            int block = pool.find(probe, 0);
+            if (block < 0) {
+                break;
+            }
+            held += pool.references(block) > 0 ? 1 : 0;
+        }
+        return held;
+    }
+
+    /** How many leading blocks of a table are cached, of the first {@code count}; those that are gone count as cached. */
+    int registered(BlockTable table, int count) {
+        if (!config.prefixCaching() || table.epoch != epoch) {
+            return 0;
+        }
+        int known = Math.min(count, table.keyCount);
+        int found = table.gone();
+        while (found < known && pool.find(table.keys(), found * PrefixIndex.KEY) >= 0) {
+            found++;
+        }
+        return found;
     }
 
     /** As {@link #clear}, and with keys that no tier has seen under other weights. */

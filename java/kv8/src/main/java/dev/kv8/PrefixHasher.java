@@ -74,6 +74,21 @@ final class PrefixHasher {
         }
     }
 
+    /**
+     * A root for one salt. The tag in front is as long as a key, so that no parent's key can be mistaken for it: then a digest would
+     * have to begin with these words.
+     */
+    void salted(long[] root, String salt, long[] key) {
+        field("kv8 prefix: root of one salt", "");
+        ByteBuffer bytes = ByteBuffer.allocate(KEY_BYTES).order(ByteOrder.LITTLE_ENDIAN);
+        for (int i = 0; i < PrefixIndex.KEY; i++) {
+            bytes.putLong(root[i]);
+        }
+        field("root", bytes.array());
+        field("salt", salt);
+        finish(key, 0);
+    }
+
     private void side(String name, DType dtype, KvScales.Side scales) {
         float[] values = scales.values();
         ByteBuffer bits = ByteBuffer.allocate(values.length * Float.BYTES).order(ByteOrder.LITTLE_ENDIAN);

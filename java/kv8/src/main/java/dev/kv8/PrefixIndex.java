@@ -25,9 +25,18 @@ final class PrefixIndex {
     private final long[] slots;
 
     private final int mask;
+    /** Which bits of a key's first 32 lie in the slot. */
+    private final int tagMask;
+
     private int size;
 
     PrefixIndex(int blocks) {
+        this(blocks, Integer.SIZE);
+    }
+
+    /** With fewer than 32 bits of a key in a slot, for tests: nearly every key then meets others of the same hash. */
+    PrefixIndex(int blocks, int hashBits) {
+        tagMask = hashBits == Integer.SIZE ? -1 : (1 << hashBits) - 1;
         keys = new long[KEY * blocks];
         slotOf = new int[blocks];
         slots = new long[Math.max(2, Integer.highestOneBit(2 * blocks - 1) << 1)];
@@ -43,7 +52,7 @@ final class PrefixIndex {
 
     /** The slot of the key's block, or the empty one where it would be. */
     private int slotFor(long[] key, int at) {
-        int tag = (int) key[at];
+        int tag = (int) key[at] & tagMask;
         int slot = tag & mask;
         while (slots[slot] != EMPTY && !(tag(slot) == tag && hasKey(block(slot), key, at))) {
             slot = (slot + 1) & mask;
@@ -74,7 +83,7 @@ final class PrefixIndex {
             return false;
         }
         System.arraycopy(key, at, keys, KEY * block, KEY);
-        slots[slot] = key[at] << 32 | block;
+        slots[slot] = (key[at] & tagMask) << 32 | block;
         slotOf[block] = slot;
         size++;
         return true;

@@ -30,19 +30,21 @@ final class PrefixLoad {
 
     // For the writer thread.
     /** The loaded blocks, held until all who wait have taken them over. */
-    final BlockTable holder = new BlockTable();
+    final BlockTable holder;
 
     final List<Sequence> waiting = new ArrayList<>();
     int placed;
 
     PrefixLoad(
             List<BlockKey> keys,
+            SequenceOptions options,
             List<Tier> tiers,
             BlockFrame form,
             long epoch,
             long deadlineNanos,
             double prefillTokensPerSecond) {
         this.keys = List.copyOf(keys);
+        this.holder = new BlockTable(options);
         this.tiers = tiers;
         this.form = form;
         this.epoch = epoch;

@@ -50,7 +50,8 @@ final class PrefixLoads {
             for (int i = from; i < to; i++) {
                 keys.add(BlockKey.of(words, i * PrefixIndex.KEY));
             }
-            load = new PrefixLoad(keys, tiers, form, prefixes.epoch(), deadlineNanos, prefillTokensPerSecond);
+            load = new PrefixLoad(
+                    keys, table.options(), tiers, form, prefixes.epoch(), deadlineNanos, prefillTokensPerSecond);
             byFirstKey.put(first, load);
             tiers.get(0).load(load, 0);
         }
@@ -103,7 +104,7 @@ final class PrefixLoads {
         load.key(load.placed).copyTo(key, 0);
         boolean kept = false;
         try {
-            int block = pool.find(key, 0) >= 0 ? pool.take(key, 0) : fill(load, frame, key);
+            int block = pool.find(key, 0) >= 0 ? pool.take(key, 0, load.holder.options()) : fill(load, frame, key);
             if (block < 0) {
                 return false;
             }
@@ -143,7 +144,7 @@ final class PrefixLoads {
             }
             return -1;
         }
-        pool.register(block, key, 0);
+        pool.register(block, key, 0, load.holder.options());
         onPlaced.run();
         return block;
     }

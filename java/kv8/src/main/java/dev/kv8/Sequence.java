@@ -47,15 +47,11 @@ public final class Sequence implements AutoCloseable {
      * @throws IllegalArgumentException when it is negative
      */
     public void append(int token) {
-        ledger.enter();
-        try {
-            checkOpen();
-            checkToken(token);
-            ensureCapacity(length + 1);
-            tokens[length++] = token;
-        } finally {
-            ledger.exit();
-        }
+        ledger.check();
+        checkOpen();
+        checkToken(token);
+        ensureCapacity(length + 1);
+        tokens[length++] = token;
     }
 
     /**
@@ -64,16 +60,12 @@ public final class Sequence implements AutoCloseable {
      * @throws IllegalArgumentException when one is negative; none is added then
      */
     public void append(int... ids) {
-        ledger.enter();
-        try {
-            checkOpen();
-            checkTokens(ids);
-            ensureCapacity(length + ids.length);
-            System.arraycopy(ids, 0, tokens, length, ids.length);
-            length += ids.length;
-        } finally {
-            ledger.exit();
-        }
+        ledger.check();
+        checkOpen();
+        checkTokens(ids);
+        ensureCapacity(length + ids.length);
+        System.arraycopy(ids, 0, tokens, length, ids.length);
+        length += ids.length;
     }
 
     static void checkTokens(int[] ids) {
@@ -289,6 +281,41 @@ public final class Sequence implements AutoCloseable {
         ledger.replace(table, source.table);
     }
 
+    /** Pins all full blocks of the computed tokens; see {@link #pin(int)}. */
+    public PinnedPrefix pin() {
+        return pin(table.computed);
+    }
+
+    /**
+     * Keeps the full blocks of the first {@code tokenCount} tokens cached until the result is closed, also after this sequence has
+     * been. Several pins may hold a block.
+     *
+     * @return the longest run of leading blocks that are cached; it may be shorter than asked for by the begun last block
+     * @throws IllegalArgumentException when fewer tokens are computed
+     * @throws IllegalStateException when this sequence is closed, when there is no full block or it is not cached ({@link
+     *     KvCacheConfig#prefixCaching}), or when more than {@link KvCacheConfig#pinnedShare} of the pool would be pinned; nothing
+     *     is pinned then
+     */
+    public PinnedPrefix pin(int tokenCount) {
+        ledger.enter();
+        try {
+            checkOpen();
+            if (tokenCount < 0 || tokenCount > table.computed) {
+                throw new IllegalArgumentException("This sequence has " + table.computed + " computed tokens; "
+                        + tokenCount + " can't be pinned.");
+            }
+            return new PinnedPrefix(
+                    ledger, ledger.pin(table, tokenCount), cache.config().blockSize());
+        } finally {
+            ledger.exit();
+        }
+    }
+
+    /** What it was opened with; a fork has its parent's. */
+    public SequenceOptions options() {
+        return table.options();
+    }
+
     /** At least {@link #length} ids; for reading. */
     int[] tokenIds() {
         return tokens;
@@ -341,9 +368,25 @@ public final class Sequence implements AutoCloseable {
      */
     @Override
     public void close() {
-        if (table.close()) {
+        close(ReleaseHint.KEEP);
+    }
+
+    /**
+     * As {@link #close()}, and says what is worth keeping of what it stored. Of several calls the first counts.
+     *
+     * @param hint about the blocks that nobody else holds when this sequence gives them back
+     */
+    public void close(ReleaseHint hint) {
+        closeFirst(hint);
+    }
+
+    /** As {@link #close(ReleaseHint)}; whether no other call came before. */
+    boolean closeFirst(ReleaseHint hint) {
+        boolean first = table.close(hint);
+        if (first) {
             released();
         }
+        return first;
     }
 
     private void released() {

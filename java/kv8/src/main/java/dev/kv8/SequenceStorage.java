@@ -80,14 +80,14 @@ final class SequenceStorage {
     }
 
     /** Nothing has changed when it throws, but that cached blocks may have made room when the file changed under its reader. */
-    Restored restore(Path path) throws IOException {
+    Restored restore(Path path, SequenceOptions options) throws IOException {
         checkSupported();
         try (SequenceFile file = SequenceFile.open(path)) {
             SequenceHeader header = file.header();
             header.check(path, header(0, 0, 0, 0));
             file.verify();
             int[] tokens = file.tokens();
-            BlockTable table = ledger.emptyTable(header.gone(), header.blocks());
+            BlockTable table = ledger.emptyTable(header.gone(), header.blocks(), options);
             try {
                 file.blocks(
                         spaceForABlock(),

@@ -26,6 +26,7 @@ final class StatsBoard {
 
     private int freeBlocks;
     private int cachedBlocks;
+    private int pinnedBlocks;
     private long storedTokens;
     private int openSequences;
     private long allocatedBlocks;
@@ -48,6 +49,7 @@ final class StatsBoard {
         VarHandle.storeStoreFence();
         freeBlocks = pool.available();
         cachedBlocks = pool.cached();
+        pinnedBlocks = pool.pinned();
         storedTokens = stored;
         openSequences = sequences;
         allocatedBlocks = pool.allocated();
@@ -69,6 +71,7 @@ final class StatsBoard {
                     free,
                     cachedBlocks,
                     totalBlocks - free,
+                    pinnedBlocks,
                     storedTokens,
                     openSequences,
                     allocatedBlocks,

@@ -38,11 +38,7 @@ final class WriterGuard {
         Object inside;
         while ((inside = USER.compareAndExchange(this, null, thread)) != null) {
             if (inside instanceof Thread other) {
-                throw new IllegalStateException(
-                        "Thread \"" + thread.getName() + "\" called this cache while thread \""
-                                + other.getName()
-                                + "\" is using it. One thread at a time drives a cache and its sequences and"
-                                + " batches; only Sequence.close(), Sequence.cancel() and KvCache.stats() may be called from any thread.");
+                throw usedBy(other);
             }
             if (++spins < SPINS_BEFORE_YIELD) {
                 Thread.onSpinWait();
@@ -50,6 +46,25 @@ final class WriterGuard {
                 Thread.yield();
             }
         }
+    }
+
+    /**
+     * Refuses as {@link #enter} does while another thread is inside, but does not enter: one read instead of an atomic operation. For
+     * what touches nothing that a reclaimer does.
+     */
+    void check() {
+        Object inside = USER.getAcquire(this);
+        if (inside instanceof Thread other && other != Thread.currentThread()) {
+            throw usedBy(other);
+        }
+    }
+
+    private static IllegalStateException usedBy(Thread other) {
+        return new IllegalStateException(
+                "Thread \"" + Thread.currentThread().getName()
+                        + "\" called this cache while thread \"" + other.getName()
+                        + "\" is using it. One thread at a time drives a cache and its sequences and"
+                        + " batches; only close() of sequences and pins, Sequence.cancel() and KvCache.stats() may be called from any thread.");
     }
 
     /** Enters for a moment to reclaim closed sequences; false when somebody is inside. */

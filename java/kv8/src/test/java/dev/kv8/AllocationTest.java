@@ -4,7 +4,10 @@ import static org.assertj.core.api.Assertions.assertThat;
 
 import com.sun.management.ThreadMXBean;
 import java.lang.management.ManagementFactory;
+import java.time.Duration;
 import org.junit.jupiter.api.Test;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.EnumSource;
 
 /** A step allocates nothing on the Java heap once the batch and the sequences have grown. */
 class AllocationTest {
@@ -92,6 +95,53 @@ class AllocationTest {
             }
             batch.commit();
             cache.reorder(beam, PARENTS);
+        }
+    }
+
+    /** Eviction by class and time limit, hits, hints and duplicates, on blocks alone. */
+    @ParameterizedTest
+    @EnumSource
+    void thePoolAllocatesNothing(EvictionPolicyKind kind) {
+        long[] nanos = {0};
+        BlockPool pool = new BlockPool(64, kind, () -> nanos[0] += 1 << 19);
+        SequenceOptions[] options = {
+            SequenceOptions.DEFAULT,
+            SequenceOptions.builder().priority(CachePriority.LOW).build(),
+            SequenceOptions.builder()
+                    .priority(CachePriority.HIGH)
+                    .timeLimit(Duration.ofMillis(50))
+                    .build()
+        };
+        ReleaseHint[] hints = ReleaseHint.values();
+        long[] key = new long[PrefixIndex.KEY];
+        useBlocks(pool, options, hints, key, 20_000);
+        long thread = Thread.currentThread().getId();
+        long least = Long.MAX_VALUE;
+        for (int round = 0; round < 5; round++) {
+            long before = THREADS.getThreadAllocatedBytes(thread);
+            useBlocks(pool, options, hints, key, 20_000);
+            least = Math.min(least, THREADS.getThreadAllocatedBytes(thread) - before);
+        }
+        assertThat(least).as("bytes allocated by 20,000 uses of a block").isZero();
+        assertThat(pool.evicted()).isPositive();
+        pool.checkInvariants();
+    }
+
+    private static void useBlocks(
+            BlockPool pool, SequenceOptions[] options, ReleaseHint[] hints, long[] key, int count) {
+        for (int i = 0; i < count; i++) {
+            key[0] = i % 7 == 0 ? i : i % 90;
+            SequenceOptions used = options[i % options.length];
+            int block = pool.take(key, 0, used);
+            if (block < 0) {
+                block = pool.allocate();
+                pool.register(block, key, 0, used);
+            }
+            if (i % 5 == 0) {
+                pool.pin(block, used);
+                pool.unpin(block);
+            }
+            pool.release(block, hints[i % 11 % hints.length], used.priority().rank());
         }
     }
 

@@ -53,7 +53,7 @@ class BeamReorderTest {
 
     /** Forks of one computed sequence of {@code length} tokens, which is the first of them. */
     private List<Tracked> beam(int width, int length) {
-        Tracked first = test.open(tokens(0, length));
+        Tracked first = test.open(SequenceOptions.DEFAULT, tokens(0, length), 0);
         compute(List.of(first));
         for (int i = 1; i < width; i++) {
             test.fork(first);
@@ -67,13 +67,14 @@ class BeamReorderTest {
 
     /** In the oracle: forks first, closes later; it counts no blocks. */
     private void reorder(int... parents) {
+        test.knowsOrder = false; // the cache gives blocks up in an order of its own
         test.cache.reorder(sequences(test.tracked), parents);
         List<Entry> before = test.tracked.stream().map(Tracked::entry).toList();
         List<Entry> after = new ArrayList<>();
         for (int parent : parents) {
             after.add(test.oracle.fork(before.get(parent)));
         }
-        before.forEach(test.oracle::close);
+        before.forEach(entry -> test.oracle.close(entry, ReleaseHint.KEEP));
         for (int i = 0; i < parents.length; i++) {
             test.tracked.set(i, new Tracked(test.tracked.get(i).sequence(), after.get(i)));
         }
@@ -176,16 +177,13 @@ class BeamReorderTest {
     private void forgetInOracle() {
         assertThat(test.cache.stats().usedBlocks()).isZero();
         test.oracle.entries.clear();
+        test.clearPrefixes();
         CacheStats now = test.cache.stats();
         test.oracle.allocated = now.allocatedBlocks();
         test.oracle.copied = now.copiedBlocks();
         test.oracle.evicted = now.evictedBlocks();
         test.oracle.queried = now.prefixQueryTokens();
         test.oracle.hit = now.prefixHitTokens();
-        test.oracle.cached.clear();
-        for (int i = 0; i < now.cachedBlocks(); i++) {
-            test.oracle.cached.add(new Object());
-        }
     }
 
     /** The child's copy is of what the parent held when it was forked, though the parent is gone and its space is taken. */
@@ -228,7 +226,7 @@ class BeamReorderTest {
         refused(IllegalStateException.class, "clear the batch before the sequence is reordered", sequences, 0, 0, 0);
         test.settle(step, false);
 
-        test.close(beam.get(2));
+        test.close(beam.get(2), ReleaseHint.KEEP);
         refused(IllegalStateException.class, "of 11 tokens has been closed", sequences, 1, 1, 1);
 
         try (KvCache other = KvCache.create(test.backend, test.cache.config())) {
@@ -236,6 +234,19 @@ class BeamReorderTest {
             Sequence[] mixed = {sequences[0], foreign};
             refused(IllegalArgumentException.class, "Sequence 1 of the beam belongs to another cache", mixed, 1, 1);
         }
+    }
+
+    /** Or what one tenant stored would be found by another. */
+    @Test
+    void aBeamOfTwoSaltsIsRefused() {
+        SequenceOptions salted = SequenceOptions.builder().salt("a tenant").build();
+        Tracked first = test.open(SequenceOptions.DEFAULT, tokens(0, 10), 0);
+        Tracked second = test.open(salted, tokens(0, 10), 0);
+        compute(List.of(first, second));
+        Sequence[] sequences = sequences(List.of(first, second));
+        refused(IllegalArgumentException.class, "Sequence 1 of the beam has another salt", sequences, 0, 0);
+        refused(IllegalArgumentException.class, "Sequence 1 of the beam has another salt", sequences, 0, 1);
+        test.checkContent(second);
     }
 
     private void refused(Class<? extends RuntimeException> kind, String message, Sequence[] beam, int... parents) {

@@ -9,7 +9,7 @@ class BlockPoolTest {
 
     @Test
     void aFreshPoolHandsOutLowAddressesFirst() {
-        BlockPool pool = new BlockPool(3, EvictionPolicyKind.LRU);
+        BlockPool pool = new BlockPool(3, EvictionPolicyKind.LRU, System::nanoTime);
         assertThat(pool.allocate()).isZero();
         assertThat(pool.allocate()).isEqualTo(1);
         assertThat(pool.available()).isEqualTo(1);
@@ -20,8 +20,8 @@ class BlockPoolTest {
 
     @Test
     void aTableComesBackInAscendingOrder() {
-        BlockPool pool = new BlockPool(8, EvictionPolicyKind.LRU);
-        BlockTable table = new BlockTable();
+        BlockPool pool = new BlockPool(8, EvictionPolicyKind.LRU, System::nanoTime);
+        BlockTable table = new BlockTable(SequenceOptions.DEFAULT);
         for (int i = 0; i < 5; i++) {
             table.add(pool.allocate());
         }
@@ -34,7 +34,7 @@ class BlockPoolTest {
 
     @Test
     void aSharedBlockIsFreedByItsLastHolder() {
-        BlockPool pool = new BlockPool(2, EvictionPolicyKind.LRU);
+        BlockPool pool = new BlockPool(2, EvictionPolicyKind.LRU, System::nanoTime);
         int block = pool.allocate();
         pool.share(block);
         pool.release(block);
@@ -47,7 +47,7 @@ class BlockPoolTest {
 
     @Test
     void aFreeBlockCanNeitherBeFreedNorShared() {
-        BlockPool pool = new BlockPool(2, EvictionPolicyKind.LRU);
+        BlockPool pool = new BlockPool(2, EvictionPolicyKind.LRU, System::nanoTime);
         int block = pool.allocate();
         pool.release(block);
         assertThatThrownBy(() -> pool.release(block))
@@ -62,7 +62,7 @@ class BlockPoolTest {
 
     @Test
     void aGenerationEndsWhenEverythingIsFree() {
-        BlockPool pool = new BlockPool(2, EvictionPolicyKind.LRU);
+        BlockPool pool = new BlockPool(2, EvictionPolicyKind.LRU, System::nanoTime);
         long first = pool.generation();
         int a = pool.allocate();
         int b = pool.allocate();

@@ -7,20 +7,59 @@ import java.util.IdentityHashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.Set;
+import org.jspecify.annotations.Nullable;
 
 /**
  * What the manager should do, as naively as it can be said: a block is an object, a sequence a list of them, who shares what is
- * found by looking at everybody, a prefix is known by the list of its tokens, and reserving walks token by token.
+ * found by looking at everybody, a prefix is known by its salt and the list of its tokens, reserving walks token by token, and
+ * who makes room is found by searching.
  */
 final class CacheOracle {
+    private static final int DEMOTED = 0;
+    private static final int NORMAL = CachePriority.NORMAL.rank();
+    private static final long NEVER = Long.MAX_VALUE;
+
+    /** A block; what is said of its worth counts while it is registered. */
+    static final class Block {
+        int rank;
+        long limit;
+        /** When it loses its rank, while nobody holds it. */
+        long due = NEVER;
+
+        void raise(SequenceOptions options) {
+            int asked = options.priority().rank();
+            limit = asked < rank ? limit : asked > rank ? options.limitTicks() : Math.max(limit, options.limitTicks());
+            rank = Math.max(rank, asked);
+        }
+
+        void fall() {
+            rank = rank > NORMAL ? NORMAL : DEMOTED;
+            limit = NEVER;
+            due = NEVER;
+        }
+    }
+
+    /** What a full block is found by: all tokens up to its end, and for whom. */
+    record Prefix(String salt, List<Integer> tokens) {}
+
     /** A sequence: its tokens and, for those computed or scheduled, its blocks. */
     static final class Entry {
+        final SequenceOptions options;
         final List<Integer> tokens = new ArrayList<>();
-        final List<Object> blocks = new ArrayList<>();
+        final List<Block> blocks = new ArrayList<>();
         int computed;
         int scheduled;
         int epoch;
         boolean closed;
+        ReleaseHint hint = ReleaseHint.KEEP;
+
+        Entry(SequenceOptions options) {
+            this.options = options;
+        }
+
+        Prefix prefix(int length) {
+            return new Prefix(options.salt(), List.copyOf(tokens.subList(0, length)));
+        }
     }
 
     final int totalBlocks;
@@ -28,11 +67,16 @@ final class CacheOracle {
     /** Sequences that hold blocks: open ones, and closed ones that are in a batch. */
     final List<Entry> entries = new ArrayList<>();
 
-    /** Full blocks by all tokens up to their end. */
-    final Map<List<Integer>, Object> registered = new HashMap<>();
+    /** The blocks of each open pin. */
+    final List<List<Block>> pins = new ArrayList<>();
 
-    /** Registered ones that nobody holds; the one given up longest ago is the first. */
-    final List<Object> cached = new ArrayList<>();
+    final Map<Prefix, Block> registered = new HashMap<>();
+
+    /** Registered ones that nobody holds; the one given up, or fallen, longest ago is the first. */
+    final List<Block> cached = new ArrayList<>();
+
+    /** In ticks. */
+    long now;
 
     int epoch;
     long allocated;
@@ -46,14 +90,14 @@ final class CacheOracle {
         this.blockSize = blockSize;
     }
 
-    Entry open(List<Integer> tokens) {
-        Entry entry = add(tokens);
+    Entry open(SequenceOptions options, List<Integer> tokens) {
+        Entry entry = add(options, tokens);
         while (entry.computed + blockSize < tokens.size()) {
-            Object block = registered.get(tokens.subList(0, entry.computed + blockSize));
+            Block block = registered.get(entry.prefix(entry.computed + blockSize));
             if (block == null) {
                 break;
             }
-            cached.remove(block);
+            use(block, options);
             entry.blocks.add(block);
             entry.computed += blockSize;
         }
@@ -62,8 +106,17 @@ final class CacheOracle {
         return entry;
     }
 
-    private Entry add(List<Integer> tokens) {
-        Entry entry = new Entry();
+    private void use(Block block, SequenceOptions options) {
+        if (block.due <= now) {
+            block.fall();
+        }
+        block.due = NEVER;
+        cached.remove(block);
+        block.raise(options);
+    }
+
+    private Entry add(SequenceOptions options, List<Integer> tokens) {
+        Entry entry = new Entry(options);
         entry.tokens.addAll(tokens);
         entry.epoch = epoch;
         entries.add(entry);
@@ -71,11 +124,63 @@ final class CacheOracle {
     }
 
     Entry fork(Entry from) {
-        Entry entry = add(from.tokens);
+        Entry entry = add(from.options, from.tokens);
         entry.computed = from.computed;
         entry.epoch = from.epoch;
         entry.blocks.addAll(from.blocks);
         return entry;
+    }
+
+    /** The blocks that a pin of the first {@code tokens} tokens would hold. */
+    List<Block> pinnable(Entry entry, int tokens) {
+        List<Block> found = new ArrayList<>();
+        for (int end = blockSize; end <= tokens && entry.epoch == epoch; end += blockSize) {
+            Block block = registered.get(entry.prefix(end));
+            if (block == null) {
+                break;
+            }
+            found.add(block);
+        }
+        return found;
+    }
+
+    Set<Block> pinned() {
+        Set<Block> pinned = identitySet();
+        pins.forEach(pinned::addAll);
+        return pinned;
+    }
+
+    List<Block> pin(Entry entry, int tokens) {
+        List<Block> found = pinnable(entry, tokens);
+        found.forEach(block -> use(block, entry.options));
+        pins.add(found);
+        return found;
+    }
+
+    void unpin(List<Block> pin) {
+        pins.removeIf(one -> one == pin);
+        for (int i = pin.size() - 1; i >= 0; i--) {
+            giveUp(pin.get(i), ReleaseHint.KEEP, NORMAL);
+        }
+    }
+
+    Admission canAdmit(SequenceOptions options, List<Integer> tokens, int maxNew, int watermark) {
+        int whole = (tokens.size() + maxNew + blockSize - 1) / blockSize;
+        if (whole > totalBlocks) {
+            return new Admission(Admission.Answer.NEVER, whole - totalBlocks);
+        }
+        Entry asked = new Entry(options);
+        asked.tokens.addAll(tokens);
+        int needed = (tokens.size() + blockSize - 1) / blockSize;
+        for (int end = blockSize; end < tokens.size(); end += blockSize) {
+            Block block = registered.get(asked.prefix(end));
+            if (block == null) {
+                break;
+            }
+            needed -= cached.contains(block) ? 0 : 1;
+        }
+        int missing = needed - freeBlocks() + (entries.isEmpty() ? 0 : watermark);
+        return missing <= 0 ? new Admission(Admission.Answer.NOW, 0) : new Admission(Admission.Answer.LATER, missing);
     }
 
     boolean reserve(Entry entry, int count) {
@@ -86,11 +191,11 @@ final class CacheOracle {
             if (index >= entry.blocks.size() + created) {
                 created++;
             } else if (index < entry.blocks.size()) {
-                Object begun = entry.blocks.get(index);
+                Block begun = entry.blocks.get(index);
                 copy = holders(begun) > 1 || registered.containsValue(begun);
             }
         }
-        Object begun = copy ? entry.blocks.get(entry.computed / blockSize) : null;
+        Block begun = copy ? entry.blocks.get(entry.computed / blockSize) : null;
         if (created + (copy ? 1 : 0) > freeBlocks()) {
             if (begun == null || created > freeBlocks() || holders(begun) > 1) {
                 return false;
@@ -100,7 +205,7 @@ final class CacheOracle {
         }
         if (begun != null) {
             entry.blocks.set(entry.computed / blockSize, take());
-            giveUp(begun);
+            giveUp(begun, ReleaseHint.KEEP, NORMAL);
             copied++;
         }
         for (int i = 0; i < created; i++) {
@@ -113,19 +218,54 @@ final class CacheOracle {
         return true;
     }
 
-    private Object take() {
+    private Block take() {
         allocated++;
         if (freeBlocks() == cached.size()) {
             evicted++;
-            registered.values().remove(cached.remove(0));
+            registered.values().remove(evict());
         }
-        return new Object();
+        return new Block();
     }
 
-    private void giveUp(Object block) {
-        if (holders(block) == 0 && registered.containsValue(block)) {
-            cached.add(block);
+    private Block evict() {
+        while (true) {
+            Block first = null;
+            for (Block block : cached) {
+                if (block.due <= now && (first == null || block.due < first.due)) {
+                    first = block;
+                }
+            }
+            if (first == null) {
+                break;
+            }
+            first.fall();
+            cached.remove(first);
+            cached.add(first);
         }
+        int lowest = cached.stream().mapToInt(block -> block.rank).min().orElseThrow();
+        Block worst = cached.stream()
+                .filter(block -> block.rank == lowest)
+                .findFirst()
+                .orElseThrow();
+        cached.remove(worst);
+        return worst;
+    }
+
+    private void giveUp(Block block, ReleaseHint hint, int rank) {
+        if (holders(block) > 0 || !registered.containsValue(block)) {
+            return;
+        }
+        boolean hinted = block.rank <= rank;
+        if (hinted && hint == ReleaseHint.DISCARD) {
+            registered.values().remove(block);
+            return;
+        }
+        if (hinted && hint == ReleaseHint.DEMOTE) {
+            block.rank = DEMOTED;
+            block.limit = NEVER;
+        }
+        block.due = block.limit == NEVER ? NEVER : now + block.limit;
+        cached.add(block);
     }
 
     void settle(Entry entry, boolean computed) {
@@ -133,38 +273,79 @@ final class CacheOracle {
             int before = entry.computed;
             entry.computed += entry.scheduled;
             for (int i = before / blockSize; i < entry.computed / blockSize && entry.epoch == epoch; i++) {
-                List<Integer> prefix = List.copyOf(entry.tokens.subList(0, (i + 1) * blockSize));
-                registered.putIfAbsent(prefix, entry.blocks.get(i));
+                register(entry, i);
             }
         }
         entry.scheduled = 0;
-        dropBlocksBehind(entry, entry.computed);
+        dropBlocksBehind(entry, entry.computed, ReleaseHint.KEEP);
         if (entry.closed) {
             remove(entry);
+        }
+    }
+
+    private void register(Entry entry, int index) {
+        Block block = entry.blocks.get(index);
+        Block first = registered.putIfAbsent(entry.prefix((index + 1) * blockSize), block);
+        if (first == null) {
+            block.rank = DEMOTED;
+            block.limit = NEVER;
+            block.raise(entry.options);
+        } else if (holders(first) > 0) {
+            first.raise(entry.options);
+        } else if (first.rank < entry.options.priority().rank()) {
+            use(first, entry.options);
+            giveUp(first, ReleaseHint.KEEP, NORMAL);
         }
     }
 
     void truncate(Entry entry, int length) {
         entry.tokens.subList(length, entry.tokens.size()).clear();
         entry.computed = Math.min(entry.computed, length);
-        dropBlocksBehind(entry, entry.computed);
+        dropBlocksBehind(entry, entry.computed, ReleaseHint.KEEP);
     }
 
-    void close(Entry entry) {
+    /** Back from where nothing of it was known; null when it does not fit. */
+    @Nullable
+    Entry restore(Entry away) {
+        int blocks = (away.computed + blockSize - 1) / blockSize;
+        List<Block> found = pinnable(away, away.computed);
+        long held = found.stream().filter(block -> !cached.contains(block)).count();
+        if (blocks - held > freeBlocks()) {
+            return null;
+        }
+        Entry entry = add(away.options, away.tokens);
+        entry.epoch = away.epoch;
+        found.forEach(block -> {
+            use(block, away.options);
+            entry.blocks.add(block);
+        });
+        while (entry.blocks.size() < blocks) {
+            entry.blocks.add(take());
+        }
+        entry.computed = away.computed;
+        for (int i = found.size(); i < entry.computed / blockSize && entry.epoch == epoch; i++) {
+            register(entry, i);
+        }
+        return entry;
+    }
+
+    void close(Entry entry, ReleaseHint hint) {
         entry.closed = true;
+        entry.hint = hint;
         if (entry.scheduled == 0) {
             remove(entry);
         }
     }
 
     private void remove(Entry entry) {
-        dropBlocksBehind(entry, 0);
+        dropBlocksBehind(entry, 0, entry.hint);
         entries.remove(entry);
     }
 
-    private void dropBlocksBehind(Entry entry, int tokens) {
+    private void dropBlocksBehind(Entry entry, int tokens, ReleaseHint hint) {
         while ((entry.blocks.size() - 1) * blockSize >= tokens) {
-            giveUp(entry.blocks.remove(entry.blocks.size() - 1));
+            Block last = entry.blocks.remove(entry.blocks.size() - 1);
+            giveUp(last, hint, entry.options.priority().rank());
         }
     }
 
@@ -174,23 +355,35 @@ final class CacheOracle {
         cached.clear();
     }
 
-    int holders(Object block) {
+    /** Table entries and pins. */
+    int holders(Block block) {
         int count = 0;
         for (Entry entry : entries) {
-            for (Object held : entry.blocks) {
-                if (held == block) {
-                    count++;
-                }
-            }
+            count += count(entry.blocks, block);
+        }
+        for (List<Block> pin : pins) {
+            count += count(pin, block);
+        }
+        return count;
+    }
+
+    private static int count(List<Block> blocks, Block wanted) {
+        int count = 0;
+        for (Block block : blocks) {
+            count += block == wanted ? 1 : 0;
         }
         return count;
     }
 
     /** Those nobody holds, cached or not. */
     int freeBlocks() {
-        Set<Object> held = Collections.newSetFromMap(new IdentityHashMap<>());
+        Set<Block> held = pinned();
         entries.forEach(entry -> held.addAll(entry.blocks));
         return totalBlocks - held.size();
+    }
+
+    private static Set<Block> identitySet() {
+        return Collections.newSetFromMap(new IdentityHashMap<>());
     }
 
     CacheStats stats(long poolBytes) {
@@ -201,6 +394,7 @@ final class CacheOracle {
                 free,
                 cached.size(),
                 totalBlocks - free,
+                pinned().size(),
                 stored,
                 entries.size(),
                 allocated,

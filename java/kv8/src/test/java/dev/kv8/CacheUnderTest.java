@@ -1,8 +1,9 @@
 package dev.kv8;
 
 import static org.assertj.core.api.Assertions.assertThat;
-import static org.assertj.core.api.Assertions.within;
+import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
+import dev.kv8.CacheOracle.Block;
 import dev.kv8.CacheOracle.Entry;
 import dev.kv8.KvScales.LayerScales;
 import dev.kv8.KvScales.Side;
@@ -14,6 +15,9 @@ import java.util.HashMap;
 import java.util.IdentityHashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.Optional;
+import java.util.Set;
+import java.util.concurrent.CompletableFuture;
 
 /**
  * A small cache beside its oracle: two layers, K in FP8 without and with row scales, V in float32. Drives steps with known
@@ -28,6 +32,12 @@ final class CacheUnderTest implements AutoCloseable {
     /** A sequence and what it should be. */
     record Tracked(Sequence sequence, Entry entry) {}
 
+    /** A pin and the blocks that it should hold. */
+    record Pinned(PinnedPrefix pin, List<Block> blocks) {}
+
+    /** A sequence in host memory and what it was. */
+    record Away(SwappedSequence swapped, Entry entry) {}
+
     /** A batch and what it should hold. */
     record Step(Batch batch, List<Tracked> added) {}
 
@@ -37,18 +47,33 @@ final class CacheUnderTest implements AutoCloseable {
     /** Open ones, and closed ones that are in a step. */
     final List<Tracked> tracked = new ArrayList<>();
 
+    final List<Pinned> pins = new ArrayList<>();
+
+    final List<Away> away = new ArrayList<>();
+
+    private long nanos;
     private final HeadRows k;
     private final HeadRows v;
     private final HeadRows q;
     private final HeadRows out;
     private final DeviceMemory slots;
+    private String weights = "";
 
-    /** Without partial reuse, which the oracle does not know. */
+    /** Whether the oracle gives blocks up in the cache's order, so that it knows which are evicted; else it knows how many. */
+    boolean knowsOrder = true;
+
+    private final Map<CacheOracle.Prefix, long[]> keys = new HashMap<>();
+
     CacheUnderTest(boolean hostAccessible) {
-        this(hostAccessible, false);
+        this(hostAccessible, Integer.SIZE);
     }
 
-    CacheUnderTest(boolean hostAccessible, boolean partialReuse) {
+    /** Without partial reuse, which the oracle does not know; {@code hashBits} of a key decide where the index looks for it. */
+    CacheUnderTest(boolean hostAccessible, int hashBits) {
+        this(hostAccessible, hashBits, false);
+    }
+
+    CacheUnderTest(boolean hostAccessible, int hashBits, boolean partialReuse) {
         backend = new InMemoryBackend(hostAccessible);
         KvScales scales = KvScales.builder(LAYERS, TokenContent.KV_HEADS, TokenContent.HEAD_SIZE)
                 .layer(1, new LayerScales(Side.DYNAMIC, Side.NONE))
@@ -66,6 +91,9 @@ final class CacheUnderTest implements AutoCloseable {
                         .modelId("a model")
                         .partialReuse(partialReuse)
                         .eviction(EvictionPolicyKind.LRU) // the order that the oracle knows
+                        .watermark(0.1)
+                        .clock(() -> nanos)
+                        .indexHashBits(hashBits)
                         .blocks(BLOCKS)
                         .build());
         k = rows(TokenContent.KV_HEADS);
@@ -80,11 +108,44 @@ final class CacheUnderTest implements AutoCloseable {
         return HeadRows.of(memory, DType.FLOAT32, heads, TokenContent.HEAD_SIZE);
     }
 
-    Tracked open(List<Integer> tokens) {
+    /** Opens after asking whether it may; what it takes over must hold what its tokens would have stored. */
+    Tracked open(SequenceOptions options, List<Integer> tokens, int maxNewTokens) {
         int[] ids = tokens.stream().mapToInt(Integer::intValue).toArray();
-        Tracked opened = track(cache.open(ids), oracle.open(tokens));
+        assertThat(cache.canAdmit(options, ids, maxNewTokens))
+                .isEqualTo(oracle.canAdmit(
+                        options, tokens, maxNewTokens, cache.config().watermarkBlocks()));
+        Tracked opened = track(cache.open(options, ids), oracle.open(options, tokens));
         assertThat(opened.sequence().cachedTokens()).as("cached of %s", tokens).isEqualTo(opened.entry().computed);
+        checkContent(opened);
         return opened;
+    }
+
+    /** In ticks of the cache's clock. */
+    void pass(long ticks) {
+        nanos += ticks << 20;
+        oracle.now += ticks;
+    }
+
+    /** False when it should be, and was, refused. */
+    boolean pin(Tracked one, int tokens) {
+        List<Block> expected = oracle.pinnable(one.entry(), tokens);
+        Set<Block> all = oracle.pinned();
+        all.addAll(expected);
+        if (expected.isEmpty() || all.size() > cache.config().pinnableBlocks()) {
+            assertThatThrownBy(() -> one.sequence().pin(tokens))
+                    .isInstanceOf(IllegalStateException.class)
+                    .hasMessageContaining(expected.isEmpty() ? "nothing to pin" : "more don't fit");
+            return false;
+        }
+        pins.add(new Pinned(one.sequence().pin(tokens), oracle.pin(one.entry(), tokens)));
+        assertThat(pins.get(pins.size() - 1).pin().blocks()).isEqualTo(expected.size());
+        return true;
+    }
+
+    void unpin(Pinned one) {
+        one.pin().close();
+        oracle.unpin(one.blocks());
+        pins.remove(one);
     }
 
     Tracked fork(Tracked from) {
@@ -97,17 +158,45 @@ final class CacheUnderTest implements AutoCloseable {
         return one;
     }
 
-    void close(Tracked one) {
-        one.sequence().close();
-        oracle.close(one.entry());
+    void close(Tracked one, ReleaseHint hint) {
+        one.sequence().close(hint);
+        closed(one, hint);
+    }
+
+    /** As {@link #close}, by a thread that is not the writer. */
+    void closeElsewhere(Tracked one, ReleaseHint hint) {
+        CompletableFuture.runAsync(() -> one.sequence().close(hint)).join();
+        closed(one, hint);
+    }
+
+    private void closed(Tracked one, ReleaseHint hint) {
+        oracle.close(one.entry(), hint);
         if (one.entry().scheduled == 0) {
             tracked.remove(one);
         }
     }
 
+    /** What lies in host memory. */
+    void swapOut(Tracked one) {
+        away.add(new Away(cache.swapOut(one.sequence()), one.entry()));
+        closed(one, ReleaseHint.KEEP);
+    }
+
+    void swapIn(Away one) {
+        Entry expected = oracle.restore(one.entry());
+        Optional<Sequence> back = cache.swapIn(one.swapped());
+        assertThat(back.isPresent()).isEqualTo(expected != null);
+        if (expected != null) {
+            away.remove(one);
+            checkContent(track(back.orElseThrow(), expected));
+        }
+    }
+
     void clearPrefixes() {
-        cache.clearPrefixes();
         oracle.clearPrefixes();
+        weights = "weights " + oracle.epoch;
+        keys.clear();
+        cache.clearPrefixes(weights);
     }
 
     void truncate(Tracked one, int length) {
@@ -241,9 +330,11 @@ final class CacheUnderTest implements AutoCloseable {
                 double[] expected = TokenContent.attend(layer, prefixes, position, head);
                 int row = step.batch().lastRow(i) * TokenContent.QUERY_HEADS + head;
                 for (int d = 0; d < TokenContent.HEAD_SIZE; d++) {
-                    assertThat((double) results.get(row * TokenContent.HEAD_SIZE + d))
-                            .as("attention of layer %d, sequence %d, position %d, head %d", layer, i, position, head)
-                            .isCloseTo(expected[d], within(1e-5));
+                    float got = results.get(row * TokenContent.HEAD_SIZE + d);
+                    if (!(Math.abs(got - expected[d]) <= 1e-5)) {
+                        throw new AssertionError("Attention of layer " + layer + ", sequence " + i + ", position "
+                                + position + ", head " + head + ": " + got + " instead of " + expected[d]);
+                    }
                 }
             }
         }
@@ -277,11 +368,58 @@ final class CacheUnderTest implements AutoCloseable {
                 tableEntries.merge(block, 1, Integer::sum);
             }
         }
+        if (knowsOrder) {
+            checkIndex(blockOf, tableEntries);
+        }
         for (int block = 0; block < BLOCKS; block++) {
             assertThat(pool.references(block))
                     .as("references of block %d", block)
                     .isEqualTo(tableEntries.getOrDefault(block, 0));
         }
+    }
+
+    /** What can be found is what the oracle finds; adds what pins hold to {@code references}. */
+    private void checkIndex(IdentityHashMap<Object, Integer> blockOf, Map<Integer, Integer> references) {
+        BlockPool pool = cache.ledger().pool();
+        oracle.registered.forEach((prefix, block) -> {
+            int found = pool.find(key(prefix), 0);
+            assertThat(found).as("the block of %s", prefix).isNotNegative();
+            Integer known = blockOf.putIfAbsent(block, found);
+            assertThat(known == null || known == found)
+                    .as("block %d is the one of %s", found, prefix)
+                    .isTrue();
+        });
+        int registered = 0;
+        for (int block = 0; block < BLOCKS; block++) {
+            registered += pool.isRegistered(block) ? 1 : 0;
+        }
+        assertThat(registered).as("registered blocks").isEqualTo(oracle.registered.size());
+        for (Pinned one : pins) {
+            for (int i = 0; i < one.blocks().size(); i++) {
+                int held = one.pin().table.block(i);
+                Integer known = blockOf.putIfAbsent(one.blocks().get(i), held);
+                assertThat(known == null || known == held)
+                        .as("block %d is pinned as the oracle pins it", held)
+                        .isTrue();
+                references.merge(held, 1, Integer::sum);
+            }
+        }
+    }
+
+    private long[] key(CacheOracle.Prefix prefix) {
+        return keys.computeIfAbsent(prefix, wanted -> {
+            PrefixHasher hasher = new PrefixHasher(BLOCK_SIZE);
+            long[] key = new long[PrefixIndex.KEY];
+            hasher.root(cache.config(), cache.scales(), weights, key);
+            if (!wanted.salt().isEmpty()) {
+                hasher.salted(key, wanted.salt(), key);
+            }
+            int[] ids = wanted.tokens().stream().mapToInt(Integer::intValue).toArray();
+            for (int from = 0; from < ids.length; from += BLOCK_SIZE) {
+                hasher.child(key, 0, ids, from, key, 0);
+            }
+            return key;
+        });
     }
 
     /** Every computed row of {@code one} reads back as it was written. */
@@ -328,8 +466,10 @@ final class CacheUnderTest implements AutoCloseable {
     @Override
     public void close() {
         for (Tracked one : List.copyOf(tracked)) {
-            close(one);
+            close(one, ReleaseHint.KEEP);
         }
+        List.copyOf(pins).forEach(this::unpin);
+        away.subList(away.size() / 2, away.size()).forEach(one -> one.swapped().close());
         cache.close();
         for (HeadRows rows : List.of(k, v, q, out)) {
             rows.memory().close();

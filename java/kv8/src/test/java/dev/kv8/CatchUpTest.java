@@ -356,4 +356,25 @@ class CatchUpTest {
             assertThat(computed).as("seed %d", seed).isEqualTo(8 * distinct.size() + rest);
         }
     }
+
+    /** Nor does a part of a block go from one salt to another. */
+    @Test
+    void nobodyWaitsForASequenceOfAnotherSalt() {
+        SequenceOptions salted = SequenceOptions.builder().salt("a tenant").build();
+        Sequence first = cache.open(salted, tokens(0, 20));
+        Sequence second = cache.open(tokens(0, 20));
+        Sequence third = cache.open(salted, tokens(0, 20));
+        assertThat(first.catchUp()).isTrue();
+        assertThat(second.catchUp()).isTrue();
+        assertThat(third.catchUp()).isFalse();
+        compute(first, 20);
+        assertThat(second.catchUp()).isTrue();
+        assertThat(second.computedTokens()).isZero();
+        assertThat(cache.open(tokens(0, 7)).computedTokens()).isZero();
+        assertThat(cache.open(salted, tokens(0, 7)).computedTokens())
+                .as("a part of the first block")
+                .isEqualTo(6);
+        assertThat(third.catchUp()).isTrue();
+        assertThat(third.computedTokens()).isEqualTo(16);
+    }
 }

@@ -18,6 +18,11 @@ import org.jspecify.annotations.Nullable;
 class InMemoryBackend implements KvBackend {
     private record Region(ByteBuffer bytes, boolean device) {}
 
+    private static final float[] E4M3FN = decoded(Fp8Format.E4M3FN);
+    private static final float[] E5M2 = decoded(Fp8Format.E5M2);
+    private static final float[] E4M3FNUZ = decoded(Fp8Format.E4M3FNUZ);
+    private static final float[] E5M2FNUZ = decoded(Fp8Format.E5M2FNUZ);
+
     private final boolean hostAccessible;
     private final TreeMap<Long, Region> regions = new TreeMap<>();
     private long nextAddress = 1 << 16;
@@ -27,6 +32,24 @@ class InMemoryBackend implements KvBackend {
 
     InMemoryBackend(boolean hostAccessible) {
         this.hostAccessible = hostAccessible;
+    }
+
+    private static float[] decoded(DType dtype) {
+        return switch (dtype) {
+            case E4M3FN -> E4M3FN;
+            case E5M2 -> E5M2;
+            case E4M3FNUZ -> E4M3FNUZ;
+            case E5M2FNUZ -> E5M2FNUZ;
+            default -> throw new IllegalArgumentException(dtype + " has no codes.");
+        };
+    }
+
+    private static float[] decoded(Fp8Format format) {
+        float[] values = new float[256];
+        for (int code = 0; code < values.length; code++) {
+            values[code] = format.decode((byte) code);
+        }
+        return values;
     }
 
     int liveAllocations() {
@@ -269,7 +292,7 @@ class InMemoryBackend implements KvBackend {
         for (int d = 0; d < row.length; d++) {
             row[d] = side.dtype() == DType.FLOAT32
                     ? cache.pool().getFloat(source + d * 4)
-                    : Fp8Format.of(side.dtype()).decode(cache.pool().get(source + d))
+                    : decoded(side.dtype())[cache.pool().get(source + d) & 0xFF]
                             * (rowScale * channelScale(scales, head, d));
         }
         return row;

@@ -3,8 +3,10 @@ package dev.kv8;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
+import dev.kv8.CacheUnderTest.Away;
 import dev.kv8.CacheUnderTest.Step;
 import dev.kv8.CacheUnderTest.Tracked;
+import java.time.Duration;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Random;
@@ -14,12 +16,14 @@ import org.junit.jupiter.params.provider.Arguments;
 import org.junit.jupiter.params.provider.MethodSource;
 
 /**
- * Thousands of random operations on a cache that is often full, against {@link CacheOracle}, with all invariants checked after
- * each. A failure names the seed, the operation's number and what was done last; -Dkv8.seed=N repeats a seed,
- * -Dkv8.operations=N sets how many.
+ * A hundred thousand random operations on caches that are often full, against {@link CacheOracle}, with all invariants checked
+ * after each and the content of what a sequence takes over. Half of the caches look for keys by 8 bits of their hash only, which
+ * must change nothing. A failure names the seed, the operation's number and what was done last; -Dkv8.seed=N repeats a seed,
+ * -Dkv8.operations=N sets how many for each run, -Dkv8.exhaustive=true makes it ten million in all.
  */
 class KvCacheModelTest {
-    private static final int OPERATIONS = Integer.getInteger("kv8.operations", 2500);
+    private static final int OPERATIONS =
+            Integer.getInteger("kv8.operations", Boolean.getBoolean("kv8.exhaustive") ? 1_250_000 : 12_500);
 
     /** Runs of these are known to meet every situation often; a run of a fresh seed meets some only a few times. */
     private static final List<Long> COVERING_SEEDS = List.of(1L, 2L, 3L);
@@ -28,13 +32,13 @@ class KvCacheModelTest {
         Long given = Long.getLong("kv8.seed");
         Stream<Long> seeds =
                 given != null ? Stream.of(given) : Stream.concat(COVERING_SEEDS.stream(), Stream.of(System.nanoTime()));
-        return seeds.flatMap(seed -> Stream.of(Arguments.of(seed, true), Arguments.of(seed, false)));
+        return seeds.flatMap(seed -> Stream.of(Arguments.of(seed, true, 32), Arguments.of(seed, false, 8)));
     }
 
-    @ParameterizedTest(name = "seed {0}, host accessible {1}")
+    @ParameterizedTest(name = "seed {0}, host accessible {1}, {2} bits")
     @MethodSource("runs")
-    void theCacheDoesWhatTheOracleDoes(long seed, boolean hostAccessible) {
-        CacheUnderTest test = new CacheUnderTest(hostAccessible);
+    void theCacheDoesWhatTheOracleDoes(long seed, boolean hostAccessible, int hashBits) {
+        CacheUnderTest test = new CacheUnderTest(hostAccessible, hashBits);
         RandomDriver driver = new RandomDriver(test, new Random(seed));
         for (int i = 0; i < OPERATIONS; i++) {
             try {
@@ -48,7 +52,7 @@ class KvCacheModelTest {
                         e);
             }
         }
-        int often = COVERING_SEEDS.contains(seed) ? OPERATIONS / 100 : 0;
+        int often = COVERING_SEEDS.contains(seed) ? OPERATIONS / 200 : 0;
         assertThat(driver.refusals).as("adds without room, seed %d", seed).isGreaterThan(often);
         assertThat(test.cache.stats().copiedBlocks())
                 .as("copies, seed %d", seed)
@@ -59,6 +63,8 @@ class KvCacheModelTest {
         assertThat(test.cache.stats().evictedBlocks())
                 .as("evictions, seed %d", seed)
                 .isGreaterThan(often / 2);
+        assertThat(driver.pinned).as("pins, seed %d", seed).isGreaterThan(often / 5);
+        assertThat(driver.swaps).as("swaps, seed %d", seed).isGreaterThan(often / 5);
         for (Step step : driver.steps) {
             test.settle(step, false);
         }
@@ -79,6 +85,9 @@ class KvCacheModelTest {
 
         String last = "nothing";
         int refusals;
+        int pinned;
+        int swaps;
+        int scaleChanges;
 
         RandomDriver(CacheUnderTest test, Random random) {
             this.test = test;
@@ -89,25 +98,34 @@ class KvCacheModelTest {
         }
 
         void operate() {
+            if (random.nextInt(4) == 0) {
+                test.pass(random.nextInt(16));
+            }
             int choice = random.nextInt(100);
             if (test.tracked.isEmpty() || (choice < 14 && test.tracked.size() < 12)) {
                 last = "open";
-                test.open(prompt());
+                test.open(options(), prompt(), random.nextInt(3) == 0 ? random.nextInt(200) : 0);
             } else if (choice < 28) {
                 append(any());
             } else if (choice < 54) {
                 add(anyStep(), any());
-            } else if (choice < 70) {
+            } else if (choice < 69) {
                 step(anyStep());
-            } else if (choice < 72) {
+            } else if (choice < 70) {
                 last = "clear";
                 test.settle(anyStep(), false);
+            } else if (choice < 73) {
+                pin();
             } else if (choice < 81) {
                 fork(any());
-            } else if (choice < 87) {
+            } else if (choice < 86) {
                 truncate(any());
-            } else if (choice < 97) {
+            } else if (choice < 87) {
+                pass();
+            } else if (choice < 95) {
                 close(any());
+            } else if (choice < 97) {
+                swap();
             } else if (choice < 98) {
                 replaceBatch(random.nextInt(steps.size()));
             } else if (random.nextBoolean()) {
@@ -116,6 +134,73 @@ class KvCacheModelTest {
             } else {
                 setScales();
             }
+        }
+
+        private void pass() {
+            long ticks = random.nextInt(3) == 0 ? random.nextInt(2000) : random.nextInt(40);
+            last = "passing of " + ticks + " ticks";
+            test.pass(ticks);
+        }
+
+        /** Most sequences are usual ones, so that those of other classes have what to stand out from. */
+        private SequenceOptions options() {
+            SequenceOptions.Builder options = SequenceOptions.builder();
+            if (random.nextInt(3) == 0) {
+                options.priority(any(CachePriority.values()));
+            }
+            if (random.nextInt(4) == 0) {
+                options.timeLimit(Duration.ofNanos((1L + random.nextInt(random.nextBoolean() ? 30 : 300)) << 20));
+            }
+            if (random.nextInt(8) == 0) {
+                options.salt("other");
+            }
+            return options.build();
+        }
+
+        private void swap() {
+            if (!test.away.isEmpty() && random.nextBoolean()) {
+                last = "swapIn";
+                Away one = test.away.get(random.nextInt(test.away.size()));
+                if (one.swapped().computedTokens() > 0 && one.swapped().scaleChanges != scaleChanges) {
+                    refused(() -> test.cache.swapIn(one.swapped()), "Scales have been set since");
+                    one.swapped().close();
+                    test.away.remove(one);
+                } else {
+                    int before = test.away.size();
+                    test.swapIn(one);
+                    swaps += before - test.away.size();
+                }
+                return;
+            }
+            Tracked one = any();
+            last = "swapOut";
+            if (one.entry().closed) {
+                refused(() -> test.cache.swapOut(one.sequence()), "has been closed");
+            } else if (one.entry().scheduled > 0) {
+                refused(() -> test.cache.swapOut(one.sequence()), "before the sequence is swapped out");
+            } else {
+                test.swapOut(one);
+            }
+        }
+
+        private void pin() {
+            if (!test.pins.isEmpty() && random.nextBoolean()) {
+                last = "unpin";
+                test.unpin(test.pins.get(random.nextInt(test.pins.size())));
+                return;
+            }
+            Tracked one = any();
+            int tokens = random.nextInt(4) == 0 ? random.nextInt(one.entry().computed + 1) : one.entry().computed;
+            last = "pin of " + tokens + " tokens";
+            if (one.entry().closed) {
+                refused(() -> one.sequence().pin(tokens), "has been closed");
+            } else if (test.pin(one, tokens)) {
+                pinned++;
+            }
+        }
+
+        private <T> T any(T[] of) {
+            return of[random.nextInt(of.length)];
         }
 
         private Tracked any() {
@@ -236,7 +321,13 @@ class KvCacheModelTest {
             if (one.entry().closed) {
                 one.sequence().close();
             } else {
-                test.close(one);
+                ReleaseHint hint = random.nextBoolean() ? ReleaseHint.KEEP : any(ReleaseHint.values());
+                last = hint + " " + last;
+                if (random.nextInt(4) == 0) {
+                    test.closeElsewhere(one, hint);
+                } else {
+                    test.close(one, hint);
+                }
                 one.sequence().close();
             }
         }
@@ -258,6 +349,7 @@ class KvCacheModelTest {
                 refused(() -> test.cache.setScales(0, same), "holds tokens that were stored with its present scales");
             } else if (test.cache.stats().usedBlocks() == 0) {
                 test.cache.setScales(0, same);
+                scaleChanges++;
                 test.oracle.clearPrefixes();
             }
         }

@@ -277,7 +277,7 @@ class PartialReuseTest {
     void whatIsCopiedIsWhatWouldHaveBeenComputed() {
         long seed = Long.getLong("kv8.seed", System.nanoTime());
         Random random = new Random(seed);
-        CacheUnderTest test = new CacheUnderTest(false, true);
+        CacheUnderTest test = new CacheUnderTest(false, Integer.SIZE, true);
         Step step = new Step(test.cache.batch(), new ArrayList<>());
         List<List<Integer>> prompts = new ArrayList<>();
         for (int i = 0; i < 250; i++) {
@@ -290,7 +290,7 @@ class PartialReuseTest {
                 prompt.add(random.nextInt(100));
             }
             prompts.add(prompt);
-            Entry entry = new Entry();
+            Entry entry = new Entry(SequenceOptions.DEFAULT);
             entry.tokens.addAll(prompt);
             Tracked one = new Tracked(
                     test.cache.open(prompt.stream().mapToInt(Integer::intValue).toArray()), entry);

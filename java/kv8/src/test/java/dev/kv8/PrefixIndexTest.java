@@ -12,12 +12,22 @@ import org.junit.jupiter.params.provider.CsvSource;
 class PrefixIndexTest {
 
     /** Keys whose first longs differ in a few bits only, so that most of them collide and many differ in one long alone. */
-    @ParameterizedTest(name = "{0} blocks, {1} first longs")
-    @CsvSource({"1, 1", "2, 1", "7, 2", "16, 1", "33, 4", "64, 256"})
-    void whatWasAddedIsFoundAndNothingElse(int blocks, int firstLongs) {
+    @ParameterizedTest(name = "{0} blocks, {1} first longs, {2} bits")
+    @CsvSource({
+        "1, 1, 32",
+        "2, 1, 32",
+        "7, 2, 32",
+        "16, 1, 32",
+        "33, 4, 32",
+        "64, 256, 32",
+        "64, 256, 8",
+        "64, 256, 2",
+        "64, 256, 0"
+    })
+    void whatWasAddedIsFoundAndNothingElse(int blocks, int firstLongs, int hashBits) {
         long seed = System.nanoTime();
         Random random = new Random(seed);
-        PrefixIndex index = new PrefixIndex(blocks);
+        PrefixIndex index = new PrefixIndex(blocks, hashBits);
         Map<String, Integer> blockOf = new HashMap<>();
         Map<Integer, String> keyOf = new HashMap<>();
         for (int i = 0; i < 20_000; i++) {

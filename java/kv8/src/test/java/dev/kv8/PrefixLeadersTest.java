@@ -28,7 +28,7 @@ class PrefixLeadersTest {
             List<Long> name = List.of(key[0], key[1], key[2], key[3]);
             assertThat(leaders.find(key, 0)).as("seed %d", seed).isSameAs(expected.get(name));
             if (expected.get(name) == null && random.nextInt(3) > 0) {
-                BlockTable table = new BlockTable();
+                BlockTable table = new BlockTable(SequenceOptions.DEFAULT);
                 leaders.add(table, key, 0);
                 assertThat(table.leads).isTrue();
                 expected.put(name, table);

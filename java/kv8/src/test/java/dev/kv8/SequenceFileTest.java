@@ -28,7 +28,7 @@ class SequenceFileTest {
     @TempDir
     Path folder;
 
-    private final CacheUnderTest test = new CacheUnderTest(false, true);
+    private final CacheUnderTest test = new CacheUnderTest(false, Integer.SIZE, true);
     private final Step step = new Step(test.cache.batch(), new ArrayList<>());
 
     @AfterEach
@@ -45,7 +45,7 @@ class SequenceFileTest {
     }
 
     private static Tracked tracked(Sequence sequence) {
-        Entry entry = new Entry();
+        Entry entry = new Entry(SequenceOptions.DEFAULT);
         IntStream.range(0, sequence.length()).map(sequence::token).forEach(entry.tokens::add);
         entry.computed = sequence.computedTokens();
         return new Tracked(sequence, entry);
@@ -409,5 +409,24 @@ class SequenceFileTest {
             assertThat(cache.stats().usedBlocks()).isEqualTo(before.usedBlocks());
             assertThat(folder.resolve("fnuz")).doesNotExist();
         }
+    }
+
+    @Test
+    void aSaltIsGivenAgainWhenItIsRestored() throws IOException {
+        SequenceOptions salted = SequenceOptions.builder().salt("a tenant").build();
+        Sequence sequence = test.cache.open(salted, tokens(16));
+        compute(sequence, 16);
+        Path file = folder.resolve("salted");
+        test.cache.save(sequence, file);
+        sequence.close(ReleaseHint.DISCARD);
+        Sequence restored = test.cache.restore(salted, file);
+        assertThat(restored.options()).isSameAs(salted);
+        Sequence same = test.cache.open(salted, tokens(17));
+        Sequence other = test.cache.open(tokens(17));
+        assertThat(same.computedTokens()).isEqualTo(16);
+        assertThat(other.computedTokens()).isZero();
+        same.close();
+        other.close();
+        restored.close();
     }
 }

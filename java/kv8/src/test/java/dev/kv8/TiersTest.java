@@ -3,6 +3,7 @@ package dev.kv8;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
+import java.time.Duration;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.ValueSource;
@@ -341,5 +342,78 @@ class TiersTest {
         silent.failAll();
         sequence.close();
         assertThat(test.cache.framesInUse()).isZero();
+    }
+
+    @Test
+    void nobodyWaitsForASequenceThatLoads() {
+        SilentStore silent = new SilentStore();
+        Tiers tiers =
+                Tiers.builder().add(silent).loadDeadline(Duration.ofHours(1)).build();
+        try (TieredCache test = new TieredCache(40, tiers)) {
+            Sequence first = test.cache.open(PROMPT);
+            Sequence second = test.cache.open(PROMPT);
+            assertThat(first.isLoading()).isTrue();
+            assertThat(first.catchUp()).as("it does not compute").isFalse();
+            assertThat(second.catchUp()).isFalse();
+            test.compute(second); // all the same
+            assertThat(second.isLoading()).isFalse();
+            TieredCache.await(() -> silent.held() > 0);
+            silent.failAll();
+            TieredCache.await(() -> !first.isLoading());
+            assertThat(first.catchUp()).isTrue();
+            assertThat(first.cachedTokens()).as("what the second computed").isEqualTo(40);
+            test.compute(first);
+            test.checkContent(first);
+            first.close();
+            second.close();
+        }
+    }
+
+    /** The first to be computed is the one that the others wait for, from the end of the load on. */
+    @Test
+    void whenNothingCameOneComputesAndTheOthersWait() {
+        SilentStore silent = new SilentStore();
+        Tiers tiers =
+                Tiers.builder().add(silent).loadDeadline(Duration.ofHours(1)).build();
+        try (TieredCache test = new TieredCache(40, tiers)) {
+            Sequence first = test.cache.open(PROMPT);
+            Sequence second = test.cache.open(PROMPT);
+            TieredCache.await(() -> silent.held() > 0);
+            silent.failAll();
+            TieredCache.await(() -> !first.isLoading() && !second.isLoading());
+            assertThat(first.catchUp()).isTrue();
+            assertThat(second.catchUp()).isFalse();
+            test.compute(first);
+            assertThat(second.catchUp()).isTrue();
+            assertThat(second.cachedTokens()).isEqualTo(40);
+            test.compute(second);
+            test.checkContent(second);
+            first.close();
+            second.close();
+        }
+    }
+
+    /** Blocks of one salt are not found by sequences of another, in no tier. */
+    @Test
+    void tiersKeepSaltsApart() {
+        HostBlockStore host = host(100);
+        Tiers tiers = Tiers.builder().add(host).writtenOnFirstUse(true).build();
+        SequenceOptions salted = SequenceOptions.builder().salt("a tenant").build();
+        try (TieredCache test = new TieredCache(12, tiers)) {
+            Sequence first = test.cache.open(salted, PROMPT);
+            first.awaitLoaded();
+            test.compute(first);
+            first.close();
+            test.settle();
+            assertThat(host.blocks()).isEqualTo(5);
+        }
+        try (TieredCache other = new TieredCache(12, tiers)) {
+            assertThat(other.serve(PROMPT)).isZero();
+            Sequence again = other.cache.open(salted, PROMPT);
+            again.awaitLoaded();
+            assertThat(again.cachedTokens()).isEqualTo(40);
+            other.checkContent(again);
+            again.close();
+        }
     }
 }

@@ -13,6 +13,14 @@ final class TokenContent {
     static final int HEAD_SIZE = 64;
     private static final float ROW_SCALE = 0x1p-9f;
 
+    private static final float[] E4M3FN = new float[256];
+
+    static {
+        for (int code = 0; code < E4M3FN.length; code++) {
+            E4M3FN[code] = Fp8Format.E4M3FN.decode((byte) code);
+        }
+    }
+
     private TokenContent() {}
 
     /** One for each prefix: element {@code i} stands for tokens 0 to i. */
@@ -29,7 +37,7 @@ final class TokenContent {
     /** Layer 1 has row scales: its first channel has the largest magnitude. */
     static float k(int layer, long prefix, int head, int channel) {
         int code = (int) (mix(prefix + layer * 1000L + head * 100L + channel) & 0xBF);
-        float value = Fp8Format.E4M3FN.decode((byte) code);
+        float value = E4M3FN[code];
         if (layer == 1) {
             return channel == 0 ? Fp8Format.E4M3FN.maxValue() * ROW_SCALE : value * ROW_SCALE;
         }

@@ -215,4 +215,49 @@ class WindowTest {
                 .isThrownBy(() -> config().window(-1).build())
                 .withMessageContaining("window is -1; give 0 for none");
     }
+
+    /** What has fallen out of the window is neither copied nor asked for again. */
+    @Test
+    void aSequenceIsSwappedWithoutWhatFellOut() {
+        Sequence sequence = cache.open(tokens(0, 60));
+        for (int computed = 0; computed < 60; computed += 6) {
+            compute(sequence, 6);
+        }
+        int gone = sequence.table.gone();
+        int held = sequence.table.size() - gone;
+        assertThat(gone).isPositive();
+        SwappedSequence away = cache.swapOut(sequence);
+        assertThat(away.bytes()).isEqualTo(held * cache.config().blockBytes());
+        assertThat(cache.stats().freeBlocks()).isEqualTo(BLOCKS);
+        cache.clearPrefixes();
+        Sequence other = cache.open(tokens(500, (BLOCKS - held) * 8));
+        compute(other, (BLOCKS - held) * 8);
+        Sequence back = cache.swapIn(away).orElseThrow();
+        assertThat(back.table.gone()).isEqualTo(gone);
+        assertThat(back.computedTokens()).isEqualTo(60);
+        assertThat(cache.stats().freeBlocks()).isZero();
+        other.close();
+        back.append(60);
+        compute(back, 1);
+        back.close();
+    }
+
+    /** A pin holds what is left of the window, also when the blocks before it are gone for good. */
+    @Test
+    void aPinHoldsTheWindow() {
+        Sequence sequence = cache.open(tokens(0, 64));
+        for (int computed = 0; computed < 64; computed += 8) {
+            compute(sequence, 8);
+        }
+        int gone = sequence.table.gone();
+        PinnedPrefix pin = sequence.pin();
+        assertThat(pin.blocks()).isEqualTo(8 - gone);
+        assertThat(pin.tokens()).isEqualTo(64);
+        sequence.close();
+        cache.open(tokens(900, 64)).close();
+        assertThat(cache.stats().pinnedBlocks()).isEqualTo(8 - gone);
+        assertThat(cache.open(tokens(0, 65)).cachedTokens()).isEqualTo(64);
+        pin.close();
+        assertThat(cache.stats().pinnedBlocks()).isZero();
+    }
 }

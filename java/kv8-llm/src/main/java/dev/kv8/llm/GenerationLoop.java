@@ -1,8 +1,8 @@
 package dev.kv8.llm;
 
 import dev.kv8.Batch;
-import dev.kv8.CacheStats;
 import dev.kv8.KvCache;
+import dev.kv8.PreemptionPolicy;
 import dev.kv8.RopeTable;
 import java.util.ArrayDeque;
 import java.util.ArrayList;
@@ -15,14 +15,17 @@ import java.util.List;
  * prompts, the oldest first; a finished request makes place for a waiting one at once. Of requests that begin alike the oldest
  * computes what they have in common, and the others take it over.
  *
- * <p>When blocks run out, the requests that fit run, which may finish some. When none fits, the youngest gives its blocks
- * back and is computed again later, as far as they are not cached then, when there is room for all of it. It draws the same tokens as if nothing had happened.
+ * <p>When blocks run out, the requests that fit run, which may finish some. When none fits, one gives its blocks back, chosen by the
+ * {@link PreemptionPolicy} as is whether they are moved to host memory or computed again, when there is room for all of it. It
+ * draws the same tokens as if nothing had happened.
  */
 final class GenerationLoop implements AutoCloseable {
     private final LlamaModel model;
     private final KvCache cache;
     private final RopeTable rope;
     private final int maxBatchTokens;
+    private final PreemptionPolicy preemption;
+    private final PrefillRate prefill = new PrefillRate();
     private final Batch batch;
     private final Sampler sampler;
     private final KvWriter usualWriter;
@@ -39,11 +42,12 @@ final class GenerationLoop implements AutoCloseable {
     private int steps;
     private int preemptions;
 
-    GenerationLoop(LlamaModel model, KvCache cache, RopeTable rope, int maxBatchTokens) {
+    GenerationLoop(LlamaModel model, KvCache cache, RopeTable rope, int maxBatchTokens, PreemptionPolicy preemption) {
         this.model = model;
         this.cache = cache;
         this.rope = rope;
         this.maxBatchTokens = maxBatchTokens;
+        this.preemption = preemption;
         this.batch = cache.batch();
         this.sampler = new Sampler(cache.backend(), maxBatchTokens);
         this.usualWriter = LlamaModel.writer(cache, rope);
@@ -70,6 +74,7 @@ final class GenerationLoop implements AutoCloseable {
         } finally {
             batch.clear();
             running.forEach(Request::release);
+            waiting.forEach(Request::release);
             running.clear();
             waiting.clear();
         }
@@ -93,7 +98,10 @@ final class GenerationLoop implements AutoCloseable {
         for (Request request : running) {
             allFit &= isAwaiting(request, together) || add(request);
         }
-        while (allFit && batch.tokens() < maxBatchTokens && !waiting.isEmpty() && fitsWhole(waiting.peekFirst())) {
+        while (allFit
+                && batch.tokens() < maxBatchTokens
+                && !waiting.isEmpty()
+                && waiting.peekFirst().fits(cache)) {
             Request request = waiting.removeFirst();
             request.open(cache);
             running.add(request);
@@ -125,19 +133,10 @@ final class GenerationLoop implements AutoCloseable {
         return true;
     }
 
-    /** A request is let in when there are blocks for all its tokens now, so that two do not starve each other halfway. */
-    private boolean fitsWhole(Request request) {
-        CacheStats stats = cache.stats();
-        int blockSize = cache.config().blockSize();
-        return (request.length() + blockSize - 1) / blockSize <= stats.freeBlocks();
-    }
-
     private void makeRoom() {
         if (running.size() > 1) {
-            Request youngest = running.remove(running.size() - 1);
-            youngest.release();
-            waiting.addFirst(youngest);
-            preemptions++;
+            preempt(running.remove(
+                    preemption.victim(running.stream().map(Request::sequence).toList())));
         } else if (running.size() == 1) {
             running.remove(0).finish(FinishReason.LENGTH);
         } else {
@@ -148,13 +147,31 @@ final class GenerationLoop implements AutoCloseable {
         }
     }
 
+    private void preempt(Request victim) {
+        int tokens = victim.sequence().computedTokens();
+        int blockSize = cache.config().blockSize();
+        long bytes = (tokens + blockSize - 1L) / blockSize * cache.config().blockBytes();
+        PreemptionPolicy.Cost cost =
+                new PreemptionPolicy.Cost(tokens, bytes, cache.swapBytesPerSecond(), prefill.tokensPerSecond());
+        switch (preemption.choose(cost)) {
+            case SWAP -> victim.swapOut(cache);
+            case RECOMPUTE -> victim.release();
+        }
+        waiting.addFirst(victim);
+        preemptions++;
+    }
+
     private void step(KvWriter writer) {
+        long begin = System.nanoTime();
+        int rowsOfStep = batch.tokens();
+        int sequences = batch.sequences();
         model.forward(cache, batch, rope, writer);
         collectDrawing();
         batch.commit();
         steps++;
         if (!drawing.isEmpty()) {
             draw();
+            prefill.add(rowsOfStep, sequences, System.nanoTime() - begin); // drawing has waited for the kernels
         }
         running.removeIf(Request::isFinished);
     }

@@ -8,6 +8,7 @@ import dev.kv8.KvCache;
 import dev.kv8.KvCacheConfig;
 import dev.kv8.KvCacheDType;
 import dev.kv8.KvScales;
+import dev.kv8.PreemptionPolicy;
 import dev.kv8.RopeTable;
 import dev.kv8.Saturation;
 import dev.kv8.Sequence;
@@ -64,7 +65,9 @@ public final class LLM implements AutoCloseable {
                 Math.min(config.maxPositions(), CapacityPlan.of(cache.config()).tokens());
         rope = RopeAngles.table(backend, config, (int) positions);
         opened.keep(rope, table -> table.values().close());
-        loop = opened.keep(new GenerationLoop(model, cache, rope, builder.maxBatchTokens), GenerationLoop::close);
+        loop = opened.keep(
+                new GenerationLoop(model, cache, rope, builder.maxBatchTokens, builder.preemption),
+                GenerationLoop::close);
         if (calculation != null && calculation.source() == KvScaleCalculation.Source.RANDOM_TOKENS) {
             profile(calculation, (int) Math.min(positions, builder.maxBatchTokens));
             calculation = null;
@@ -261,6 +264,7 @@ public final class LLM implements AutoCloseable {
         private boolean prefixCaching = true;
         private @Nullable KvBackend backend;
         private int maxBatchTokens = 512;
+        private PreemptionPolicy preemption = PreemptionPolicy.faster();
 
         private Builder() {}
 
@@ -350,6 +354,15 @@ public final class LLM implements AutoCloseable {
                 throw new IllegalArgumentException("maxBatchTokens is " + tokens + "; it must be 1 or more.");
             }
             maxBatchTokens = tokens;
+            return this;
+        }
+
+        /**
+         * What happens to a running request when the cache has no block left for any; by default what is {@link
+         * PreemptionPolicy#faster}, which may take as much host memory as the cache has. It changes no token.
+         */
+        public Builder preemption(PreemptionPolicy policy) {
+            preemption = policy;
             return this;
         }
 

@@ -2,6 +2,7 @@ package dev.kv8.llm;
 
 import dev.kv8.KvCache;
 import dev.kv8.Sequence;
+import dev.kv8.SwappedSequence;
 import java.util.Arrays;
 import java.util.List;
 import org.jspecify.annotations.Nullable;
@@ -21,6 +22,7 @@ final class Request {
     private int cachedTokens;
 
     private @Nullable Sequence sequence;
+    private @Nullable SwappedSequence swapped;
     private @Nullable FinishReason finished;
     private int textEnd = -1;
 
@@ -41,8 +43,27 @@ final class Request {
         stream = tokenizer.stream(promptTokens);
     }
 
-    /** Opens a sequence with all tokens so far, of which the cache may have some; what it had the first time is reported. */
+    /**
+     * Whether there are blocks for all its tokens now, beyond those of a prefix that running requests hold, so that two do not
+     * starve each other halfway. How far it will grow is not asked: it ends early when it has all of the cache.
+     */
+    boolean fits(KvCache cache) {
+        return cache.canAdmit(Arrays.copyOf(tokens, length), 0).isNow();
+    }
+
+    /**
+     * Brings its sequence back, or opens one with all tokens so far, of which the cache may have some; what it had the first time
+     * is reported.
+     */
     void open(KvCache cache) {
+        SwappedSequence away = swapped;
+        if (away != null) {
+            Sequence back = cache.swapIn(away)
+                    .orElseThrow(() -> new IllegalStateException("The blocks that were there a moment ago are gone."));
+            swapped = null;
+            sequence = back;
+            return;
+        }
         sequence = cache.open(Arrays.copyOf(tokens, length));
         opened++;
         countCached();
@@ -61,8 +82,18 @@ final class Request {
         }
     }
 
+    /** Moves what it has computed to host memory; {@link #open} brings it back. */
+    void swapOut(KvCache cache) {
+        swapped = cache.swapOut(sequence());
+        sequence = null;
+    }
+
     /** Gives the blocks back; after the next {@link #open} what is no longer cached is computed again. */
     void release() {
+        if (swapped != null) {
+            swapped.close();
+            swapped = null;
+        }
         if (sequence != null) {
             sequence.close();
             sequence = null;
@@ -74,11 +105,6 @@ final class Request {
             throw new IllegalStateException("This request has no sequence now.");
         }
         return sequence;
-    }
-
-    /** Tokens so far, the prompt's included. */
-    int length() {
-        return length;
     }
 
     int promptLength() {

@@ -10,6 +10,7 @@ import dev.kv8.DType;
 import dev.kv8.KvBackend;
 import dev.kv8.KvCacheDType;
 import dev.kv8.KvScales;
+import dev.kv8.PreemptionPolicy;
 import dev.kv8.Sequence;
 import java.io.IOException;
 import java.nio.file.Files;
@@ -93,11 +94,26 @@ class LLMTest {
         List<int[]> expected = new ArrayList<>();
         prompts.forEach(
                 prompt -> expected.add(llm.generate(prompt, params).get(0).tokenIds()));
-        try (LLM small = builder().kvCacheMemory(ByteSize.of(5 * BLOCK_BYTES)).build()) {
-            assertThat(tokens(small.generate(prompts, params))).containsExactlyElementsOf(expected);
-            assertThat(small.lastStats().preemptions()).isPositive();
-            assertThat(small.cache().stats().usedBlocks()).isZero();
-            assertThat(small.cache().stats().openSequences()).isZero();
+        List<PreemptionPolicy> policies = List.of(
+                PreemptionPolicy.faster(),
+                PreemptionPolicy.always(PreemptionPolicy.Action.RECOMPUTE),
+                PreemptionPolicy.always(PreemptionPolicy.Action.SWAP));
+        for (int i = 0; i < policies.size(); i++) {
+            try (LLM small = builder()
+                    .kvCacheMemory(ByteSize.of(5 * BLOCK_BYTES))
+                    .preemption(policies.get(i))
+                    .build()) {
+                assertThat(tokens(small.generate(prompts, params)))
+                        .as("policy %d", i)
+                        .containsExactlyElementsOf(expected);
+                assertThat(small.lastStats().preemptions()).isPositive();
+                assertThat(small.cache().stats().usedBlocks()).isZero();
+                assertThat(small.cache().stats().openSequences()).isZero();
+                assertThat(small.cache().swappedBytes()).isZero();
+                if (i > 0) {
+                    assertThat(small.cache().swapBytesPerSecond() > 0).isEqualTo(i == 2);
+                }
+            }
         }
     }
 
@@ -228,6 +244,21 @@ class LLMTest {
             assertThat(tokens(fresh.generate(List.of(prompt, prompt), params)))
                     .containsOnly(llm.generate(prompt, params).get(0).tokenIds());
             assertThat(outside.computedTokens()).isZero();
+        }
+    }
+
+    /** Twenty blocks each, all but one in common, in a cache of twenty-six. */
+    @Test
+    void aPromptThatSharesWithARunningOneIsLetInBesideIt() {
+        String prompt = TinyModel.prompts().get(9);
+        List<String> prompts = List.of(prompt, prompt + " Amen.", prompt + " Selah.");
+        SamplingParams params = sampled().maxTokens(24).ignoreEos(true).build();
+        List<int[]> expected = new ArrayList<>();
+        prompts.forEach(one -> expected.add(llm.generate(one, params).get(0).tokenIds()));
+        try (LLM small = builder().kvCacheMemory(ByteSize.of(26 * BLOCK_BYTES)).build()) {
+            assertThat(tokens(small.generate(prompts, params))).containsExactlyElementsOf(expected);
+            assertThat(small.lastStats().steps()).as("one after the other: 72").isLessThan(40);
+            assertThat(small.lastStats().preemptions()).isZero();
         }
     }
 

@@ -1,0 +1,47 @@
+package dev.kv8;
+
+import org.openjdk.jmh.annotations.Benchmark;
+import org.openjdk.jmh.annotations.Level;
+import org.openjdk.jmh.annotations.OperationsPerInvocation;
+import org.openjdk.jmh.annotations.Setup;
+
+/** Finding the block of a key, all of its 256 bits compared. Keys are independent, as those of a prompt once they are made. */
+public class Lookup {
+
+    /** Keys of blocks that are there. */
+    public static class Hit extends PoolState {
+        @Setup(Level.Invocation)
+        public void choose() {
+            chooseCached();
+            copyKeys();
+        }
+
+        @Benchmark
+        @OperationsPerInvocation(BATCH)
+        public int lookupHit() {
+            return sum(this);
+        }
+    }
+
+    /** Keys of none. */
+    public static class Miss extends PoolState {
+        @Setup(Level.Invocation)
+        public void choose() {
+            drawNewKeys();
+        }
+
+        @Benchmark
+        @OperationsPerInvocation(BATCH)
+        public int lookupMiss() {
+            return sum(this);
+        }
+    }
+
+    private static int sum(PoolState state) {
+        int sum = 0;
+        for (int i = 0; i < PoolState.BATCH; i++) {
+            sum += state.pool.find(state.newKeys, i * PrefixIndex.KEY);
+        }
+        return sum;
+    }
+}

@@ -1,0 +1,25 @@
+package dev.kv8;
+
+import org.openjdk.jmh.annotations.Benchmark;
+import org.openjdk.jmh.annotations.Level;
+import org.openjdk.jmh.annotations.OperationsPerInvocation;
+import org.openjdk.jmh.annotations.Setup;
+
+/** Giving a registered block back: the last reference, and the end of the policy's list. */
+public class Release extends PoolState {
+
+    @Setup(Level.Invocation)
+    public void take() {
+        chooseCached();
+        copyKeys();
+        for (int i = 0; i < BATCH; i++) {
+            pool.take(newKeys, i * PrefixIndex.KEY, SequenceOptions.DEFAULT);
+        }
+    }
+
+    @Benchmark
+    @OperationsPerInvocation(BATCH)
+    public void releaseCached() {
+        release();
+    }
+}

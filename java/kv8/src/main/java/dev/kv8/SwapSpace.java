@@ -1,0 +1,92 @@
+package dev.kv8;
+
+import java.util.Set;
+import java.util.concurrent.ConcurrentHashMap;
+import java.util.concurrent.atomic.AtomicLong;
+import org.jspecify.annotations.Nullable;
+
+/**
+ * Blocks on their way to host memory and back, and how fast that goes. Decision: a copy is of whole blocks with all layers and row
+ * scales, as they are, and in the order of kernels: what a step wrote is moved after it, and a block is written again after it was
+ * moved. The only wait is the one that measures.
+ */
+final class SwapSpace {
+    private final KvBackend backend;
+    private final DeviceMemory pool;
+    private final long blockBytes;
+    private final Set<SwappedSequence> swapped = ConcurrentHashMap.newKeySet();
+    private final AtomicLong bytes = new AtomicLong();
+    private long movedBytes;
+    private long movedNanos;
+
+    SwapSpace(KvBackend backend, DeviceMemory pool, long blockBytes) {
+        this.backend = backend;
+        this.pool = pool;
+        this.blockBytes = blockBytes;
+    }
+
+    /** Copies a table's blocks to new host memory; null when it has none. */
+    @Nullable
+    DeviceMemory save(BlockTable table) {
+        int gone = table.gone();
+        int held = table.size() - gone;
+        if (held == 0) {
+            return null;
+        }
+        DeviceMemory host = backend.allocateHost(held * blockBytes);
+        try {
+            long begin = System.nanoTime();
+            for (int i = 0; i < held; i++) {
+                backend.copy(pool, table.block(gone + i) * blockBytes, host, i * blockBytes, blockBytes);
+            }
+            moved(held, begin);
+            return host;
+        } catch (RuntimeException e) {
+            host.close();
+            throw e;
+        }
+    }
+
+    /** Copies the blocks from {@code first} on back into those of {@code table}. */
+    void load(@Nullable DeviceMemory host, BlockTable table, int first) {
+        if (host == null || first == table.size()) {
+            return;
+        }
+        long begin = System.nanoTime();
+        for (int i = first; i < table.size(); i++) {
+            backend.copy(host, (i - table.gone()) * blockBytes, pool, table.block(i) * blockBytes, blockBytes);
+        }
+        moved(table.size() - first, begin);
+    }
+
+    private void moved(int blocks, long begin) {
+        backend.synchronize();
+        movedNanos += System.nanoTime() - begin;
+        movedBytes += blocks * blockBytes;
+    }
+
+    /** 0 before the first move. */
+    double bytesPerSecond() {
+        return movedNanos == 0 ? 0 : movedBytes * 1e9 / movedNanos;
+    }
+
+    void add(SwappedSequence sequence) {
+        swapped.add(sequence);
+        bytes.addAndGet(sequence.bytes());
+    }
+
+    void remove(SwappedSequence sequence) {
+        if (swapped.remove(sequence)) {
+            bytes.addAndGet(-sequence.bytes());
+        }
+    }
+
+    /** Host memory that is held. */
+    long bytes() {
+        return bytes.get();
+    }
+
+    void close() {
+        swapped.forEach(SwappedSequence::close);
+    }
+}
