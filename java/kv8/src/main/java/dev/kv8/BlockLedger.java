@@ -21,8 +21,10 @@ final class BlockLedger {
     private final String description;
     private final BlockCopier copier;
     private final BlockPool pool;
+    private final @Nullable CacheNews news;
     private final PrefixCache prefixes;
     private final StatsBoard board;
+    private final CacheRecording recording;
     private final WriterGuard guard = new WriterGuard();
     private final ReleaseQueue releases = new ReleaseQueue();
     private volatile boolean closed;
@@ -40,8 +42,11 @@ final class BlockLedger {
         this.description = config.toString();
         this.copier = copier;
         this.pool = new BlockPool(config.blocks(), config.eviction(), config.clock(), config.indexHashBits());
-        this.prefixes = new PrefixCache(config, scales, pool, copier);
+        this.news = CacheNews.of(config);
+        pool.tell(news);
+        this.prefixes = new PrefixCache(config, scales, pool, copier, news);
         this.board = new StatsBoard(config.blocks(), config.blocks() * config.blockBytes());
+        this.recording = new CacheRecording(board, config.modelId());
     }
 
     // ---- who is inside
@@ -89,6 +94,12 @@ final class BlockLedger {
     boolean close() {
         boolean first = !closed;
         closed = true;
+        if (first) {
+            recording.end();
+            if (news != null) {
+                news.end();
+            }
+        }
         return first;
     }
 
@@ -294,6 +305,7 @@ final class BlockLedger {
             pool.unregister(table.block(last));
             copy = false;
         }
+        EvictionEvent eviction = CacheRecording.isOn() ? EvictionEvent.begin(pool) : null;
         table.ensureCapacity(target);
         prefixes.prepare(table, target);
         table.giveBackFront(expired, pool);
@@ -304,6 +316,9 @@ final class BlockLedger {
             table.add(pool.allocate());
         }
         table.scheduled = tokens;
+        if (eviction != null) {
+            eviction.end(pool, tokens);
+        }
         publish();
         return true;
     }
@@ -465,6 +480,7 @@ final class BlockLedger {
 
     void publish() {
         board.publish(pool, prefixes, storedTokens, openSequences, copiedBlocks, saturatedValues);
+        recording.check();
     }
 
     CacheStats stats() {

@@ -2,6 +2,7 @@ package dev.kv8;
 
 import java.util.function.IntConsumer;
 import java.util.function.LongSupplier;
+import org.jspecify.annotations.Nullable;
 
 /**
  * Which blocks are free, which are cached, and how many tables hold each of the others. Decision: flat int arrays, a stack of
@@ -25,6 +26,7 @@ final class BlockPool {
     private final RankedEviction cached;
     private final int[] pins;
     private IntConsumer unregistered = block -> {};
+    private @Nullable CacheNews news;
     private int pinned;
     private int free;
     private long allocated;
@@ -49,6 +51,10 @@ final class BlockPool {
         }
     }
 
+    void tell(@Nullable CacheNews listener) {
+        news = listener;
+    }
+
     /** A block with one reference; {@link #available} must be above 0. */
     int allocate() {
         int block = free > 0 ? freeStack[--free] : evict();
@@ -62,6 +68,7 @@ final class BlockPool {
         index.remove(block);
         unregistered.accept(block);
         evicted++;
+        tellRemoved(block);
         return block;
     }
 
@@ -185,26 +192,45 @@ final class BlockPool {
         return pinned;
     }
 
+    /** The key under which the block is registered, or was last. */
+    BlockKey key(int block) {
+        return index.key(block);
+    }
+
     boolean isRegistered(int block) {
         return index.contains(block);
     }
 
     /** Forgets the key of a registered block; a held one may be written then. */
     void unregister(int block) {
+        drop(block);
+        tellRemoved(block);
+    }
+
+    private void drop(int block) {
         index.remove(block);
         unregistered.accept(block);
         cached.forget(block);
+    }
+
+    private void tellRemoved(int block) {
+        if (news != null) {
+            news.removed(key(block));
+        }
     }
 
     /** Forgets all keys: cached blocks become free. */
     void unregisterAll() {
         for (int block = 0; index.size() > 0; block++) {
             if (index.contains(block)) {
-                unregister(block);
+                drop(block);
                 if (references[block] == 0) {
                     free(block);
                 }
             }
+        }
+        if (news != null) {
+            news.cleared();
         }
     }
 

@@ -42,6 +42,7 @@ public final class KvCacheConfig {
     private final double pinnedShare;
     private final LongSupplier clock;
     private final int indexHashBits;
+    private final @Nullable CacheListener listener;
 
     private KvCacheConfig(Builder builder) {
         layers = atLeastOne("layers", builder.layers);
@@ -84,6 +85,7 @@ public final class KvCacheConfig {
         modelId = builder.modelId;
         salt = builder.salt;
         tiers = builder.tiers;
+        listener = builder.listener;
         checkTiers();
         watermark = share("watermark", builder.watermark);
         pinnedShare = share("pinnedShare", builder.pinnedShare);
@@ -320,6 +322,11 @@ public final class KvCacheConfig {
         return indexHashBits;
     }
 
+    /** Who hears which blocks can be found in the pool; null when nobody does. */
+    public @Nullable CacheListener listener() {
+        return listener;
+    }
+
     /** Bytes of one block over all layers, the row scales of dynamic layers included. */
     public long blockBytes() {
         return layout.blockBytes();
@@ -366,6 +373,7 @@ public final class KvCacheConfig {
         private double pinnedShare = 0.5;
         private LongSupplier clock = System::nanoTime;
         private int indexHashBits = Integer.SIZE;
+        private @Nullable CacheListener listener;
 
         private Builder() {}
 
@@ -515,6 +523,15 @@ public final class KvCacheConfig {
 
         Builder indexHashBits(int bits) {
             indexHashBits = bits;
+            return this;
+        }
+
+        /**
+         * Who hears which blocks can be found in the pool; nobody by default. Without {@link #prefixCaching} there is nothing to
+         * hear. A listener hears one cache: give each cache a configuration with one of its own.
+         */
+        public Builder listener(CacheListener router) {
+            listener = router;
             return this;
         }
 

@@ -1,5 +1,6 @@
 package dev.kv8;
 
+import java.util.Arrays;
 import java.util.function.Supplier;
 import org.jspecify.annotations.Nullable;
 
@@ -27,6 +28,7 @@ final class PrefixCache {
     private final Supplier<KvScales> scales;
     private final BlockPool pool;
     private final BlockLedger.BlockCopier copier;
+    private final @Nullable CacheNews news;
     private final @Nullable PartialBlockIndex parts;
     private final PrefixLeaders leaders = new PrefixLeaders();
     private final PrefixHasher hasher;
@@ -44,11 +46,17 @@ final class PrefixCache {
     private long partialHitTokens;
 
     /** Asks for the {@code scales} in force when an epoch's first key is made. */
-    PrefixCache(KvCacheConfig config, Supplier<KvScales> scales, BlockPool pool, BlockLedger.BlockCopier copier) {
+    PrefixCache(
+            KvCacheConfig config,
+            Supplier<KvScales> scales,
+            BlockPool pool,
+            BlockLedger.BlockCopier copier,
+            @Nullable CacheNews news) {
         this.config = config;
         this.scales = scales;
         this.pool = pool;
         this.copier = copier;
+        this.news = news;
         this.blockSize = config.blockSize();
         if (config.prefixCaching() && config.partialReuse()) {
             parts = new PartialBlockIndex(config.blocks(), blockSize);
@@ -277,9 +285,15 @@ final class PrefixCache {
         for (int i = Math.max(table.gone(), computedBefore / blockSize); i < full; i++) {
             makeKeys(table, tokens, i + 1);
             int block = table.block(i);
-            if (pool.register(block, table.keys(), i * PrefixIndex.KEY, table.options()) && parts != null) {
-                long parent = i == 0 ? root(table.options().salt())[0] : table.keys()[(i - 1) * PrefixIndex.KEY];
-                parts.add(block, parent, tokens, i * blockSize);
+            if (pool.register(block, table.keys(), i * PrefixIndex.KEY, table.options())) {
+                if (parts != null) {
+                    long parent = i == 0 ? root(table.options().salt())[0] : table.keys()[(i - 1) * PrefixIndex.KEY];
+                    parts.add(block, parent, tokens, i * blockSize);
+                }
+                if (news != null) {
+                    BlockKey key = BlockKey.of(table.keys(), i * PrefixIndex.KEY);
+                    news.stored(key, parent(table, i), i * blockSize, tokens, i * blockSize);
+                }
             }
             if (uses != null) {
                 uses.computed(table.keys(), i * PrefixIndex.KEY);
@@ -296,6 +310,32 @@ final class PrefixCache {
             if (config.prefixCaching() && table.epoch == epoch) {
                 lead(table, tokens, length);
             }
+        }
+    }
+
+    /** The key that the table's block {@code index} hangs on. */
+    private BlockKey parent(BlockTable table, int index) {
+        return index == 0
+                ? BlockKey.of(root(table.options().salt()), 0)
+                : BlockKey.of(table.keys(), (index - 1) * PrefixIndex.KEY);
+    }
+
+    /** For a load of a table's blocks {@code from} to {@code to}, whose keys are made; null when nobody listens. */
+    @Nullable
+    LoadText textOf(BlockTable table, int[] tokens, int from, int to) {
+        return news == null
+                ? null
+                : new LoadText(
+                        parent(table, from),
+                        from * blockSize,
+                        Arrays.copyOfRange(tokens, from * blockSize, to * blockSize));
+    }
+
+    /** The load's block {@code index} has been registered. */
+    void loaded(PrefixLoad load, int index) {
+        LoadText text = load.text();
+        if (news != null && text != null) {
+            text.tell(news, load, index, blockSize);
         }
     }
 

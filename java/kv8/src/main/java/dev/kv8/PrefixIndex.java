@@ -89,6 +89,11 @@ final class PrefixIndex {
         return true;
     }
 
+    /** The key under which the block is in the index, or was last. */
+    BlockKey key(int block) {
+        return BlockKey.of(keys, KEY * block);
+    }
+
     boolean contains(int block) {
         return slotOf[block] != EMPTY;
     }

@@ -13,6 +13,7 @@ import org.jspecify.annotations.Nullable;
  */
 final class PrefixLoad {
     private final List<BlockKey> keys;
+    private final @Nullable LoadText text;
     private final List<Tier> tiers;
     private final BlockFrame form;
     private final long epoch;
@@ -38,6 +39,7 @@ final class PrefixLoad {
     PrefixLoad(
             List<BlockKey> keys,
             SequenceOptions options,
+            @Nullable LoadText text,
             List<Tier> tiers,
             BlockFrame form,
             long epoch,
@@ -45,6 +47,7 @@ final class PrefixLoad {
             double prefillTokensPerSecond) {
         this.keys = List.copyOf(keys);
         this.holder = new BlockTable(options);
+        this.text = text;
         this.tiers = tiers;
         this.form = form;
         this.epoch = epoch;
@@ -61,6 +64,12 @@ final class PrefixLoad {
 
     BlockKey key(int index) {
         return keys.get(index);
+    }
+
+    /** Null when nobody listens to the cache. */
+    @Nullable
+    LoadText text() {
+        return text;
     }
 
     BlockFrame form() {

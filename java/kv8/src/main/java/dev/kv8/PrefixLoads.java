@@ -50,8 +50,9 @@ final class PrefixLoads {
             for (int i = from; i < to; i++) {
                 keys.add(BlockKey.of(words, i * PrefixIndex.KEY));
             }
+            LoadText text = prefixes.textOf(table, sequence.tokenIds(), from, to);
             load = new PrefixLoad(
-                    keys, table.options(), tiers, form, prefixes.epoch(), deadlineNanos, prefillTokensPerSecond);
+                    keys, table.options(), text, tiers, form, prefixes.epoch(), deadlineNanos, prefillTokensPerSecond);
             byFirstKey.put(first, load);
             tiers.get(0).load(load, 0);
         }
@@ -144,7 +145,9 @@ final class PrefixLoads {
             }
             return -1;
         }
-        pool.register(block, key, 0, load.holder.options());
+        if (pool.register(block, key, 0, load.holder.options())) {
+            prefixes.loaded(load, load.placed);
+        }
         onPlaced.run();
         return block;
     }

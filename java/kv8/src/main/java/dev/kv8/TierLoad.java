@@ -6,6 +6,7 @@ import java.util.ArrayList;
 import java.util.List;
 import java.util.concurrent.atomic.AtomicBoolean;
 import java.util.concurrent.atomic.AtomicInteger;
+import java.util.concurrent.atomic.AtomicLong;
 import org.jspecify.annotations.Nullable;
 
 /** One tier's part in a {@link PrefixLoad}: transfers of a run of blocks that it said to have, and what they give. */
@@ -14,6 +15,10 @@ final class TierLoad {
     private final PrefixLoad load;
     private final AtomicInteger open = new AtomicInteger(1);
     private final AtomicBoolean failed = new AtomicBoolean();
+    private TierTransferEvent.@Nullable Load event;
+    private final AtomicInteger moved = new AtomicInteger();
+    private final AtomicLong movedBytes = new AtomicLong();
+    private int asked;
 
     TierLoad(Tier tier, PrefixLoad load) {
         this.tier = tier;
@@ -22,6 +27,11 @@ final class TierLoad {
 
     /** Starts a transfer for each group of blocks, as fast as there are frames. For the tier's load thread. */
     void run(int first, int count) throws InterruptedException {
+        asked = count;
+        if (count > 0 && CacheRecording.isOn()) {
+            event = new TierTransferEvent.Load();
+            event.begin();
+        }
         try {
             int group = Math.max(1, tier.store().transferBytes() / load.form().frameBytes());
             int end = first + count;
@@ -63,7 +73,13 @@ final class TierLoad {
 
     /** One transfer or the run itself has ended. */
     private void closed() {
-        if (open.decrementAndGet() == 0 && load.ends(tier)) {
+        if (open.decrementAndGet() > 0) {
+            return;
+        }
+        if (event != null) {
+            event.end(tier.store().name(), asked, moved.get(), movedBytes.get(), failed.get());
+        }
+        if (load.ends(tier)) {
             tier.judge(!failed.get());
         }
     }
@@ -109,6 +125,8 @@ final class TierLoad {
                 case INTACT -> {
                     tier.counters().add(Kind.LOADED, 1);
                     tier.counters().add(Kind.LOADED_BYTES, bytes);
+                    moved.incrementAndGet();
+                    movedBytes.addAndGet(bytes);
                 }
                 case DAMAGED ->
                     tier.counters()

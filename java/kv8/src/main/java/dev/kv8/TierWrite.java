@@ -5,6 +5,7 @@ import dev.kv8.TierCounters.Kind;
 import java.util.List;
 import java.util.concurrent.atomic.AtomicBoolean;
 import java.util.concurrent.atomic.AtomicInteger;
+import java.util.concurrent.atomic.AtomicLong;
 import org.jspecify.annotations.Nullable;
 
 /** Some frames on their way into a tier. */
@@ -15,6 +16,9 @@ final class TierWrite implements BlockTransfer.Listener {
     private final AtomicInteger left;
     private final AtomicBoolean judged = new AtomicBoolean();
     private volatile boolean failed;
+    private TierTransferEvent.@Nullable Store event;
+    private final AtomicInteger moved = new AtomicInteger();
+    private final AtomicLong movedBytes = new AtomicLong();
 
     TierWrite(Tier tier, List<Frame> frames, long deadlineNanos) {
         this.tier = tier;
@@ -24,6 +28,10 @@ final class TierWrite implements BlockTransfer.Listener {
     }
 
     void run() {
+        if (CacheRecording.isOn()) {
+            event = new TierTransferEvent.Store();
+            event.begin();
+        }
         frames.forEach(frame -> frame.seal(tier.codes()));
         BlockTransfer transfer = new BlockTransfer(
                 frames.stream().map(Frame::key).toList(),
@@ -45,6 +53,8 @@ final class TierWrite implements BlockTransfer.Listener {
                 case DONE -> {
                     tier.counters().add(Kind.STORED, 1);
                     tier.counters().add(Kind.STORED_BYTES, frame.whole().limit());
+                    moved.incrementAndGet();
+                    movedBytes.addAndGet(frame.whole().limit());
                 }
                 case REFUSED, ABSENT -> tier.counters().add(Kind.REFUSED, 1);
                 case FAILED -> {
@@ -55,6 +65,9 @@ final class TierWrite implements BlockTransfer.Listener {
         } finally {
             frame.release();
             if (left.decrementAndGet() == 0) {
+                if (event != null) {
+                    event.end(tier.store().name(), frames.size(), moved.get(), movedBytes.get(), failed);
+                }
                 tier.written(this);
                 if (judged.compareAndSet(false, true)) {
                     tier.judge(!failed);

@@ -26,6 +26,9 @@ final class WriterGuard {
     @SuppressWarnings("UnusedVariable")
     private volatile @Nullable Object user;
 
+    /** Who is inside as reclaimer, for that thread only: a listener on it that calls the cache would wait for itself. */
+    private @Nullable Thread reclaimer;
+
     /**
      * Enters as the writer.
      *
@@ -39,6 +42,11 @@ final class WriterGuard {
         while ((inside = USER.compareAndExchange(this, null, thread)) != null) {
             if (inside instanceof Thread other) {
                 throw usedBy(other);
+            }
+            if (reclaimer == thread) {
+                throw new IllegalStateException(
+                        "Thread \"" + thread.getName() + "\" called this cache from a listener"
+                                + " while it closes a sequence. A listener calls neither the cache nor its sequences and batches.");
             }
             if (++spins < SPINS_BEFORE_YIELD) {
                 Thread.onSpinWait();
@@ -69,10 +77,15 @@ final class WriterGuard {
 
     /** Enters for a moment to reclaim closed sequences; false when somebody is inside. */
     boolean tryEnterAsReclaimer() {
-        return USER.compareAndSet(this, null, RECLAIMER);
+        boolean entered = USER.compareAndSet(this, null, RECLAIMER);
+        if (entered) {
+            reclaimer = Thread.currentThread();
+        }
+        return entered;
     }
 
     void exit() {
+        reclaimer = null;
         USER.setRelease(this, null);
     }
 }

@@ -43,6 +43,9 @@ final class CacheUnderTest implements AutoCloseable {
 
     final InMemoryBackend backend;
     final KvCache cache;
+    /** Made from the cache's events alone. */
+    final IndexMirror mirror = new IndexMirror(BLOCK_SIZE);
+
     final CacheOracle oracle = new CacheOracle(BLOCKS, BLOCK_SIZE);
     /** Open ones, and closed ones that are in a step. */
     final List<Tracked> tracked = new ArrayList<>();
@@ -95,6 +98,7 @@ final class CacheUnderTest implements AutoCloseable {
                         .clock(() -> nanos)
                         .indexHashBits(hashBits)
                         .blocks(BLOCKS)
+                        .listener(mirror)
                         .build());
         k = rows(TokenContent.KV_HEADS);
         v = rows(TokenContent.KV_HEADS);
@@ -345,6 +349,7 @@ final class CacheUnderTest implements AutoCloseable {
     void checkState() {
         BlockPool pool = cache.ledger().pool();
         pool.checkInvariants();
+        mirror.checkEquals(pool);
         assertThat(cache.stats()).isEqualTo(oracle.stats(BLOCKS * cache.config().blockBytes()));
         IdentityHashMap<Object, Integer> blockOf = new IdentityHashMap<>();
         Map<Integer, Integer> tableEntries = new HashMap<>();

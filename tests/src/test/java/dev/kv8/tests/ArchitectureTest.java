@@ -23,7 +23,7 @@ class ArchitectureTest {
             .resideInAPackage(CORE)
             .should()
             .onlyDependOnClassesThat()
-            .resideInAnyPackage(CORE, "java..", "org.jspecify.annotations")
+            .resideInAnyPackage(CORE, "java..", "jdk.jfr", "org.jspecify.annotations")
             .because("dev.kv8 reaches kernels through KvBackend only and has no run-time dependency");
 
     @ArchTest
