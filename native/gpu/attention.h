@@ -116,7 +116,7 @@ class Attention {
         const Shared rows = {uint32_t(kConfig.query_at())}, factors = {uint32_t(kConfig.factor_at())};
         // What is read for each tile was, for the last one before.
         if (!kHoldsQuery || scales_by_channel() || params_.alibi_slopes != 0) sync_block();
-        constexpr int kAtOnce = 4;  // rows of a warp whose loads are under way together
+        constexpr int kAtOnce = kCopiesInRegisters ? 1 : 4;  // rows of a warp whose loads are under way together
         static_assert(kConfig.rows() % (kAtOnce * kAttentionWarps) == 0, "warps have as many rows");
         const int own = opaque(lane());
 #pragma unroll 1

@@ -24,8 +24,8 @@ class TileStream {
         : params_(params),
           schedule_(schedule),
           kv_head_(kv_head),
-          tile_entries_(kTileKeys / params.view.block_size),
-          tile_slots_(kTileKeys % params.view.block_size),
+          tile_entries_(quotient(kTileKeys, params.view.block_size)),
+          tile_slots_(kTileKeys - tile_entries_ * params.view.block_size),
           item_(begin - 1),
           end_(end) {
         next_item();
@@ -51,53 +51,52 @@ class TileStream {
     }
 
     KV8_DEVICE void finish() {
-        if (kConfig.copy_threads() == kThreads || thread() < kConfig.copy_threads()) commit_copies(copies_);
+        if (kCopyThreads == kThreads || thread() < kCopyThreads) commit_copies(copies_);
     }
 
     KV8_DEVICE static Shared keys(int stage) { return {uint32_t(stage * kConfig.stage_bytes())}; }
     KV8_DEVICE static Shared values(int stage) { return keys(stage) + kConfig.tile_bytes(); }
     // Row scales of the tile's keys, float32 [kTileKeys], zero where there is no key.
-    KV8_DEVICE static Shared key_scales(int stage) {
-        return {uint32_t(kConfig.scale_at() + stage * 2 * 4 * kTileKeys)};
-    }
+    KV8_DEVICE static Shared key_scales(int stage) { return {uint32_t(kScaleAt + stage * 2 * 4 * kTileKeys)}; }
     KV8_DEVICE static Shared value_scales(int stage) { return key_scales(stage) + 4 * kTileKeys; }
 
   private:
+    // Constants, so that no device evaluates what a configuration's functions say.
+    static constexpr int kCopyThreads = kConfig.copy_threads(), kRowsAtOnce = kConfig.rows_at_once(),
+                         kAddressPitch = kConfig.address_pitch(), kAddressBytes = kConfig.address_bytes(),
+                         kAddressAt = kConfig.address_at(), kScaleAt = kConfig.scale_at();
+    static constexpr bool kOneUnit = kConfig.copies_one_unit();
     static constexpr int kUnits = kConfig.row_units, kCopies = kConfig.copies();
     // Addresses are read a few at a time: all before the copies, between which loads would cost NVIDIA's compiler a wait
     // each. Registers that hold copies want constant indices.
-    static constexpr int kAtOnce = kCopies % 4 == 0 ? 4 : kCopies % 2 == 0 ? 2 : 1;
+    static constexpr int kAtOnce = kCopiesInRegisters ? 1 : kCopies % 4 == 0 ? 4 : kCopies % 2 == 0 ? 2 : 1;
     static constexpr int kUnrolled = kCopiesInRegisters ? kCopies / kAtOnce : 1;
-    static_assert(kConfig.tile_copies() % kConfig.copy_threads() == 0 && kTileKeys <= kThreads,
+    static_assert(kConfig.tile_copies() % kCopyThreads == 0 && kTileKeys <= kThreads,
                   "every thread has as many copies");
 
-    KV8_DEVICE static int address_of_row(int row) {
-        constexpr int kAtOnce = kConfig.rows_at_once(), kPitch = kConfig.address_pitch();
-        return row % kAtOnce * kPitch + row / kAtOnce * 8;
-    }
+    KV8_DEVICE static int address_of_row(int row) { return row % kRowsAtOnce * kAddressPitch + row / kRowsAtOnce * 8; }
 
     struct Rows {  // where a key's K and V are, 0: nowhere
         uint64_t k, v;
     };
 
     KV8_DEVICE static int after(int stage) { return stage + 1 == kConfig.stages ? 0 : stage + 1; }
-    KV8_DEVICE static Shared rows_at(int parity) {
-        return {uint32_t(kConfig.address_at() + parity * kConfig.address_bytes())};
-    }
+    KV8_DEVICE static Shared rows_at(int parity) { return {uint32_t(kAddressAt + parity * kAddressBytes)}; }
     KV8_DEVICE bool has_row_scales() const {
         return params_.view.k.row_scale_offset >= 0 || params_.view.v.row_scale_offset >= 0;
     }
 
     // The next item that has a key.
     KV8_DEVICE void next_item() {
+#pragma unroll 1
         for (item_++; item_ < end_; item_++) {
             const Work<kTileKeys> work(params_, schedule_, kv_head_, schedule_.item(params_.tiles, item_));
             tile_ = work.first_tile;
             last_tile_ = work.last_tile;
             first_key_ = work.first_key;
             sequence_ = work.item.sequence;
-            entry_ = (tile_ + thread()) / params_.view.block_size;
-            slot_ = (tile_ + thread()) % params_.view.block_size;
+            entry_ = quotient(tile_ + thread(), params_.view.block_size);
+            slot_ = tile_ + thread() - entry_ * params_.view.block_size;
             if (tile_ < last_tile_) return;
         }
         tile_ = last_tile_ = first_key_ = 0;
@@ -156,22 +155,23 @@ class TileStream {
             uint64_t from[kAtOnce];
 #pragma unroll
             for (int i = 0; i < kAtOnce; i++) {
-                const int number = (first + i) * kConfig.copy_threads() + thread();
-                row[i] = kConfig.copies_one_unit() ? (first + i) * kConfig.rows_at_once() + thread() / kUnits
-                                                   : number / kUnits;
-                unit[i] = kConfig.copies_one_unit() ? thread() % kUnits : number % kUnits;
+                const int number = (first + i) * kCopyThreads + opaque(thread());
+                row[i] = kOneUnit ? (first + i) * kRowsAtOnce + thread() / kUnits : number / kUnits;
+                unit[i] = kOneUnit ? thread() % kUnits : number % kUnits;
             }
-            if constexpr (kConfig.copies_one_unit() && kAtOnce % 2 == 0) {
+            if constexpr (kOneUnit && kAtOnce % 2 == 0) {
 #pragma unroll
                 for (int i = 0; i < kAtOnce; i += 2) {
-                    const Shared at = found + (thread() / kUnits * kConfig.address_pitch() + 8 * (first + i));
+                    const Shared at = found + (thread() / kUnits * kAddressPitch + 8 * (first + i));
                     const Words4 two = load<Words4>(at);
                     from[i] = uint64_t(two.y) << 32 | two.x;
                     from[i + 1] = uint64_t(two.w) << 32 | two.z;
                 }
             } else {
 #pragma unroll
-                for (int i = 0; i < kAtOnce; i++) from[i] = load<uint64_t>(found + address_of_row(row[i]));
+                for (int i = 0; i < kAtOnce; i++)
+                    from[i] = load<uint64_t>(found + (kOneUnit ? thread() / kUnits * kAddressPitch + 8 * (first + i)
+                                                               : address_of_row(row[i])));
             }
 #pragma unroll
             for (int i = 0; i < kAtOnce; i++)
@@ -187,7 +187,7 @@ class TileStream {
             store(key_scales(writing_) + 4 * thread(), k_scale_);
             store(value_scales(writing_) + 4 * thread(), v_scale_);
         }
-        if (kConfig.copy_threads() == kThreads || thread() < kConfig.copy_threads()) start_copies();
+        if (kCopyThreads == kThreads || thread() < kCopyThreads) start_copies();
         writing_ = after(writing_);
         find_rows();
     }
