@@ -229,7 +229,14 @@ class BeamReorderTest {
         test.close(beam.get(2), ReleaseHint.KEEP);
         refused(IllegalStateException.class, "of 11 tokens has been closed", sequences, 1, 1, 1);
 
-        try (KvCache other = KvCache.create(test.backend, test.cache.config())) {
+        KvCacheConfig config = KvCacheConfig.builder() // of its own, because a listener hears one cache
+                .layers(1)
+                .kvHeads(1)
+                .headSize(64)
+                .dtype(KvCacheDType.FP8)
+                .blocks(4)
+                .build();
+        try (KvCache other = KvCache.create(test.backend, config)) {
             Sequence foreign = other.open(1, 2);
             Sequence[] mixed = {sequences[0], foreign};
             refused(IllegalArgumentException.class, "Sequence 1 of the beam belongs to another cache", mixed, 1, 1);
