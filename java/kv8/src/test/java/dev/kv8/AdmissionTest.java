@@ -1,10 +1,10 @@
 package dev.kv8;
 
+import static dev.kv8.TokenRange.tokens;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
 import dev.kv8.Admission.Answer;
-import java.util.stream.IntStream;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.Test;
 
@@ -30,10 +30,6 @@ class AdmissionTest {
         cache.ledger().pool().checkInvariants();
         cache.close();
         assertThat(backend.liveAllocations()).isZero();
-    }
-
-    private static int[] tokens(int first, int count) {
-        return IntStream.range(first, first + count).toArray();
     }
 
     private Sequence computed(int first, int count) {

@@ -1,5 +1,6 @@
 package dev.kv8;
 
+import static dev.kv8.TokenRange.tokens;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
@@ -30,10 +31,6 @@ class PartialReuseTest {
                 .dtype(KvCacheDType.FP8)
                 .blockSize(8)
                 .blocks(blocks);
-    }
-
-    private static int[] tokens(int first, int count) {
-        return IntStream.range(first, first + count).toArray();
     }
 
     /** The first {@code same} of {@code tokens}, then others up to {@code length}. */

@@ -1,5 +1,6 @@
 package dev.kv8;
 
+import static dev.kv8.TokenRange.tokens;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
@@ -38,11 +39,6 @@ class PrefixReuseTest {
         cache.close();
         memory.close();
         assertThat(backend.liveAllocations()).isZero();
-    }
-
-    /** Tokens {@code first}, {@code first + 1} and so on. */
-    private static int[] tokens(int first, int count) {
-        return IntStream.range(first, first + count).toArray();
     }
 
     private Sequence computed(int first, int count) {

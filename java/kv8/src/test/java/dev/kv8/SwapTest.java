@@ -1,5 +1,6 @@
 package dev.kv8;
 
+import static dev.kv8.TokenRange.tokens;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
@@ -49,10 +50,6 @@ class SwapTest {
         cache.ledger().pool().checkInvariants();
         cache.close();
         assertThat(backend.liveAllocations()).isZero();
-    }
-
-    private static int[] tokens(int first, int count) {
-        return IntStream.range(first, first + count).toArray();
     }
 
     private Sequence computed(int first, int count) {

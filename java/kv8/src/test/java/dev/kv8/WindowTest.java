@@ -1,12 +1,12 @@
 package dev.kv8;
 
+import static dev.kv8.TokenRange.tokens;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatIllegalArgumentException;
 
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Random;
-import java.util.stream.IntStream;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.Test;
 
@@ -39,10 +39,6 @@ class WindowTest {
         cache.close();
         memory.close();
         assertThat(backend.liveAllocations()).isZero();
-    }
-
-    private static int[] tokens(int first, int count) {
-        return IntStream.range(first, first + count).toArray();
     }
 
     private void compute(Sequence sequence, int count) {

@@ -139,7 +139,17 @@ public final class KvCacheMetrics implements MeterBinder {
             String unit,
             Tags ofMeter,
             ToDoubleFunction<CacheStats> value) {
-        FunctionCounter.builder(name, cache, c -> value.applyAsDouble(c.stats()))
+        count(registry, name, description, unit, ofMeter, c -> value.applyAsDouble(c.stats()));
+    }
+
+    private void count(
+            MeterRegistry registry,
+            String name,
+            String description,
+            String unit,
+            Tags ofMeter,
+            ToDoubleFunction<KvCache> value) {
+        FunctionCounter.builder(name, cache, value)
                 .description(description)
                 .baseUnit(unit)
                 .tags(ofMeter)
@@ -172,19 +182,17 @@ public final class KvCacheMetrics implements MeterBinder {
     }
 
     private void blocks(MeterRegistry registry, int tier, Tags ofMeter, ToDoubleFunction<TierStats> value) {
-        FunctionCounter.builder("kv8.tier.blocks", cache, of(tier, value))
-                .description("What became of a tier's blocks")
-                .baseUnit("blocks")
-                .tags(ofMeter)
-                .register(registry);
+        count(registry, "kv8.tier.blocks", "What became of a tier's blocks", "blocks", ofMeter, of(tier, value));
     }
 
     private void bytes(MeterRegistry registry, int tier, Tags ofMeter, ToDoubleFunction<TierStats> value) {
-        FunctionCounter.builder("kv8.tier.transferred", cache, of(tier, value))
-                .description("Bytes moved between the cache and a tier")
-                .baseUnit("bytes")
-                .tags(ofMeter)
-                .register(registry);
+        count(
+                registry,
+                "kv8.tier.transferred",
+                "Bytes moved between the cache and a tier",
+                "bytes",
+                ofMeter,
+                of(tier, value));
     }
 
     /** Must not capture the cache, to which a registry refers weakly. */
