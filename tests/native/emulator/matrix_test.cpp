@@ -41,7 +41,9 @@ KV8_DEVICE void multiply(const MatrixParams& params) {
     constexpr int kQueryPitch = odd_pitch(2 * kHeadSize), kWeightPitch = odd_pitch(2 * 16);
     constexpr Shared kQueries{0}, kKeys = kQueries + 16 * kQueryPitch, kValues = kKeys + 16 * kPitch,
                                   kWeights = kValues + 16 * kPitch;
-    share_rows(kQueries, kQueryPitch, params.q, 2 * kHeadSize);
+    for (int i = lane(); i < 16 * kHeadSize / 2; i += kLanes)
+        M::store_query(kQueries, kQueryPitch, i / (kHeadSize / 2), i % (kHeadSize / 2),
+                       load<uint32_t>(params.q + 4 * i));
     share_rows(kKeys, kPitch, params.k, kRowBytes);
     share_rows(kValues, kPitch, params.v, kRowBytes);
     sync_warp();
