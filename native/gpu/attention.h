@@ -146,8 +146,8 @@ class Attention {
                     low[j] = widen_query(raw[i][j][0]);
                     high[j] = widen_query(raw[i][j][1]);
                     if (scales_by_channel() && pair < kPairs) {
-                        low[j] *= checked_channel_scale(side, 2 * pair);
-                        high[j] *= checked_channel_scale(side, 2 * pair + 1);
+                        low[j] *= checked_channel_scale(side, kv_head_, 2 * pair, params_.fault);
+                        high[j] *= checked_channel_scale(side, kv_head_, 2 * pair + 1, params_.fault);
                     }
                     largest = maximum(largest, maximum(magnitude(low[j]), magnitude(high[j])));
                 }
@@ -173,7 +173,8 @@ class Attention {
                 }
                 if (lane() == 0) {
                     float factor = params_.softmax_scale * power_of_two(power) / M::kStoredK;
-                    if (kFp8 && side.chan.ptr != 0 && !scales_by_channel()) factor *= checked_channel_scale(side, 0);
+                    if (kFp8 && side.chan.ptr != 0 && !scales_by_channel())
+                        factor *= checked_channel_scale(side, kv_head_, 0, params_.fault);
                     if (params_.softcap == 0) factor *= kLog2E;
                     store(factors + 4 * row, factor);
                     if (params_.alibi_slopes != 0)
@@ -210,13 +211,6 @@ class Attention {
         return __builtin_bit_cast(float, 0x7F000000u - __builtin_bit_cast(uint32_t, x));
     }
     KV8_DEVICE static float power_of_two(int n) { return __builtin_bit_cast(float, uint32_t(n + 127) << 23); }
-
-    KV8_DEVICE float checked_channel_scale(const kv8_side& side, int d) const {
-        const float scale = channel_scale(side, kv_head_, d);
-        if (!(scale >= 0x1p-126f && scale <= 0x1p126f))
-            report(params_.fault, kBadScale, d, int64_t(__builtin_bit_cast(uint32_t, scale)), 0, uint32_t(kv_head_));
-        return scale;
-    }
 
     // ---- one split: online softmax
 
