@@ -10,15 +10,21 @@ import dev.kv8.KvCacheDType;
 import dev.kv8.KvScales;
 import dev.kv8.PreemptionPolicy;
 import dev.kv8.RopeTable;
-import dev.kv8.Saturation;
 import dev.kv8.Sequence;
 import java.nio.file.Path;
+import java.time.Duration;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
 import java.util.Optional;
 import java.util.Set;
 import java.util.SplittableRandom;
+import java.util.concurrent.CompletionException;
+import java.util.concurrent.ExecutionException;
+import java.util.concurrent.TimeUnit;
+import java.util.concurrent.atomic.AtomicLong;
+import java.util.concurrent.locks.ReadWriteLock;
+import java.util.concurrent.locks.ReentrantReadWriteLock;
 import java.util.stream.IntStream;
 import org.jspecify.annotations.Nullable;
 
@@ -32,7 +38,16 @@ import org.jspecify.annotations.Nullable;
  * }
  * }</pre>
  *
- * <p>Calls from several threads take turns.
+ * <p>{@link #submit} is the door behind which an engine works on all requests together, on a thread of its own: it returns at once, and
+ * the text comes as it is written. {@link #generate} and {@link #chat} wait for it.
+ *
+ * <pre>{@code
+ * Generation generation = llm.submit(GenerationRequest.of("London is the capital of", params));
+ * generation.chunks().subscribe(subscriber);   // text as it is written
+ * generation.completions().thenAccept(all -> ...);
+ * }</pre>
+ *
+ * <p>Any thread may call it. The same seed gives the same text, whatever else runs.
  */
 public final class LLM implements AutoCloseable {
     private static final System.Logger LOG = System.getLogger(LLM.class.getName());
@@ -44,12 +59,21 @@ public final class LLM implements AutoCloseable {
     private final LlamaModel model;
     private final KvCache cache;
     private final RopeTable rope;
-    private final GenerationLoop loop;
+    private final Prompt.Reader prompts;
+    private final Intake intake;
+    private final EngineCounters counters = new EngineCounters();
+    private final Engine engine;
+    private final @Nullable EngineThread thread;
+    private final Delivery delivery;
+    private final int maxSequences;
+    private final AtomicLong ids = new AtomicLong();
     private final SplittableRandom seeds = new SplittableRandom();
-    private final SaturationWarning saturation = new SaturationWarning();
+    /** Submitting reads, closing writes: what a submission needs is not closed under it. */
+    private final ReadWriteLock lifetime = new ReentrantReadWriteLock();
+
     private @Nullable KvScaleCalculation calculation;
     private boolean closed;
-    private GenerationStats lastStats = new GenerationStats(0, 0, 0, 0, 0, 0);
+    private volatile GenerationStats lastStats = new GenerationStats(0, 0, 0, 0, 0, 0);
 
     private LLM(Builder builder, Path folder, OpenedParts opened) {
         ownsBackend = builder.backend == null;
@@ -65,13 +89,22 @@ public final class LLM implements AutoCloseable {
                 Math.min(config.maxPositions(), CapacityPlan.of(cache.config()).tokens());
         rope = RopeAngles.table(backend, config, (int) positions);
         opened.keep(rope, table -> table.values().close());
-        loop = opened.keep(
-                new GenerationLoop(model, cache, rope, builder.maxBatchTokens, builder.preemption),
-                GenerationLoop::close);
         if (calculation != null && calculation.source() == KvScaleCalculation.Source.RANDOM_TOKENS) {
             profile(calculation, (int) Math.min(positions, builder.maxBatchTokens));
             calculation = null;
         }
+        maxSequences = Math.min(builder.maxSequences, builder.maxBatchTokens);
+        prompts = new Prompt.Reader(tokenizer, ChatTemplate.load(folder), config, cache.config());
+        intake = new Intake(builder.maxWaiting);
+        delivery = opened.keep(new Delivery(), Delivery::close);
+        engine = opened.keep(engine(builder), Engine::close);
+        thread = builder.ownThread ? opened.keep(new EngineThread(engine, intake), EngineThread::close) : null;
+    }
+
+    private Engine engine(Builder builder) {
+        Scheduler scheduler = new Scheduler(cache, builder.maxBatchTokens, maxSequences, builder.preemption);
+        TokenDraw draw = new TokenDraw(new Sampler(backend, maxSequences));
+        return new Engine(model, config, cache, rope, scheduler, intake, draw, counters, calculation);
     }
 
     /** A pass over random tokens that sets the scales and leaves nothing behind. */
@@ -147,72 +180,162 @@ public final class LLM implements AutoCloseable {
     }
 
     /**
-     * Continues each prompt, batched together.
+     * Continues each prompt, batched together. Waits for all; a thread that is interrupted meanwhile gets what there is, and stays
+     * interrupted.
      *
-     * @return one completion for each prompt, in their order
-     * @throws IllegalArgumentException when a prompt has no tokens, or more than the model or the cache can hold
-     * @throws IllegalStateException when this model has been closed
+     * @return {@link SamplingParams#n} completions for each prompt, in the order of the prompts
+     * @throws IllegalArgumentException when a prompt has no tokens, or more than the model or the cache can hold; none runs then
+     * @throws IllegalStateException when this model has been closed, or is draining
+     * @throws dev.kv8.DeviceException when a step failed; the other prompts are cancelled then
      */
-    public synchronized List<Completion> generate(List<String> prompts, SamplingParams sampling) {
-        if (closed) {
-            throw new IllegalStateException("This LLM has been closed.");
-        }
+    public List<Completion> generate(List<String> prompts, SamplingParams sampling) {
+        return complete(prompts.stream()
+                .map(prompt -> GenerationRequest.of(prompt, sampling))
+                .toList());
+    }
+
+    /**
+     * Answers a conversation, as the model's chat template presents it. Waits as {@link #generate(List, SamplingParams)}.
+     *
+     * @return {@link SamplingParams#n} answers
+     * @throws IllegalArgumentException also when the model has no template, or the template refuses the conversation
+     */
+    public List<Completion> chat(List<ChatMessage> messages, SamplingParams sampling) {
+        return complete(List.of(GenerationRequest.builder()
+                .messages(messages)
+                .sampling(sampling)
+                .build()));
+    }
+
+    private List<Completion> complete(List<GenerationRequest> asked) {
         long begin = System.nanoTime();
-        List<Request> requests = new ArrayList<>();
-        for (String prompt : prompts) {
-            int[] tokens = tokenizer.encode(prompt);
-            checkLength(prompt, tokens.length);
-            long seed = sampling.seed().orElseGet(seeds::nextLong);
-            requests.add(new Request(prompt, tokens, sampling, seed, config.eosTokenIds(), tokenizer));
-        }
+        EngineStats before = stats();
         long saturatedBefore = cache.stats().saturatedValues();
-        run(requests);
-        Saturation saturated = cache.saturation();
-        saturation.check(cache, saturated);
-        double seconds = (System.nanoTime() - begin) / 1e9;
-        lastStats = new GenerationStats(
-                requests.stream().mapToInt(Request::promptLength).sum(),
-                requests.stream().mapToInt(Request::generated).sum(),
-                seconds,
-                loop.steps(),
-                loop.preemptions(),
-                Math.max(0, saturated.total() - saturatedBefore));
-        return requests.stream().map(Request::completion).toList();
-    }
-
-    private void run(List<Request> requests) {
-        KvScaleCalculation pending = calculation;
-        if (pending != null && !requests.isEmpty()) {
-            cache.clearPrefixes(); // what a failed first pass has stored does not belong to the scales of this one
-            try (ScaleCalculation writer = new ScaleCalculation(backend, cache, rope, config, pending)) {
-                loop.run(requests, writer);
+        List<Generation> generations = submit(asked, true);
+        List<Completion> completions = new ArrayList<>();
+        RuntimeException failure = null;
+        for (Generation generation : generations) {
+            try {
+                completions.addAll(join(generation, generations));
+            } catch (CompletionException e) {
+                if (failure == null) {
+                    failure = e.getCause() instanceof RuntimeException cause ? cause : e;
+                    generations.forEach(Generation::cancel);
+                }
             }
-            calculation = null;
-        } else {
-            loop.runUsual(requests);
+        }
+        if (failure != null) {
+            throw failure;
+        }
+        EngineStats after = stats();
+        lastStats = new GenerationStats(
+                generations.stream().mapToInt(Generation::promptTokens).sum(),
+                completions.stream().mapToInt(one -> one.tokenIds().length).sum(),
+                (System.nanoTime() - begin) / 1e9,
+                Math.toIntExact(after.steps() - before.steps()),
+                Math.toIntExact(after.preemptions() - before.preemptions()),
+                Math.max(0, cache.stats().saturatedValues() - saturatedBefore));
+        return completions;
+    }
+
+    /** Waits for one; an interrupt cancels all. */
+    private static List<Completion> join(Generation generation, List<Generation> all) {
+        boolean interrupted = false;
+        try {
+            while (true) {
+                try {
+                    return generation.completions().get();
+                } catch (InterruptedException e) {
+                    interrupted = true;
+                    all.forEach(Generation::cancel);
+                } catch (ExecutionException e) {
+                    throw new CompletionException(e.getCause());
+                }
+            }
+        } finally {
+            if (interrupted) {
+                Thread.currentThread().interrupt();
+            }
         }
     }
 
-    private void checkLength(String prompt, int tokens) {
-        String shown = prompt.length() <= 40 ? prompt : prompt.substring(0, 40) + "...";
-        if (tokens == 0) {
-            throw new IllegalArgumentException(
-                    "The prompt \"" + shown
-                            + "\" has no tokens; give at least one character, since this tokenizer adds no beginning-of-text token.");
+    /**
+     * Takes a request and returns at once; the engine works on it with all others.
+     *
+     * @throws IllegalArgumentException when the prompt has no tokens, or more than the model or the cache can hold, the chat template
+     *     is missing or refuses the messages, or more samples are asked for than {@link Builder#maxSequences}
+     * @throws TooManyRequestsException when {@link Builder#maxWaiting} requests wait already
+     * @throws IllegalStateException when this model has been closed, is draining, or its device was lost
+     */
+    public Generation submit(GenerationRequest request) {
+        return submit(List.of(request), false).get(0);
+    }
+
+    /** Takes all or none, so that they begin together. */
+    private List<Generation> submit(List<GenerationRequest> asked, boolean unlimited) {
+        lifetime.readLock().lock();
+        try {
+            intake.checkOpen();
+            List<Request> requests = new ArrayList<>();
+            for (GenerationRequest one : asked) {
+                requests.add(request(one));
+            }
+            intake.submit(requests, unlimited);
+            return requests.stream().map(request -> request.generation).toList();
+        } finally {
+            lifetime.readLock().unlock();
         }
-        long capacity = CapacityPlan.of(cache.config()).tokens();
-        if (tokens > capacity) {
-            throw new IllegalArgumentException(
-                    "The prompt \"" + shown + "\" has " + tokens
-                            + " tokens, but the whole KV cache holds " + capacity + " ("
-                            + cache.config().memory()
-                            + "). Give it more memory (kvCacheMemory), a smaller type (kvCacheDType fp8), or a shorter prompt.");
+    }
+
+    private Request request(GenerationRequest asked) {
+        int samples = asked.sampling().n();
+        if (samples > maxSequences) {
+            throw new IllegalArgumentException("n is " + samples + ", but at most " + maxSequences
+                    + " texts are written at once (maxSequences, and not more than maxBatchTokens). Ask for fewer.");
         }
-        if (tokens > config.maxPositions()) {
-            throw new IllegalArgumentException("The prompt \"" + shown + "\" has " + tokens
-                    + " tokens, but the model was made for at most " + config.maxPositions()
-                    + " (max_position_embeddings). Give a shorter prompt.");
+        Prompt prompt = prompts.read(asked);
+        Generation generation =
+                new Generation(ids.getAndIncrement(), prompt.tokens().length, samples, delivery, intake::cancel);
+        return new Request(
+                prompt,
+                asked,
+                asked.sampling().seed().orElseGet(this::nextSeed),
+                asked.timeout().map(LLM::deadline).orElse(Request.NO_DEADLINE),
+                config.eosTokenIds(),
+                tokenizer,
+                generation,
+                engine::ended);
+    }
+
+    private long nextSeed() {
+        synchronized (seeds) {
+            return seeds.nextLong();
         }
+    }
+
+    private static long deadline(Duration timeout) {
+        return System.nanoTime() + Math.min(TimeUnit.NANOSECONDS.convert(timeout), Long.MAX_VALUE / 2);
+    }
+
+    /** What the engine does and has done; any thread, at any time. */
+    public EngineStats stats() {
+        return counters.stats(intake.arrivals());
+    }
+
+    /**
+     * Takes no more requests, and waits until those that it has have ended.
+     *
+     * @param longest how long to wait
+     * @return whether all have ended; what is left runs on, and {@link #close} cancels it
+     * @throws InterruptedException when the thread is interrupted; requests are refused all the same from now on
+     */
+    public boolean drain(Duration longest) throws InterruptedException {
+        return intake.drain(longest);
+    }
+
+    /** For tests that step it themselves. */
+    Engine engine() {
+        return engine;
     }
 
     public ModelConfig config() {
@@ -223,30 +346,48 @@ public final class LLM implements AutoCloseable {
         return tokenizer;
     }
 
-    /** The cache, for its statistics and scales; sequences opened on it take blocks away from {@link #generate}. */
+    /**
+     * The cache. Its statistics can be read at any time, all else only while no request runs: one thread at a time drives it, and that
+     * is the engine's. Sequences opened on it take blocks away from requests.
+     */
     public KvCache cache() {
         return cache;
     }
 
-    /** What the last {@link #generate} did. */
-    public synchronized GenerationStats lastStats() {
+    /** What the last {@link #generate} or {@link #chat} did; steps and preemptions of other requests meanwhile are counted too. */
+    public GenerationStats lastStats() {
         return lastStats;
     }
 
-    /** Frees the model, the cache, and the backend if it was opened here. Closing twice does nothing. */
+    /**
+     * Cancels what runs, after the step under way, and frees the model, the cache, and the backend if it was opened here; {@link #drain}
+     * before it lets requests end. Closing twice does nothing.
+     */
     @Override
-    public synchronized void close() {
-        if (closed) {
-            return;
-        }
-        closed = true;
-        loop.close();
-        rope.values().close();
-        cache.close();
-        model.close();
-        tokenizer.close();
-        if (ownsBackend) {
-            backend.close();
+    public void close() {
+        intake.close();
+        lifetime.writeLock().lock();
+        try {
+            if (closed) {
+                return;
+            }
+            closed = true;
+            if (thread != null) {
+                thread.close();
+            } else {
+                engine.cancelAll();
+            }
+            engine.close();
+            delivery.close();
+            rope.values().close();
+            cache.close();
+            model.close();
+            tokenizer.close();
+            if (ownsBackend) {
+                backend.close();
+            }
+        } finally {
+            lifetime.writeLock().unlock();
         }
     }
 
@@ -264,6 +405,9 @@ public final class LLM implements AutoCloseable {
         private boolean prefixCaching = true;
         private @Nullable KvBackend backend;
         private int maxBatchTokens = 512;
+        private int maxSequences = 256;
+        private int maxWaiting = 1024;
+        private boolean ownThread = true;
         private PreemptionPolicy preemption = PreemptionPolicy.faster();
 
         private Builder() {}
@@ -354,6 +498,33 @@ public final class LLM implements AutoCloseable {
                 throw new IllegalArgumentException("maxBatchTokens is " + tokens + "; it must be 1 or more.");
             }
             maxBatchTokens = tokens;
+            return this;
+        }
+
+        /** Texts that are written at once, each sample of a request counted; 256 by default, and never more than {@link #maxBatchTokens}. */
+        public Builder maxSequences(int texts) {
+            if (texts < 1) {
+                throw new IllegalArgumentException("maxSequences is " + texts + "; it must be 1 or more.");
+            }
+            maxSequences = texts;
+            return this;
+        }
+
+        /**
+         * Requests that may wait until others end; one more is refused with {@link TooManyRequestsException}. 1024 by default.
+         * {@link LLM#generate} is not limited, since it waits itself.
+         */
+        public Builder maxWaiting(int requests) {
+            if (requests < 1) {
+                throw new IllegalArgumentException("maxWaiting is " + requests + "; it must be 1 or more.");
+            }
+            maxWaiting = requests;
+            return this;
+        }
+
+        /** For tests: nothing runs unless {@link LLM#engine} is stepped. */
+        Builder withoutThread() {
+            ownThread = false;
             return this;
         }
 

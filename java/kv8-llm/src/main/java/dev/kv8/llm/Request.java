@@ -1,176 +1,161 @@
 package dev.kv8.llm;
 
-import dev.kv8.KvCache;
-import dev.kv8.Sequence;
-import dev.kv8.SwappedSequence;
+import dev.kv8.SequenceOptions;
 import java.util.Arrays;
 import java.util.List;
+import java.util.function.Consumer;
 import org.jspecify.annotations.Nullable;
 
-/** One prompt on its way to a {@link Completion}: its tokens so far, its sequence in the cache while it has one. */
+/** One prompt on its way to its completions: what was asked for, and its samples. For the engine's thread, but for what is said. */
 final class Request {
-    private final String prompt;
+    /** How many later requests one of the next lower class may be behind and still begin first. */
+    static final int LEAD_OF_A_CLASS = 64;
+
+    static final long NO_DEADLINE = Long.MAX_VALUE;
+
+    final Prompt prompt;
     final SamplingParams sampling;
-    final long seed;
-    private final List<Integer> eosTokenIds;
-    private final int promptLength;
-    private final TextStream stream;
-    private int[] tokens;
-    private int length;
-    private int opened;
-    /** Of the first time that it was opened. */
+    final SequenceOptions options;
+    final Generation generation;
+    /** By {@link System#nanoTime}, or {@link #NO_DEADLINE}. */
+    final long deadline;
+
+    private final Tokenizer tokenizer;
+    private final Consumer<Request> whenEnded;
+    private final List<Sample> samples;
+    private int unfinished;
+    private boolean begun;
+    private boolean forked;
+    /** Of the first time that its sequence was opened. */
     private int cachedTokens;
 
-    private @Nullable Sequence sequence;
-    private @Nullable SwappedSequence swapped;
-    private @Nullable FinishReason finished;
-    private int textEnd = -1;
+    private boolean cutShort;
+    private @Nullable Throwable failure;
 
     Request(
-            String prompt,
-            int[] promptTokens,
-            SamplingParams sampling,
+            Prompt prompt,
+            GenerationRequest asked,
             long seed,
+            long deadline,
             List<Integer> eosTokenIds,
-            Tokenizer tokenizer) {
+            Tokenizer tokenizer,
+            Generation generation,
+            Consumer<Request> whenEnded) {
         this.prompt = prompt;
-        this.sampling = sampling;
-        this.seed = seed;
-        this.eosTokenIds = eosTokenIds;
-        promptLength = promptTokens.length;
-        tokens = Arrays.copyOf(promptTokens, promptTokens.length + 16);
-        length = promptLength;
-        stream = tokenizer.stream(promptTokens);
-    }
-
-    /**
-     * Whether there are blocks for all its tokens now, beyond those of a prefix that running requests hold, so that two do not
-     * starve each other halfway. How far it will grow is not asked: it ends early when it has all of the cache.
-     */
-    boolean fits(KvCache cache) {
-        return cache.canAdmit(Arrays.copyOf(tokens, length), 0).isNow();
-    }
-
-    /**
-     * Brings its sequence back, or opens one with all tokens so far, of which the cache may have some; what it had the first time
-     * is reported.
-     */
-    void open(KvCache cache) {
-        SwappedSequence away = swapped;
-        if (away != null) {
-            Sequence back = cache.swapIn(away)
-                    .orElseThrow(() -> new IllegalStateException("The blocks that were there a moment ago are gone."));
-            swapped = null;
-            sequence = back;
-            return;
+        this.sampling = asked.sampling();
+        this.deadline = deadline;
+        this.tokenizer = tokenizer;
+        this.generation = generation;
+        this.whenEnded = whenEnded;
+        options = SequenceOptions.builder()
+                .priority(asked.priority())
+                .salt(asked.cacheSalt())
+                .build();
+        Sample[] all = new Sample[sampling.n()];
+        for (int i = 0; i < all.length; i++) {
+            all[i] = new Sample(this, i, Sampler.seedOf(seed, i), eosTokenIds, tokenizer);
         }
-        sequence = cache.open(Arrays.copyOf(tokens, length));
-        opened++;
-        countCached();
+        samples = List.copyOf(Arrays.asList(all));
+        unfinished = all.length;
     }
 
-    /** See {@link Sequence#catchUp}. */
-    boolean catchUp() {
-        boolean alone = sequence().catchUp();
-        countCached();
-        return alone;
+    /** Arrivals in the order of this begin one after the other: a class counts as much as having come some requests earlier. */
+    long rank() {
+        int classes = switch (options.priority()) {
+            case LOW -> -1;
+            case NORMAL -> 0;
+            case HIGH -> 1;
+            case CRITICAL -> 2;
+        };
+        return generation.id() - (long) LEAD_OF_A_CLASS * classes;
     }
 
-    private void countCached() {
-        if (opened == 1) {
-            cachedTokens = sequence().cachedTokens();
-        }
+    /** The sample that computes the prompt, and which the others are forked from. */
+    Sample lead() {
+        return samples.get(0);
     }
 
-    /** Moves what it has computed to host memory; {@link #open} brings it back. */
-    void swapOut(KvCache cache) {
-        swapped = cache.swapOut(sequence());
-        sequence = null;
+    List<Sample> samples() {
+        return samples;
     }
 
-    /** Gives the blocks back; after the next {@link #open} what is no longer cached is computed again. */
-    void release() {
-        if (swapped != null) {
-            swapped.close();
-            swapped = null;
-        }
-        if (sequence != null) {
-            sequence.close();
-            sequence = null;
+    /** Whether a sequence of it was ever opened. */
+    boolean hasBegun() {
+        return begun;
+    }
+
+    void begin() {
+        begun = true;
+    }
+
+    /** How many texts it will write beside those that run already. */
+    int unforked() {
+        return forked ? 0 : samples.size() - 1;
+    }
+
+    /** Gives each other sample what the lead has computed. */
+    void fork() {
+        forked = true;
+        for (int i = 1; i < samples.size(); i++) {
+            samples.get(i).fork(lead());
         }
     }
 
-    Sequence sequence() {
-        if (sequence == null) {
-            throw new IllegalStateException("This request has no sequence now.");
-        }
-        return sequence;
+    void foundCached(int tokens) {
+        cachedTokens = tokens;
     }
 
-    int promptLength() {
-        return promptLength;
+    int cachedTokens() {
+        return cachedTokens;
     }
 
-    int generated() {
-        return length - promptLength;
-    }
-
-    boolean isFinished() {
-        return finished != null;
-    }
-
-    /** Takes a drawn token and sees whether the text ends. */
-    void accept(int token, int longestSequence) {
-        if (length == tokens.length) {
-            tokens = Arrays.copyOf(tokens, 2 * length);
-        }
-        tokens[length++] = token;
-        int before = stream.text().length();
-        stream.add(token);
-        if (endsAtStopString(before)
-                || sampling.stopTokenIds().contains(token)
-                || (!sampling.ignoreEos() && eosTokenIds.contains(token))) {
-            finish(FinishReason.STOP);
-        } else if (generated() >= sampling.maxTokens() || length >= longestSequence) {
-            finish(FinishReason.LENGTH);
-        } else {
-            sequence().append(token);
+    /** A sample of it has ended. */
+    void sampleEnded() {
+        if (--unfinished == 0) {
+            whenEnded.accept(this);
         }
     }
 
-    /** Looks where a stop string can have become complete: in the new text and the last characters before it. */
-    private boolean endsAtStopString(int before) {
-        for (String stop : sampling.stop()) {
-            int at = stream.indexOf(stop, Math.max(0, before - stop.length() + 1));
-            if (at >= 0 && (textEnd < 0 || at < textEnd)) {
-                textEnd = at;
+    boolean hasEnded() {
+        return unfinished == 0;
+    }
+
+    /** Ends all of it that has not ended. */
+    void finish(FinishReason reason) {
+        cutShort = reason == FinishReason.CANCELLED || reason == FinishReason.TIMEOUT;
+        for (Sample sample : samples) {
+            if (!sample.isFinished()) {
+                sample.finish(reason);
             }
         }
-        return textEnd >= 0;
     }
 
-    /** Ends it and gives its blocks back. */
-    void finish(FinishReason reason) {
-        finished = reason;
-        release();
-        if (textEnd < 0) {
-            int before = stream.text().length();
-            stream.finish();
-            endsAtStopString(before);
-        }
+    /** Ends all of it without a result. */
+    void fail(Throwable reason) {
+        failure = reason;
+        unfinished = 0;
+        samples.forEach(Sample::discard);
+        whenEnded.accept(this);
     }
 
-    Completion completion() {
-        if (finished == null) {
-            throw new IllegalStateException("This request has not finished.");
+    boolean hasFailed() {
+        return failure != null;
+    }
+
+    /** Whether somebody ended it before its time. */
+    boolean wasCutShort() {
+        return cutShort;
+    }
+
+    /** Tells whoever asked; the last thing that happens to it. */
+    void deliver() {
+        Throwable reason = failure;
+        if (reason != null) {
+            generation.fail(reason);
+            return;
         }
-        String text = stream.text().toString();
-        return new Completion(
-                prompt,
-                Arrays.copyOf(tokens, promptLength),
-                textEnd < 0 ? text : text.substring(0, textEnd),
-                Arrays.copyOfRange(tokens, promptLength, length),
-                cachedTokens,
-                finished);
+        String text = prompt.text(tokenizer);
+        generation.complete(
+                samples.stream().map(sample -> sample.completion(text)).toList());
     }
 }

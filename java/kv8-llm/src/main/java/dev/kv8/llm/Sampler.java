@@ -51,6 +51,11 @@ final class Sampler implements AutoCloseable {
         return (mix(z) >>> 40) * 0x1p-24f;
     }
 
+    /** The seed of a prompt's sample {@code index}; the first one has the prompt's own. */
+    static long seedOf(long seed, int index) {
+        return index == 0 ? seed : mix(seed + 0xD1B54A32D192ED03L * index);
+    }
+
     private static long mix(long value) {
         long z = (value ^ (value >>> 30)) * 0xBF58476D1CE4E5B9L;
         z = (z ^ (z >>> 27)) * 0x94D049BB133111EBL;

@@ -12,6 +12,7 @@ import java.util.OptionalLong;
  * }</pre>
  */
 public final class SamplingParams {
+    private final int n;
     private final double temperature;
     private final double topP;
     private final int topK;
@@ -22,6 +23,7 @@ public final class SamplingParams {
     private final boolean ignoreEos;
 
     private SamplingParams(Builder builder) {
+        n = builder.n;
         temperature = builder.temperature;
         topP = builder.topP;
         topK = builder.topK;
@@ -39,6 +41,11 @@ public final class SamplingParams {
     /** The most probable token each time. */
     public static SamplingParams greedy(int maxTokens) {
         return builder().temperature(0).maxTokens(maxTokens).build();
+    }
+
+    /** Texts for each prompt. */
+    public int n() {
+        return n;
     }
 
     public double temperature() {
@@ -75,6 +82,7 @@ public final class SamplingParams {
 
     /** Each setter refuses a value out of range with {@link IllegalArgumentException}. */
     public static final class Builder {
+        private int n = 1;
         private double temperature = 1;
         private double topP = 1;
         private int topK;
@@ -85,6 +93,18 @@ public final class SamplingParams {
         private boolean ignoreEos;
 
         private Builder() {}
+
+        /**
+         * Writes that many texts for each prompt, which is computed once for all. With a seed the first is the one that {@code n} of
+         * 1 gives.
+         */
+        public Builder n(int texts) {
+            if (texts < 1) {
+                throw bad("n", texts, "1 or more");
+            }
+            n = texts;
+            return this;
+        }
 
         /** Divides the logits; 0 takes the most probable token each time. */
         public Builder temperature(double value) {
