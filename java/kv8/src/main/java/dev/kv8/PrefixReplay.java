@@ -1,40 +1,43 @@
 package dev.kv8;
 
+import java.util.Arrays;
 import org.jspecify.annotations.Nullable;
 
 /**
- * A prefix cache without content: replays the block keys of requests, one after the other, through an eviction policy, and
- * counts what the cache would have served. It shows what a policy and a capacity are worth for a workload before a model
- * runs, with the policy classes that the cache itself uses.
+ * A cache without content: replays the block keys of requests, one after the other, and counts what prefix reuse serves. It shows
+ * what an eviction policy and a capacity are worth for a workload before a model runs.
  *
- * <p>A request is the chain of its blocks' keys, head first; equal keys mean an equal prefix up to and including that block. A
- * hit is a block of the longest run of leading keys that are cached. A request's blocks are held while it is placed and
- * released, tail first, before the next one; those beyond the capacity are references that are not placed. A request
- * allocates nothing. Not for several threads.
+ * <p>Decision: requests go through the classes that a {@link KvCache} itself consists of but for the device's memory and kernels:
+ * each is a block table that takes over what is cached, reserves the rest, registers it under SHA-256 keys and gives it back. So what
+ * is counted is what the cache does.
+ *
+ * <p>A request is the chain of its blocks' keys, head first; equal keys mean an equal prefix up to and including that block. They
+ * become tokens, 16 for a block. A hit is a block of the longest run of leading keys that are cached. A request's blocks are held
+ * while it is placed and released, tail first, before the next one; those beyond the capacity are references that are not placed.
+ * Not for several threads.
  */
 public final class PrefixReplay {
     /** The largest capacity, in blocks. */
     public static final int MAX_CAPACITY = 1 << 26;
 
+    private static final int BLOCK_TOKENS = 16;
+    private static final int TOKEN_BITS = 31;
+
     private final EvictionPolicyKind kind;
-    private final EvictionPolicy policy;
-    private final long[] keys;
-    private final FingerprintIndex index;
-    private final boolean[] held;
-    /** The blocks of the request that is being placed. */
-    private final int[] placed;
+    private final int capacity;
+    private final BlockLedger ledger;
+    private int[] tokens = {};
+    private long[] sorted = {};
 
     private @Nullable TierReplay tier;
-    private int used;
     private long requests;
     private long references;
     private long hits;
-    private long evictions;
 
     /**
      * An empty cache.
      *
-     * @param capacity in blocks, 1 to {@link #MAX_CAPACITY}; takes up to 200 bytes of memory each
+     * @param capacity in blocks, 1 to {@link #MAX_CAPACITY}; takes up to 300 bytes of memory each
      */
     public PrefixReplay(EvictionPolicyKind kind, int capacity) {
         if (capacity < 1 || capacity > MAX_CAPACITY) {
@@ -42,11 +45,21 @@ public final class PrefixReplay {
                     "A capacity of " + capacity + " blocks can't be replayed; give 1 to " + MAX_CAPACITY + ".");
         }
         this.kind = kind;
-        policy = kind.create(capacity);
-        keys = new long[capacity];
-        index = new FingerprintIndex(keys);
-        held = new boolean[capacity];
-        placed = new int[capacity];
+        this.capacity = capacity;
+        // Behind its prompt a request has one token that is not cached, as every prompt has; the block for it is one
+        // more.
+        KvCacheConfig config = KvCacheConfig.builder()
+                .layers(1)
+                .kvHeads(1)
+                .headSize(64)
+                .blockSize(BLOCK_TOKENS)
+                .blocks(capacity + 1)
+                .eviction(kind)
+                .partialReuse(false)
+                .build();
+        ledger = new BlockLedger(config, config::scales, (source, target) -> {
+            throw new IllegalStateException("A replay shares whole blocks only; there is nothing to copy.");
+        });
     }
 
     /**
@@ -77,32 +90,28 @@ public final class PrefixReplay {
      *
      * @param chain holds the request's keys, head first, from {@code from} to before {@code to}
      * @return how many of them were hits
-     * @throws IllegalArgumentException when a key occurs twice, which no chain of prefixes has; blocks of the request may be
-     *     cached then, but it is not counted
+     * @throws IllegalArgumentException when a key occurs twice, which no chain of prefixes has; nothing has changed then
      */
     public int request(long[] chain, int from, int to) {
-        int count = Math.min(to - from, keys.length);
-        int hit = 0;
-        int known = 0;
+        refuseRepeated(chain, from, to);
+        int count = Math.min(to - from, capacity);
+        int length = writeTokens(chain, from, count);
+        int hit;
+        BlockTable table;
+        ledger.enter();
         try {
-            // What is there is held before room is made, so that nothing of the request is evicted for the rest of it.
-            for (; known < count; known++) {
-                int block = index.find(chain[from + known]);
-                placed[known] = block;
-                if (block != FingerprintIndex.ABSENT) {
-                    hold(block, chain[from + known]);
-                    policy.hit(block);
-                    hit += hit == known ? 1 : 0;
-                }
+            table = ledger.table(tokens, length, SequenceOptions.DEFAULT);
+            ledger.open(table);
+            hit = table.computed / BLOCK_TOKENS;
+            if (!ledger.reserve(table, length - table.computed)) {
+                throw new IllegalStateException(count + " blocks do not fit into " + capacity + " that nobody holds.");
             }
-            for (int i = hit; i < count; i++) {
-                if (placed[i] == FingerprintIndex.ABSENT) {
-                    placed[i] = place(chain[from + i]);
-                }
-            }
+            ledger.settle(table, tokens, length, true);
         } finally {
-            release(known);
+            ledger.exit();
         }
+        table.close(ReleaseHint.KEEP);
+        ledger.requestRelease(table);
         requests++;
         references += to - from;
         hits += hit;
@@ -112,45 +121,36 @@ public final class PrefixReplay {
         return hit;
     }
 
-    private void hold(int block, long key) {
-        if (held[block]) {
-            throw repeated(key);
+    private void refuseRepeated(long[] chain, int from, int to) {
+        int count = to - from;
+        if (sorted.length < count) {
+            sorted = new long[2 * count];
         }
-        held[block] = true;
-    }
-
-    private int place(long key) {
-        if (index.find(key) != FingerprintIndex.ABSENT) {
-            throw repeated(key);
-        }
-        int block = used < keys.length ? used++ : evict();
-        keys[block] = key;
-        index.add(block);
-        held[block] = true;
-        policy.admit(block, key);
-        return block;
-    }
-
-    private static IllegalArgumentException repeated(long key) {
-        return new IllegalArgumentException("A request names block " + key
-                + " twice; each block of a prompt has a key of its own, that of the prefix up to it.");
-    }
-
-    private int evict() {
-        int block = policy.evict();
-        index.remove(block);
-        evictions++;
-        return block;
-    }
-
-    private void release(int count) {
-        for (int i = count - 1; i >= 0; i--) {
-            int block = placed[i];
-            if (block != FingerprintIndex.ABSENT) {
-                held[block] = false;
-                policy.release(block);
+        System.arraycopy(chain, from, sorted, 0, count);
+        Arrays.sort(sorted, 0, count);
+        for (int i = 1; i < count; i++) {
+            if (sorted[i] == sorted[i - 1]) {
+                throw new IllegalArgumentException("A request names block " + sorted[i]
+                        + " twice; each block of a prompt has a key of its own, that of the prefix up to it.");
             }
         }
+    }
+
+    /** Fills {@link #tokens} with the blocks of a prompt and one token behind them; returns how many they are. */
+    private int writeTokens(long[] chain, int from, int count) {
+        int length = Math.addExact(Math.multiplyExact(count, BLOCK_TOKENS), 1);
+        if (tokens.length < length) {
+            tokens = new int[(int) Math.min(Integer.MAX_VALUE - 8, 2L * length)];
+        }
+        for (int i = 0; i < count; i++) {
+            long key = chain[from + i];
+            int at = i * BLOCK_TOKENS;
+            tokens[at] = (int) key & Integer.MAX_VALUE;
+            tokens[at + 1] = (int) (key >>> TOKEN_BITS) & Integer.MAX_VALUE;
+            tokens[at + 2] = (int) (key >>> (2 * TOKEN_BITS));
+        }
+        tokens[length - 1] = 0;
+        return length;
     }
 
     public EvictionPolicyKind policy() {
@@ -159,7 +159,7 @@ public final class PrefixReplay {
 
     /** In blocks. */
     public int capacity() {
-        return keys.length;
+        return capacity;
     }
 
     public long requests() {
@@ -190,20 +190,17 @@ public final class PrefixReplay {
         return references == 0 ? 0 : (double) hits / references;
     }
 
+    /** Cached blocks that made room for others. */
     public long evictions() {
-        return evictions;
+        return ledger.pool().evicted();
     }
 
-    /** See {@link EvictionPolicy#checkInvariants}; also that every placed block is found by its key, and idle. */
+    /** See {@link BlockPool#checkInvariants}; also that nobody holds a block. */
     void checkInvariants() {
-        policy.checkInvariants();
-        if (policy.idle() != used) {
-            throw new IllegalStateException(used + " blocks are cached, " + policy.idle() + " are idle.");
-        }
-        for (int block = 0; block < used; block++) {
-            if (held[block] || index.find(keys[block]) != block) {
-                throw new IllegalStateException("Block " + block + " is held or not found by its key.");
-            }
+        ledger.pool().checkInvariants();
+        if (!ledger.isIdle()) {
+            throw new IllegalStateException("Between requests " + ledger.pool().available() + " of "
+                    + ledger.pool().total() + " blocks are free or cached.");
         }
     }
 }

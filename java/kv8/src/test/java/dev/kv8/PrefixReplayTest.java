@@ -3,8 +3,6 @@ package dev.kv8;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
-import com.sun.management.ThreadMXBean;
-import java.lang.management.ManagementFactory;
 import java.util.ArrayList;
 import java.util.Collections;
 import java.util.LinkedHashSet;
@@ -160,30 +158,5 @@ class PrefixReplayTest {
         }
         assertThat(lru.evictions() + arc.evictions()).isZero();
         assertThat(lru.hits()).isPositive();
-    }
-
-    @ParameterizedTest
-    @EnumSource
-    void aRequestAllocatesNothing(EvictionPolicyKind kind) {
-        ThreadMXBean threads = (ThreadMXBean) ManagementFactory.getThreadMXBean();
-        PrefixReplay replay = new PrefixReplay(kind, 64);
-        Random random = new Random(7);
-        long[][] chains = new long[500][];
-        for (int i = 0; i < chains.length; i++) {
-            chains[i] = chain(random);
-        }
-        long least = Long.MAX_VALUE;
-        // A compiler may allocate in a round; what every request allocates is seen in all of them.
-        for (int round = 0; round < 40; round++) {
-            long before = threads.getThreadAllocatedBytes(Thread.currentThread().getId());
-            for (long[] chain : chains) {
-                replay.request(chain, 0, chain.length);
-            }
-            least = Math.min(
-                    least,
-                    threads.getThreadAllocatedBytes(Thread.currentThread().getId()) - before);
-        }
-        assertThat(replay.evictions()).isPositive();
-        assertThat(least).as("bytes allocated by %d requests", chains.length).isZero();
     }
 }
