@@ -29,7 +29,11 @@ KV8_INLINE float channel_scale(const kv8_side& side, int64_t head, int64_t d) {
     return side.chan.ptr == 0 ? 1.0f : float_at(side.chan, head * side.chan_head_stride + d * side.chan_dim_stride);
 }
 
-// Softmax over some keys, before division: sum of weight * v and of weights, which are e^(score - maximum).
+// Scores are kept in units of ln 2, so that weights are powers of 2.
+constexpr float kLog2E = 1.44269504088896341f;
+constexpr double kLn2 = 0.693147180559945309;
+
+// Softmax over some keys, before division: sum of weight * v and of weights, which are 2^(score - maximum).
 struct Softmax {
     float* sums;  // [head_size]
     float maximum;
@@ -39,7 +43,7 @@ struct Softmax {
 // What a maximum is subtracted as: where every score is -inf, all weights are 0 and not NaN.
 KV8_INLINE float finite_maximum(float maximum) { return maximum == -kInfinity ? 0.0f : maximum; }
 
-KV8_INLINE float one_exp_of_negative(float x) { return exp_of_negative(all(x))[0]; }
+KV8_INLINE float one_exp2_of_negative(float x) { return exp2_of_negative(all(x))[0]; }
 
 KV8_INLINE void copy(Softmax& to, const Softmax& from, int head_size) {
     std::memcpy(to.sums, from.sums, size_t(head_size) * 4);
@@ -50,8 +54,8 @@ KV8_INLINE void copy(Softmax& to, const Softmax& from, int head_size) {
 // total = total joined with the next split's result.
 KV8_INLINE void fold(Softmax& total, const Softmax& next, int head_size) {
     const float maximum = total.maximum > next.maximum ? total.maximum : next.maximum;
-    const float old_factor = one_exp_of_negative(total.maximum - finite_maximum(maximum));
-    const float new_factor = one_exp_of_negative(next.maximum - finite_maximum(maximum));
+    const float old_factor = one_exp2_of_negative(total.maximum - finite_maximum(maximum));
+    const float new_factor = one_exp2_of_negative(next.maximum - finite_maximum(maximum));
     for (int d = 0; d < head_size; d += kWidth)
         store(total.sums + d, fused(load<rf>(next.sums + d), all(new_factor), load<rf>(total.sums + d) * old_factor));
     total.weight = total.weight * old_factor + next.weight * new_factor;
@@ -79,20 +83,24 @@ class Queries {
     int64_t window_, first_token_, first_position_;
 };
 
-// Divides, applies V's channel scales, stores out and lse. Without keys `result` is not looked at.
+// Divides, applies V's channel scales, stores out and lse. Without keys `result` is not looked at. A sum is `factor` times
+// what it stands for.
 inline void finish_row(const kv8_attention_args& args, const AttentionPlan& plan, int64_t token, int kv_head, int head,
-                       const Softmax& result, bool has_keys) {
+                       const Softmax& result, bool has_keys, float factor) {
     float out[kMaxHeadSize] = {};
     const float sink = args.sinks.ptr != 0 ? float_at(args.sinks, head) : -kInfinity;
     double lse = sink;
     if (has_keys) {
-        const float maximum = finite_maximum(result.maximum > sink ? result.maximum : sink);
-        const double factor = ::exp(double(result.maximum) - maximum);
-        const double all_weights = factor * result.weight + ::exp(double(sink) - maximum);
-        const float scale = float(factor / all_weights);
+        const double of_sink = sink / kLn2, of_keys = result.maximum;
+        const double maximum = of_keys == -kInfinity && of_sink == -kInfinity ? 0
+                               : of_keys > of_sink                            ? of_keys
+                                                                              : of_sink;
+        const double decay = ::exp2(of_keys - maximum);
+        const double all_weights = decay * result.weight + ::exp2(of_sink - maximum);
+        const float scale = float(decay / all_weights) * factor;
         for (int d = 0; d < plan.head_size; d++)
             out[d] = result.sums[d] * scale * channel_scale(args.view->v, kv_head, d);
-        lse = maximum + ::log(all_weights);
+        lse = maximum * kLn2 + ::log(all_weights);
     }
     store_row(args.out, token, head, out, plan.head_size);
     if (args.lse.ptr != 0) set_float(args.lse, token * plan.q_heads + head, float(lse));

@@ -37,6 +37,104 @@ KV8_INLINE u16 to_f16_bits(const u8& codes) {
         codes);
 }
 
+// Registers of codes and of twice as many bytes of halves: of the hardware's width, except where a row's rest is shorter.
+template <int Bytes>
+struct CodeRegister {
+    typedef int8_t Signed __attribute__((vector_size(Bytes)));
+    typedef uint8_t Unsigned __attribute__((vector_size(Bytes)));
+    typedef int16_t Halves __attribute__((vector_size(2 * Bytes)));
+};
+#if defined(__AVX512F__)
+constexpr int kCodeBytes = 32, kScanBytes = 64;
+#elif defined(__AVX2__)
+constexpr int kCodeBytes = 16, kScanBytes = 32;
+#else
+constexpr int kCodeBytes = 16, kScanBytes = 16;
+#endif
+
+// Sign-extended; GCC 12 does not find these instructions by itself.
+template <int Bytes>
+KV8_INLINE typename CodeRegister<Bytes>::Halves to_words(const uint8_t* codes) {
+    using Register = CodeRegister<Bytes>;
+    const auto c = load<typename Register::Signed>(codes);
+#if defined(__AVX512F__)
+    if constexpr (Bytes == 32) return (typename Register::Halves)_mm512_cvtepi8_epi16((__m256i)c);
+#endif
+#if defined(__AVX2__)
+    if constexpr (Bytes == 16) return (typename Register::Halves)_mm256_cvtepi8_epi16((__m128i)c);
+#endif
+    return __builtin_convertvector(c, typename Register::Halves);
+}
+
+// to_f16_bits of one register's codes, none of them NaN.
+template <class Format, int Bytes>
+KV8_INLINE void halves_of_register(const uint8_t* codes, uint8_t* halves) {
+    using Halves = typename CodeRegister<Bytes>::Halves;
+    const Halves w = to_words<Bytes>(codes);  // the sign fills the upper byte
+    if constexpr (Format::mantissa_bits == 3) {
+        store(halves, (w << 7) & int16_t(0xBFFF));
+    } else if constexpr (!Format::fnuz) {
+        store(halves, w << 8);
+    } else {
+        const Halves magnitude = w & 0x7F;
+        store(halves, (magnitude < 8 ? magnitude << 7 : (magnitude << 8) - 0x400) | (w & int16_t(0x8000)));
+    }
+}
+
+// body(std::integral_constant of a register's bytes, position) for each register of `size` codes, a multiple of 16.
+template <int Bytes, class Body>
+KV8_INLINE void for_registers(int size, const Body& body) {
+    int d = 0;
+    for (; d + Bytes <= size; d += Bytes) body(std::integral_constant<int, Bytes>{}, d);
+    if constexpr (Bytes > 32)
+        if (d + 32 <= size) {
+            body(std::integral_constant<int, 32>{}, d);
+            d += 32;
+        }
+    if constexpr (Bytes > 16)
+        if (d < size) body(std::integral_constant<int, 16>{}, d);
+}
+
+// to_f16_bits of a row, right for all codes but NaN.
+template <class Format>
+KV8_INLINE void halves_of_numbers(const uint8_t* codes, int size, uint8_t* halves) {
+    for_registers<kCodeBytes>(
+        size, KV8_LAMBDA(auto bytes, int d) {
+            halves_of_register<Format, decltype(bytes)::value>(codes + d, halves + 2 * d);
+        });
+}
+
+// Bytes whose largest tells of NaN, and the least such byte.
+template <class Format, class Codes>
+KV8_INLINE Codes nan_mark(const Codes& codes) {
+    if constexpr (Format::fnuz)
+        return codes ^ 0x7F;  // 0x80 becomes 0xFF
+    else
+        return codes + codes;  // without the sign
+}
+
+// Whether a code of the rows is NaN.
+template <class Format>
+KV8_INLINE bool has_nan(const uint8_t* const* rows, int count, int size) {
+    if constexpr (Format::mantissa_bits == 2 && !Format::fnuz) return false;  // NaN is float16's own
+    constexpr int kLeast = Format::fnuz ? 0xFF : 2 * (Format::last_number + 1);
+    using Codes = CodeRegister<kScanBytes>::Unsigned;
+    Codes most{};
+    for (int i = 0; i < count; i++)
+        for_registers<kScanBytes>(
+            size, KV8_LAMBDA(auto bytes, int d) {
+                Codes codes{};
+                std::memcpy(&codes, rows[i] + d, decltype(bytes)::value);
+                const Codes mark = nan_mark<Format>(codes);
+                most = mark > most ? mark : most;
+            });
+    typedef uint64_t Words __attribute__((vector_size(kScanBytes)));
+    const Words found = bits<Words>(most >= uint8_t(kLeast));
+    uint64_t any = 0;
+    for (int i = 0; i < kScanBytes / 8; i++) any |= found[i];
+    return any != 0;
+}
+
 template <class Format>
 KV8_INLINE f32 decode(const u8& codes) {
 #if defined(__AVX2__) || defined(KV8_NEON)

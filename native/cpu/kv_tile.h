@@ -1,6 +1,6 @@
-// Sixteen consecutive keys of one KV head: where their rows lie in the paged cache, and the rows as float32. Tiles
-// begin at multiples of sixteen from the sequence's first key, whatever the block size. Only keys inside the range that
-// the caller names are looked up, read or prefetched.
+// Consecutive keys of one KV head: where their rows lie in the paged cache, and their scales. Tiles begin at multiples of
+// kTileKeys from the sequence's first key, whatever the block size. Only keys inside the range that the caller names are
+// looked up, read or prefetched.
 #pragma once
 
 #include "cpu/row_io.h"
@@ -8,13 +8,14 @@
 
 namespace kv8::cpu::KV8_ISA {
 
-constexpr int kTileKeys = 16;
+constexpr int kTileKeys = 64;   // share a step of the online softmax
+constexpr int kChunkKeys = 32;  // the most keys of a tile that are read at once, while as many are asked for
 
-struct TileRows {
-    const uint8_t* k[kTileKeys];
-    const uint8_t* v[kTileKeys];
-    float k_scale[kTileKeys];  // of the keys in range, where the cache has row scales; else not set
-    float v_scale[kTileKeys];
+// Addresses of the rows of K or V, and their scales where the cache has some. Rows of keys out of range are those of a key
+// in range: they may be read, and what comes of them must not be used.
+struct TileSide {
+    const uint8_t* rows[kTileKeys];
+    float scales[kTileKeys];
 };
 
 // One sequence's K and V of one head.
@@ -23,61 +24,42 @@ class PagedHead {
     KV8_INLINE PagedHead(const kv8_cache_view& view, const uint8_t* block_table_row, int kv_head)
         : view_(view), table_(block_table_row), head_(kv_head) {}
 
-    // Rows of keys [first, last), all in the tile of sixteen that begins at `tile`.
-    KV8_INLINE void locate(int64_t tile, int64_t first, int64_t last, TileRows& rows) const {
+    // Keys [first, last), at least one, all in the tile that begins at `tile`.
+    KV8_INLINE void locate(int64_t tile, int64_t first, int64_t last, TileSide& k, TileSide& v) const {
         int64_t entry = first / view_.block_size, slot = first % view_.block_size;
-        const uint8_t* block = block_at(entry);
-        for (int64_t key = first; key < last; key++) {
-            const int i = int(key - tile);
-            rows.k[i] = row(view_.k, block, slot);
-            rows.v[i] = row(view_.v, block, slot);
-            if (view_.k.row_scale_offset >= 0) rows.k_scale[i] = row_scale(view_.k, block, slot);
-            if (view_.v.row_scale_offset >= 0) rows.v_scale[i] = row_scale(view_.v, block, slot);
-            if (++slot == view_.block_size && key + 1 < last) {
-                slot = 0;
-                block = block_at(++entry);
-            }
+        int i = int(first - tile);
+        const int begin = i, end = int(last - tile);
+        for (; i < end; entry++, slot = 0) {
+            const int count = int(end - i < view_.block_size - slot ? end - i : view_.block_size - slot);
+            const uint8_t* const block = block_at(entry);
+            locate_run(view_.k, block, slot, count, i, k);
+            locate_run(view_.v, block, slot, count, i, v);
+            i += count;
         }
-    }
-
-    // Asks for the rows of keys [first, last) without waiting for them.
-    KV8_INLINE void prefetch(int64_t first, int64_t last) const {
-        int64_t slot = first % view_.block_size;
-        for (int64_t key = first; key < last; slot = 0) {
-            const uint8_t* const block = block_at(key / view_.block_size);
-            if (view_.k.row_scale_offset >= 0) __builtin_prefetch(row_scale_address(view_.k, block, slot));
-            if (view_.v.row_scale_offset >= 0) __builtin_prefetch(row_scale_address(view_.v, block, slot));
-            for (; slot < view_.block_size && key < last; slot++, key++) {
-                prefetch_row(row(view_.k, block, slot), view_.k.dtype);
-                prefetch_row(row(view_.v, block, slot), view_.v.dtype);
-            }
-        }
+        repeat_outside(begin, end, k);
+        repeat_outside(begin, end, v);
     }
 
   private:
+    static KV8_INLINE void repeat_outside(int begin, int end, TileSide& side) {
+        for (int before = 0; before < begin; before++) side.rows[before] = side.rows[begin];
+        for (int after = end; after < kTileKeys; after++) side.rows[after] = side.rows[end - 1];
+    }
+
     KV8_INLINE const uint8_t* block_at(int64_t entry) const {
         int32_t block;
         std::memcpy(&block, table_ + entry * 4, 4);
         return reinterpret_cast<const uint8_t*>(view_.memory.ptr) + block * view_.block_stride;
     }
 
-    KV8_INLINE const uint8_t* row(const kv8_side& side, const uint8_t* block, int64_t slot) const {
-        return block + side.offset + head_ * side.head_stride + slot * side.slot_stride;
-    }
-
-    KV8_INLINE const uint8_t* row_scale_address(const kv8_side& side, const uint8_t* block, int64_t slot) const {
-        return block + side.row_scale_offset + head_ * side.row_scale_head_stride + slot * 4;
-    }
-
-    KV8_INLINE float row_scale(const kv8_side& side, const uint8_t* block, int64_t slot) const {
-        float scale;
-        std::memcpy(&scale, row_scale_address(side, block, slot), 4);
-        return scale;
-    }
-
-    KV8_INLINE void prefetch_row(const uint8_t* row, kv8_dtype dtype) const {
-        const int64_t bytes = view_.head_size * element_bytes(dtype);
-        for (int64_t i = 0; i < bytes; i += 64) __builtin_prefetch(row + i);
+    // Keys that lie one after the other in a block become keys [i, i + count) of the tile.
+    KV8_INLINE void locate_run(const kv8_side& side, const uint8_t* block, int64_t slot, int count, int i,
+                               TileSide& tile) const {
+        const uint8_t* row = block + side.offset + head_ * side.head_stride + slot * side.slot_stride;
+        for (int key = 0; key < count; key++, row += side.slot_stride) tile.rows[i + key] = row;
+        if (side.row_scale_offset >= 0)
+            std::memcpy(tile.scales + i, block + side.row_scale_offset + head_ * side.row_scale_head_stride + slot * 4,
+                        size_t(count) * 4);
     }
 
     const kv8_cache_view& view_;
@@ -85,20 +67,10 @@ class PagedHead {
     int64_t head_;
 };
 
-// tile[i][head_size] = rows[i] as float32, for i in [first, last).
-typedef void (*WidenRows)(const uint8_t* const* rows, int first, int last, int head_size, float* tile);
-
-template <class Element>
-void widen_rows(const uint8_t* const* rows, int first, int last, int head_size, float* tile) {
-    for (int i = first; i < last; i++)
-        for (int d = 0; d < head_size; d += kLanes)
-            store(tile + i * head_size + d, Element::load(rows[i] + d * Element::bytes));
-}
-
-inline WidenRows widen_rows_of(kv8_dtype dtype) {
-    WidenRows widen = nullptr;
-    with_dtype(dtype, [&](auto element) { widen = widen_rows<decltype(element)>; });
-    return widen;
+// Asks for rows without waiting for them.
+KV8_INLINE void prefetch_rows(const uint8_t* const* rows, int count, int64_t row_bytes) {
+    for (int i = 0; i < count; i++)
+        for (int64_t at = 0; at < row_bytes; at += 64) __builtin_prefetch(rows[i] + at);
 }
 
 }  // namespace kv8::cpu::KV8_ISA

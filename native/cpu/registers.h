@@ -24,7 +24,15 @@ constexpr int kSums = 8;
 typedef float rf __attribute__((vector_size(kWidth * 4)));
 typedef int32_t ri __attribute__((vector_size(kWidth * 4)));
 
-KV8_INLINE rf all(float x) { return rf{} + x; }
+KV8_INLINE rf all(float x) {
+#if defined(__AVX512F__)
+    return (rf)_mm512_set1_ps(x);
+#elif defined(__AVX2__)
+    return (rf)_mm256_set1_ps(x);
+#else
+    return rf{x, x, x, x};
+#endif
+}
 
 KV8_INLINE rf fused(rf a, rf b, rf c) {
 #if defined(__AVX512F__)

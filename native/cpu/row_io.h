@@ -32,8 +32,9 @@ struct BFloat16 {
     static KV8_INLINE void store(uint8_t* to, f32 x) { KV8_ISA::store(to, to_bf16(x)); }
 };
 
-template <class Format>
+template <class Of>
 struct Float8 {
+    using Format = Of;
     static constexpr bool fp8 = true;
     static constexpr int bytes = 1;
     static constexpr float max_value = Format::max_value;

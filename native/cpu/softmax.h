@@ -26,6 +26,23 @@ KV8_INLINE rf exp_of_negative(rf x) {
     return x < all(-87.33f) ? rf{} : p * bits<rf>(power);
 }
 
+// 2^x for x <= 0, within 2 ulp, and 1 where products are fused; 0 below -126, where the result would be subnormal, and for -inf; NaN for NaN.
+KV8_INLINE rf exp2_of_negative(rf x) {
+    // The sum's low bits are float32's exponent field of 2^n, n being the integer nearest to x.
+    const rf ruler = all(12582912.0f + 127.0f);
+    const rf shifted = x + ruler;
+    const rf r = x - (shifted - ruler);
+    // Minimax polynomial of degree 5 for (2^r - 1) / r on [-1/2, 1/2], by relative error of 2^r: 2e-9 before rounding.
+    rf p = all(1.5353362e-4f);
+    p = fused(p, r, all(1.3398875e-3f));
+    p = fused(p, r, all(9.6184369e-3f));
+    p = fused(p, r, all(5.5503324e-2f));
+    p = fused(p, r, all(2.4022648e-1f));
+    p = fused(p, r, all(6.9314718e-1f));
+    p = fused(p, r, all(1.0f));
+    return x < all(-126.0f) ? rf{} : p * bits<rf>(bits<ri>(shifted) << 23);
+}
+
 // tanh(x), within 3 ulp.
 KV8_INLINE rf tanh_of(rf x) {
     const rf magnitude = bits<rf>(bits<ri>(x) & 0x7fffffff);

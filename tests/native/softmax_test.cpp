@@ -45,6 +45,19 @@ TEST(Softmax, ExpIsWithinTwoUnitsOfTheLastPlace) {
     EXPECT_TRUE(std::isnan(exp_of_negative(all(NAN))[0]));
 }
 
+TEST(Softmax, Exp2IsWithinTwoUnitsOfTheLastPlace) {
+    const auto f = [](rf x) { return exp2_of_negative(x); };
+    const auto exact = [](double x) { return std::exp2(x); };
+    EXPECT_LE(worst_error(kv8_test::bits_of(-0.0f), kv8_test::bits_of(-126.0f), 257, f, exact), 2.0);
+    EXPECT_LE(worst_error(kv8_test::bits_of(-0.25f), kv8_test::bits_of(-8.0f), 11, f, exact), 2.0);
+    EXPECT_EQ(1.0f, exp2_of_negative(all(0.0f))[0]);
+    EXPECT_EQ(0x1p-126f, exp2_of_negative(all(-126.0f))[0]);
+    EXPECT_EQ(0.0f, exp2_of_negative(all(-126.00001f))[0]);
+    EXPECT_EQ(0.0f, exp2_of_negative(all(-3e38f))[0]);
+    EXPECT_EQ(0.0f, exp2_of_negative(all(-INFINITY))[0]);
+    EXPECT_TRUE(std::isnan(exp2_of_negative(all(NAN))[0]));
+}
+
 TEST(Softmax, TanhIsWithinThreeUnitsOfTheLastPlace) {
     const auto f = [](rf x) { return tanh_of(x); };
     const auto exact = [](double x) { return std::tanh(x); };

@@ -1,5 +1,5 @@
-// Paged attention in float32. An item walks its keys in tiles of sixteen: K and V rows are converted once for all query
-// heads of the group and all queries of the tile, scores go through an online softmax, and each split's result is
+// Paged attention in float32. An item walks its keys in tiles: K and V rows are read and converted for all query heads of the
+// group and all queries of the tile at once, scores go through an online softmax in base 2, and each split's result is
 // folded into the row's total in ascending order. What a row computes is the same whichever rows, items or chunks stand
 // beside it.
 #include "cpu/attention_rows.h"
@@ -10,14 +10,12 @@
 namespace kv8::cpu::KV8_ISA {
 namespace {
 
-constexpr int kPrefetchKeys = 2 * kTileKeys;
-
 // One worker's private memory, cut into arrays.
 struct Scratch {
-    float *q, *sums, *totals;             // [rows][head_size]
-    float *k, *v;                         // [16][head_size]
-    float* scores;                        // [rows][16]: then the weights
-    float *maximum, *weight, *decay;      // [rows]
+    float *q, *sums, *totals;  // [rows][head_size]
+    uint8_t* wide;             // [kChunkKeys][head_size] of K or V in the form that the products read, float32 at most
+    float* scores;             // [rows][kTileKeys]: then the weights
+    float *maximum, *weight;   // [rows]
     float *total_maximum, *total_weight;  // [rows]
     uint64_t bytes;
 
@@ -32,16 +30,65 @@ struct Scratch {
         q = take(rows * head_size);
         sums = take(rows * head_size);
         totals = take(rows * head_size);
-        k = take(kTileKeys * head_size);
-        v = take(kTileKeys * head_size);
+        wide = reinterpret_cast<uint8_t*>(take(kChunkKeys * head_size));
         scores = take(rows * kTileKeys);
         maximum = take(rows);
         weight = take(rows);
-        decay = take(rows);
         total_maximum = take(rows);
         total_weight = take(rows);
         bytes = uint64_t(at - static_cast<char*>(memory));
     }
+};
+
+constexpr int kChunkBytes = 4096;
+
+// K or V of the tile in use and of the next, which is asked for meanwhile.
+class SideStream {
+  public:
+    KV8_INLINE SideStream(const kv8_side& side, int query_rows, int head_size, uint8_t* wide)
+        : reading_(reading_of(side.dtype, query_rows)),
+          head_size_(head_size),
+          row_bytes_(int(head_size * element_bytes(side.dtype))),
+          chunk_(chunk_keys(row_bytes_)),
+          wide_row_bytes_(head_size * (reading_.form == RowForm::kFloat ? 4 : 2)),
+          wide_(wide) {}
+
+    KV8_INLINE TileSide& next() { return tiles_[1 - current_]; }
+    KV8_INLINE const float* scales() const { return tiles_[current_].scales; }
+    KV8_INLINE float factor() const { return reading_.factor; }
+    KV8_INLINE RowForm form() const { return reading_.form; }
+    // The next tile becomes the one in use.
+    KV8_INLINE void advance() { current_ = 1 - current_; }
+    KV8_INLINE void prefetch_first() const { prefetch_rows(tiles_[1 - current_].rows, chunk_, row_bytes_); }
+
+    // The end of the chunk that a key is in.
+    KV8_INLINE int chunk_end(int key) const { return (key / chunk_ + 1) * chunk_; }
+
+    // Keys [first, first + count), which are in one chunk, in the form to read, while those of the next chunk are asked for.
+    KV8_INLINE const uint8_t* const* rows(int first, int count) {
+        const uint8_t* const* const here = tiles_[current_].rows + first;
+        const int later = first + chunk_;
+        prefetch_rows(later < kTileKeys ? here + chunk_ : next().rows + later - kTileKeys, count, row_bytes_);
+        if (reading_.widen == nullptr) return here;
+        reading_.widen(here, count, head_size_, wide_);
+        for (int i = 0; i < count; i++) wide_rows_[i] = wide_ + i * wide_row_bytes_;
+        return wide_rows_;
+    }
+
+  private:
+    const RowReading reading_;
+    // What is in use and what is on its way, of K and V, stay in the first-level cache together.
+    static KV8_INLINE int chunk_keys(int row_bytes) {
+        int keys = kChunkKeys;
+        while (keys > kSums && keys * row_bytes > kChunkBytes) keys /= 2;
+        return keys;
+    }
+
+    const int head_size_, row_bytes_, chunk_, wide_row_bytes_;
+    uint8_t* const wide_;
+    TileSide tiles_[2];
+    int current_ = 0;
+    const uint8_t* wide_rows_[kChunkKeys];
 };
 
 class Item {
@@ -54,20 +101,22 @@ class Item {
           cache_(*args.view,
                  reinterpret_cast<const uint8_t*>(args.block_table.ptr) + item.sequence * args.block_table_stride * 4,
                  item.kv_head),
-          widen_k_(widen_rows_of(args.view->k.dtype)),
-          widen_v_(widen_rows_of(args.view->v.dtype)),
           scratch_(plan, scratch),
           group_(plan.group()),
           rows_(item.queries * group_),
-          head_size_(plan.head_size) {}
+          head_size_(plan.head_size),
+          k_(args.view->k, rows_, head_size_, scratch_.wide),
+          v_(args.view->v, rows_, head_size_, scratch_.wide) {}
 
     void run() {
         load_queries();
-        // Scores of keys out of range are computed from what an earlier tile left, and then masked.
-        std::memset(scratch_.k, 0, size_t(kTileKeys) * head_size_ * 4);
         const int64_t first_key = most(queries_.first_key(0), int64_t(item_.first_split) * kSplitKeys);
         end_ = least(queries_.last_key(item_.queries - 1), (int64_t(item_.first_split) + item_.splits) * kSplitKeys);
-        cache_.prefetch(first_key, least(first_key / kTileKeys * kTileKeys + kPrefetchKeys, end_));
+        if (first_key < end_) {
+            locate_next(first_key);
+            k_.prefetch_first();
+            v_.prefetch_first();
+        }
         for (int64_t first = first_key; first < end_;) {
             const int64_t split = first / kSplitKeys;
             const int64_t last = least((split + 1) * kSplitKeys, end_);
@@ -80,7 +129,7 @@ class Item {
         for (int query = 0; query < item_.queries; query++)
             for (int row = query * group_; row < (query + 1) * group_; row++)
                 finish_row(args_, plan_, queries_.token(query), item_.kv_head, head_of(row), total(row),
-                           queries_.first_key(query) < queries_.last_key(query));
+                           queries_.first_key(query) < queries_.last_key(query), v_.factor());
     }
 
   private:
@@ -95,19 +144,25 @@ class Item {
         return queries_.first_key(query) < (split + 1) * kSplitKeys && queries_.last_key(query) > split * kSplitKeys;
     }
 
-    // q * softmax_scale * K's channel scales, as float32.
+    // q * softmax_scale * K's channel scales, as float32; in units of ln 2, except before a softcap.
     void load_queries() {
         float channels[kMaxHeadSize];
         for (int d = 0; d < head_size_; d++) channels[d] = channel_scale(args_.view->k, item_.kv_head, d);
+        const float scale = args_.softcap > 0 ? args_.softmax_scale : float(args_.softmax_scale / kLn2);
         for (int row = 0; row < rows_; row++) {
             const uint8_t* const from = row_at(args_.q, queries_.token(row / group_), head_of(row));
             float* const to = scratch_.q + row * head_size_;
             with_row_dtype(args_.q.dtype, [&](auto element) {
                 for (int d = 0; d < head_size_; d += kLanes)
-                    store(to + d,
-                          element.load(from + d * element.bytes) * args_.softmax_scale * load<f32>(channels + d));
+                    store(to + d, element.load(from + d * element.bytes) * scale * load<f32>(channels + d));
             });
         }
+    }
+
+    // Finds the rows of the tile of a key, up to the item's end.
+    KV8_INLINE void locate_next(int64_t key) {
+        const int64_t tile = key / kTileKeys * kTileKeys;
+        cache_.locate(tile, key, least(tile + kTileKeys, end_), k_.next(), v_.next());
     }
 
     // Softmax of every row over keys [first, last) of one split.
@@ -117,74 +172,114 @@ class Item {
             scratch_.maximum[row] = -kInfinity;
             scratch_.weight[row] = 0;
         }
-        TileRows rows{};
         for (int64_t tile = first / kTileKeys * kTileKeys; tile < last; tile += kTileKeys) {
+            k_.advance();
+            v_.advance();
+            if (tile + kTileKeys < end_) locate_next(tile + kTileKeys);
             const int begin = int(most(first - tile, 0)), end = int(least(last - tile, kTileKeys));
-            cache_.prefetch(least(tile + kPrefetchKeys, end_), least(tile + kPrefetchKeys + kTileKeys, end_));
-            cache_.locate(tile, tile + begin, tile + end, rows);
-            widen_k_(rows.k, begin, end, head_size_, scratch_.k);
-            dot_tile(scratch_.q, rows_, scratch_.k, head_size_, scratch_.scores);
-            widen_v_(rows.v, begin, end, head_size_, scratch_.v);
-            if (queries_.first_key(item_.queries - 1) <= tile && queries_.last_key(0) >= tile + kTileKeys)
-                whole_tile(tile, rows);
-            else
-                edge_tile(tile, rows);
+            score(begin / kSums * kSums, end);
+            softmax(tile, begin, end);
+            accumulate(tile, begin, end);
         }
     }
 
-    // Every row sees all sixteen keys.
-    KV8_INLINE void whole_tile(int64_t tile, const TileRows& keys) {
-        for (int row = 0; row < rows_; row++) softmax_row(row, tile, 0, kTileKeys, keys);
-        accumulate_tile(scratch_.scores, rows_, scratch_.v, 0, kTileKeys, head_size_, scratch_.decay, scratch_.sums);
+    // The keys of a tile that a query sees, of those in [begin, end).
+    struct Seen {
+        int begin, end;
+    };
+    KV8_INLINE Seen seen_by(int query, int64_t tile, int begin, int end) const {
+        return {int(most(queries_.first_key(query) - tile, begin)), int(least(queries_.last_key(query) - tile, end))};
     }
 
-    // Rows see different keys, so each query takes only those that it sees: a hidden key's V may hold NaN.
-    KV8_INLINE void edge_tile(int64_t tile, const TileRows& keys) {
+    // Scores of all rows with keys [begin, end) of the tile, and with some after them, which mean nothing.
+    KV8_INLINE void score(int begin, int end) {
+        with_form(k_.form(), [&](auto form) {
+            for (int first = begin; first < end;) {
+                const int after = int(least(k_.chunk_end(first), (end + kSums - 1) / kSums * kSums));
+                dot_chunk<decltype(form)>(scratch_.q, rows_, k_.rows(first, after - first), after - first, head_size_,
+                                          scratch_.scores + first);
+                first = after;
+            }
+        });
+    }
+
+    KV8_INLINE void softmax(int64_t tile, int begin, int end) {
         for (int query = 0; query < item_.queries; query++) {
-            const int begin = int(most(queries_.first_key(query) - tile, 0));
-            const int end = int(least(queries_.last_key(query) - tile, kTileKeys));
-            if (begin >= end) continue;
-            const int row = query * group_;
-            for (int g = 0; g < group_; g++) softmax_row(row + g, tile, begin, end, keys);
-            accumulate_tile(scratch_.scores + row * kTileKeys, group_, scratch_.v, begin, end, head_size_,
-                            scratch_.decay + row, scratch_.sums + row * head_size_);
+            const Seen seen = seen_by(query, tile, begin, end);
+            if (seen.begin >= seen.end) continue;
+            for (int row = query * group_; row < (query + 1) * group_; row++)
+                softmax_row(row, tile, seen.begin, seen.end);
         }
     }
 
-    // scores[row] becomes weights of keys [begin, end), times V's row scales; maximum, weight and decay of the row
-    // follow.
-    KV8_INLINE void softmax_row(int row, int64_t tile, int begin, int end, const TileRows& keys) {
-        constexpr int kRegisters = kTileKeys / kWidth;
+    // Adds weighted V of keys [begin, end) of the tile to the rows' sums. Where rows see different keys, each query takes only
+    // those that it sees: a hidden key's V may hold NaN.
+    KV8_INLINE void accumulate(int64_t tile, int begin, int end) {
+        const bool all_see =
+            queries_.first_key(item_.queries - 1) <= tile + begin && queries_.last_key(0) >= tile + end;
+        with_form(v_.form(), [&](auto form) {
+            using Form = decltype(form);
+            for (int first = begin; first < end;) {
+                const int after = int(least(v_.chunk_end(first), end));
+                const uint8_t* const* const rows = v_.rows(first, after - first);
+                if (all_see)
+                    accumulate_chunk<Form>(scratch_.scores + first, rows_, rows, after - first, head_size_,
+                                           scratch_.sums);
+                for (int query = 0; !all_see && query < item_.queries; query++) {
+                    const Seen seen = seen_by(query, tile, first, after);
+                    const int row = query * group_;
+                    if (seen.begin < seen.end)
+                        accumulate_chunk<Form>(scratch_.scores + row * kTileKeys + seen.begin, group_,
+                                               rows + seen.begin - first, seen.end - seen.begin, head_size_,
+                                               scratch_.sums + row * head_size_);
+                }
+                first = after;
+            }
+        });
+    }
+
+    // scores[row] becomes weights of keys [begin, end), times V's row scales; maximum and weight of the row follow, and its
+    // sums where the maximum has grown.
+    KV8_INLINE void softmax_row(int row, int64_t tile, int begin, int end) {
         float* const scores = scratch_.scores + row * kTileKeys;
-        rf s[kRegisters];
+        const int from = begin / kWidth * kWidth;
+        const rf factor = all(k_.factor());
         rf largest = all(-kInfinity);
-        for (int i = 0; i < kRegisters; i++) {
-            s[i] = load<rf>(scores + i * kWidth);
-            if (args_.view->k.row_scale_offset >= 0) s[i] *= load<rf>(keys.k_scale + i * kWidth);
-            if (args_.softcap > 0) s[i] = tanh_of(s[i] / args_.softcap) * args_.softcap;
+        for (int i = from; i < end; i += kWidth) {
+            rf s = load<rf>(scores + i) * factor;
+            if (args_.view->k.row_scale_offset >= 0) s *= load<rf>(k_.scales() + i);
+            if (args_.softcap > 0) s = tanh_of(s / args_.softcap) * (args_.softcap * kLog2E);
             if (args_.alibi_slopes.ptr != 0) {
-                const rf distance = lane_numbers() + float(tile + i * kWidth - queries_.position(row / group_));
-                s[i] = fused(distance, all(float_at(args_.alibi_slopes, head_of(row))), s[i]);
+                const rf distance = lane_numbers() + float(tile + i - queries_.position(row / group_));
+                s = fused(distance, all(float_at(args_.alibi_slopes, head_of(row)) * kLog2E), s);
             }
-            if (begin > 0 || end < kTileKeys) {
-                const rf lane = lane_numbers() + float(i * kWidth);
-                s[i] = lane < all(float(begin)) ? all(-kInfinity) : lane < all(float(end)) ? s[i] : all(-kInfinity);
+            if (i < begin || i + kWidth > end) {
+                const rf lane = lane_numbers() + float(i);
+                s = lane < all(float(begin)) ? all(-kInfinity) : lane < all(float(end)) ? s : all(-kInfinity);
             }
-            largest = s[i] > largest ? s[i] : largest;
+            largest = s > largest ? s : largest;
+            store(scores + i, s);
         }
         const float old_maximum = scratch_.maximum[row], tile_maximum = largest_of(largest);
-        const float maximum = tile_maximum > old_maximum ? tile_maximum : old_maximum;
-        const float decay = maximum == old_maximum ? 1.0f : one_exp_of_negative(old_maximum - maximum);
-        rf weights = {};
-        for (int i = 0; i < kRegisters; i++) {
-            rf p = exp_of_negative(s[i] - finite_maximum(maximum));
-            weights += p;
-            if (args_.view->v.row_scale_offset >= 0) p *= load<rf>(keys.v_scale + i * kWidth);
-            store(scores + i * kWidth, p);
+        if (tile_maximum > old_maximum) {
+            scratch_.maximum[row] = tile_maximum;
+            decay(row, one_exp2_of_negative(old_maximum - tile_maximum));
         }
-        scratch_.maximum[row] = maximum;
-        scratch_.weight[row] = scratch_.weight[row] * decay + sum_of(weights);
-        scratch_.decay[row] = decay;
+        const rf maximum = all(finite_maximum(scratch_.maximum[row]));
+        rf weights = {};
+        for (int i = from; i < end; i += kWidth) {
+            rf p = exp2_of_negative(load<rf>(scores + i) - maximum);
+            weights += p;
+            if (args_.view->v.row_scale_offset >= 0) p *= load<rf>(v_.scales() + i);
+            store(scores + i, p);
+        }
+        scratch_.weight[row] += sum_of(weights);
+    }
+
+    KV8_INLINE void decay(int row, float factor) {
+        scratch_.weight[row] *= factor;
+        float* const sums = scratch_.sums + row * head_size_;
+        for (int d = 0; d < head_size_; d += kWidth) store(sums + d, load<rf>(sums + d) * factor);
     }
 
     // A finished split goes into the row's total, or to the workspace where other items have the other splits.
@@ -213,9 +308,9 @@ class Item {
     const AttentionItem& item_;
     const Queries queries_;
     const PagedHead cache_;
-    const WidenRows widen_k_, widen_v_;
     const Scratch scratch_;
     const int group_, rows_, head_size_;
+    SideStream k_, v_;
     int64_t end_ = 0;
 };
 
@@ -246,7 +341,7 @@ void combine_tiles(const kv8_attention_args& args, const AttentionPlan& plan, in
                     fold(total, part, head_size);
             }
             finish_row(args, plan, queries.token(query), tile.kv_head, tile.kv_head * group + row % group, total,
-                       first_key < last_key);
+                       first_key < last_key, reading_of(args.view->v.dtype, rows).factor);
         }
     }
 }
