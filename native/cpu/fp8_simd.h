@@ -81,30 +81,7 @@ KV8_INLINE void halves_of_register(const uint8_t* codes, uint8_t* halves) {
     }
 }
 
-// body(std::integral_constant of a register's bytes, position) for each register of `size` codes, a multiple of 16.
-template <int Bytes, class Body>
-KV8_INLINE void for_registers(int size, const Body& body) {
-    int d = 0;
-    for (; d + Bytes <= size; d += Bytes) body(std::integral_constant<int, Bytes>{}, d);
-    if constexpr (Bytes > 32)
-        if (d + 32 <= size) {
-            body(std::integral_constant<int, 32>{}, d);
-            d += 32;
-        }
-    if constexpr (Bytes > 16)
-        if (d < size) body(std::integral_constant<int, 16>{}, d);
-}
-
-// to_f16_bits of a row, right for all codes but NaN.
-template <class Format>
-KV8_INLINE void halves_of_numbers(const uint8_t* codes, int size, uint8_t* halves) {
-    for_registers<kCodeBytes>(
-        size, KV8_LAMBDA(auto bytes, int d) {
-            halves_of_register<Format, decltype(bytes)::value>(codes + d, halves + 2 * d);
-        });
-}
-
-// Bytes whose largest tells of NaN, and the least such byte.
+// Bytes whose largest tells of NaN.
 template <class Format, class Codes>
 KV8_INLINE Codes nan_mark(const Codes& codes) {
     if constexpr (Format::fnuz)
@@ -113,36 +90,65 @@ KV8_INLINE Codes nan_mark(const Codes& codes) {
         return codes + codes;  // without the sign
 }
 
-// Whether a code of the rows is NaN.
-template <class Format>
-KV8_INLINE bool has_nan(const uint8_t* const* rows, int count, int size) {
-    if constexpr (Format::mantissa_bits == 2 && !Format::fnuz) return false;  // NaN is float16's own
-    constexpr int kLeast = Format::fnuz ? 0xFF : 2 * (Format::last_number + 1);
-    using Codes = CodeRegister<kScanBytes>::Unsigned;
-    Codes most{};
-    for (int i = 0; i < count; i++)
-        for_registers<kScanBytes>(
-            size, KV8_LAMBDA(auto bytes, int d) {
-                Codes codes{};
-                std::memcpy(&codes, rows[i] + d, decltype(bytes)::value);
-                const Codes mark = nan_mark<Format>(codes);
-                most = mark > most ? mark : most;
-            });
-    typedef uint64_t Words __attribute__((vector_size(kScanBytes)));
-    const Words found = bits<Words>(most >= uint8_t(kLeast));
-    uint64_t any = 0;
-    for (int i = 0; i < kScanBytes / 8; i++) any |= found[i];
+template <int Bytes, class Codes>
+KV8_INLINE bool any_at_least(const Codes& marks, int least) {
+    const auto found = marks >= uint8_t(least);
+    uint64_t words[Bytes / 8], any = 0;
+    std::memcpy(words, &found, Bytes);
+    for (uint64_t word : words) any |= word;
     return any != 0;
 }
 
+// to_f16_bits of rows, one after the other, right for all codes but NaN. Returns whether there is a NaN, except in a format
+// whose NaN comes out as it should.
 template <class Format>
-KV8_INLINE f32 decode(const u8& codes) {
-#if defined(__AVX2__) || defined(KV8_NEON)
-    const f32 x = from_f16(to_f16_bits<Format>(codes));
+KV8_INLINE bool halves_of_numbers(const uint8_t* const* rows, int count, int size, uint8_t* halves) {
+    constexpr bool kScans = Format::mantissa_bits == 3 || Format::fnuz;
+    constexpr int kLeast = Format::fnuz ? 0xFF : 2 * (Format::last_number + 1);
+    typename CodeRegister<kScanBytes>::Unsigned most{};
+    typename CodeRegister<16>::Unsigned most_of_rest{};
+    for (int i = 0; i < count; i++, halves += 2 * size) {
+        int d = 0;
+        for (; d + kScanBytes <= size; d += kScanBytes) {
+            if constexpr (kScans) {
+                const auto mark = nan_mark<Format>(load<decltype(most)>(rows[i] + d));
+                most = mark > most ? mark : most;
+            }
+            for (int part = 0; part < kScanBytes; part += kCodeBytes)
+                halves_of_register<Format, kCodeBytes>(rows[i] + d + part, halves + 2 * (d + part));
+        }
+        for (; d < size; d += 16) {
+            if constexpr (kScans) {
+                const auto mark = nan_mark<Format>(load<decltype(most_of_rest)>(rows[i] + d));
+                most_of_rest = mark > most_of_rest ? mark : most_of_rest;
+            }
+            halves_of_register<Format, 16>(rows[i] + d, halves + 2 * d);
+        }
+    }
+    return kScans && (any_at_least<kScanBytes>(most, kLeast) || any_at_least<16>(most_of_rest, kLeast));
+}
+
+// Sixteen codes' values.
+template <class Format>
+KV8_INLINE f32 decode(const uint8_t* codes) {
+#if defined(__AVX2__) && !defined(__AVX512F__)
+    // Codes become halves in one register, which is twice as wide as what GCC keeps eight lanes in.
+    uint8_t at[32];
+    halves_of_register<Format, 16>(codes, at);
+    auto halves = load<CodeRegister<16>::Halves>(at);
+    if constexpr (Format::fnuz)
+        halves |= (halves == int16_t(0x8000)) & 0x7E00;
+    else if constexpr (Format::mantissa_bits == 3)
+        halves |= ((halves & 0x7FFF) > Format::last_number << 7) & 0x7E00;
+    const f32 x{{(f32::Part)_mm256_cvtph_ps(_mm256_castsi256_si128((__m256i)halves)),
+                 (f32::Part)_mm256_cvtph_ps(_mm256_extracti128_si256((__m256i)halves, 1))}};
+    return kF16Factor<Format> == 1.0f ? x : x * kF16Factor<Format>;
+#elif defined(__AVX2__) || defined(KV8_NEON)
+    const f32 x = from_f16(to_f16_bits<Format>(load<u8>(codes)));
     return kF16Factor<Format> == 1.0f ? x : x * kF16Factor<Format>;
 #else
     using D = fp8::Derived<Format>;
-    const i32 w = convert<int32_t>(codes), magnitude = w & 0x7F;
+    const i32 w = convert<int32_t>(load<u8>(codes)), magnitude = w & 0x7F;
     const f32 units = convert<float>(magnitude) * fp8::float_of(D::unit);
     const u32 normal = (bits<u32>(magnitude) + D::rebias) << D::shift;
     u32 x = select(less(magnitude, splat(1 << Format::mantissa_bits)), bits<u32>(units), normal);
@@ -153,23 +159,24 @@ KV8_INLINE f32 decode(const u8& codes) {
 #endif
 }
 
+// The codes of sixteen values, each in the low byte of its lane.
 template <class Format>
-KV8_INLINE u8 encode(const f32& x) {
+KV8_INLINE u32 encode(const f32& x) {
     using D = fp8::Derived<Format>;
     const u32 w = bits<u32>(x);
     const i32 a = bits<i32>(w & 0x7FFFFFFFu);
     const i32 clamped = min(a, splat(int32_t(D::max_finite)));
-    const u32 m = bits<u32>(clamped);
 
-    const u32 normal = ((m + ((1u << (D::shift - 1)) - 1u) + (m >> D::shift & 1u)) >> D::shift) - D::rebias;
-    // Added to 2^23 units, a number is rounded to whole units by the addition itself.
-    const f32 ruler = splat(fp8::float_of(D::unit + (23u << 23)));
-    const u32 subnormal = bits<u32>(bits<f32>(m) + ruler) - bits<u32>(ruler);
-    u32 code = select(less(clamped, splat(int32_t(D::min_normal))), subnormal, normal);
+    // Added to 2^(3 + 20) steps of its binade (of the lowest one, for a subnormal), a number is rounded to whole steps by the
+    // addition itself: from nearest, ties to even. A code counts steps from zero on.
+    const u32 binade = bits<u32>(max(clamped, splat(int32_t(D::min_normal)))) & 0x7F800000u;
+    const u32 ruler = binade + (uint32_t(D::shift) << 23);
+    const u32 steps = bits<u32>(bits<f32>(clamped) + bits<f32>(ruler)) - ruler;
+    u32 code = steps + ((binade >> D::shift) - (D::min_normal >> D::shift));
 
     const u32 sign = w >> 24 & 0x80u;
     code = code | (Format::fnuz ? select(equal(code, splat(0u)), splat(0u), sign) : sign);
-    return to_bytes(select(less(splat(int32_t(fp8::kFloatInfinity)), a), splat(uint32_t(Format::nan_code)), code));
+    return select(less(splat(int32_t(fp8::kFloatInfinity)), a), splat(uint32_t(Format::nan_code)), code);
 }
 
 }  // namespace kv8::cpu::KV8_ISA

@@ -34,6 +34,18 @@ KV8_INLINE rf all(float x) {
 #endif
 }
 
+// The same value, which the compiler must keep in a register: else it loads a common operand again for each product.
+KV8_INLINE rf kept(rf v) {
+#if defined(__AVX512F__)
+    asm("" : "+v"(v));
+#elif defined(__AVX2__)
+    asm("" : "+x"(v));
+#elif defined(KV8_NEON)
+    asm("" : "+w"(v));
+#endif
+    return v;
+}
+
 KV8_INLINE rf fused(rf a, rf b, rf c) {
 #if defined(__AVX512F__)
     return (rf)_mm512_fmadd_ps((__m512)a, (__m512)b, (__m512)c);

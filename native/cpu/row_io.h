@@ -29,7 +29,7 @@ struct BFloat16 {
     static constexpr bool fp8 = false;
     static constexpr int bytes = 2;
     static KV8_INLINE f32 load(const uint8_t* from) { return from_bf16(KV8_ISA::load<u16>(from)); }
-    static KV8_INLINE void store(uint8_t* to, f32 x) { KV8_ISA::store(to, to_bf16(x)); }
+    static KV8_INLINE void store(uint8_t* to, f32 x) { store_words(to, to_bf16(x)); }
 };
 
 template <class Of>
@@ -40,8 +40,8 @@ struct Float8 {
     static constexpr float max_value = Format::max_value;
     static constexpr float max_cached = Format::max_cached;
     static constexpr float saturates_above = Format::saturates_above;
-    static KV8_INLINE f32 load(const uint8_t* from) { return decode<Format>(KV8_ISA::load<u8>(from)); }
-    static KV8_INLINE void store(uint8_t* to, f32 x) { KV8_ISA::store(to, encode<Format>(x)); }
+    static KV8_INLINE f32 load(const uint8_t* from) { return decode<Format>(from); }
+    static KV8_INLINE void store(uint8_t* to, f32 x) { store_bytes(to, encode<Format>(x)); }
 };
 
 // body(Element{}) with the element type of a dtype of kv8_rows; the dispatcher has checked it.

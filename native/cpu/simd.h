@@ -180,6 +180,19 @@ KV8_INLINE i32 is_nan(const f32& a) {
         KV8_LAMBDA(auto x) { return x != x; }, a);
 }
 
+// Whether a mask is set in any lane.
+KV8_INLINE bool any(const i32& mask) {
+#if defined(__AVX512F__)
+    return _mm512_test_epi32_mask((__m512i)mask.part[0], (__m512i)mask.part[0]) != 0;
+#elif defined(__AVX2__)
+    const __m256i either = (__m256i)(mask.part[0] | mask.part[1]);
+    return !_mm256_testz_si256(either, either);
+#else
+    const i32::Part either = (mask.part[0] | mask.part[1]) | (mask.part[2] | mask.part[3]);
+    return (either[0] | either[1] | either[2] | either[3]) != 0;
+#endif
+}
+
 // Lanes of a where the mask is set, else of b.
 template <class T>
 KV8_INLINE Lanes<T> select(const i32& mask, const Lanes<T>& a, const Lanes<T>& b) {
@@ -208,18 +221,24 @@ KV8_INLINE Lanes<To> convert(const Lanes<From>& v) {
         KV8_LAMBDA(auto x) { return __builtin_convertvector(x, typename Lanes<To>::Part); }, v);
 }
 
-// The low byte of each lane, whose other bits are zero.
-KV8_INLINE u8 to_bytes(const u32& v) {
+// Sixteen codes or words of lanes whose other bits are zero, stored. GCC finds the packs for itself where one instruction does
+// all lanes, and not with AVX2.
+KV8_INLINE void store_bytes(void* to, const u32& v) {
 #if defined(__AVX2__) && !defined(__AVX512F__)
-    return by_parts<uint8_t>(
-        KV8_LAMBDA(auto x) {
-            const __m128i low = _mm256_castsi256_si128((__m256i)x), high = _mm256_extracti128_si256((__m256i)x, 1);
-            const __m128i words = _mm_packus_epi32(low, high);
-            return (u8::Part)_mm_cvtsi128_si64(_mm_packus_epi16(words, words));
-        },
-        v);
+    const __m256i words = _mm256_packus_epi32((__m256i)v.part[0], (__m256i)v.part[1]);  // 0-3, 8-11, 4-7, 12-15
+    const __m256i ordered = _mm256_permute4x64_epi64(words, 0xD8);
+    const __m128i bytes = _mm_packus_epi16(_mm256_castsi256_si128(ordered), _mm256_extracti128_si256(ordered, 1));
+    store(to, bytes);
 #else
-    return convert<uint8_t>(v);
+    store(to, convert<uint8_t>(v));
+#endif
+}
+KV8_INLINE void store_words(void* to, const u32& v) {
+#if defined(__AVX2__) && !defined(__AVX512F__)
+    const __m256i words = _mm256_packus_epi32((__m256i)v.part[0], (__m256i)v.part[1]);
+    store(to, _mm256_permute4x64_epi64(words, 0xD8));
+#else
+    store(to, convert<uint16_t>(v));
 #endif
 }
 
@@ -288,7 +307,14 @@ KV8_INLINE f32 from_f16(const u16& h) {
 }
 
 // bfloat16 to float32, exact.
-KV8_INLINE f32 from_bf16(const u16& h) { return bits<f32>(convert<uint32_t>(h) << 16); }
+KV8_INLINE f32 from_bf16(const u16& h) {
+#if defined(__AVX2__) && !defined(__AVX512F__)
+    return by_parts<float>(
+        KV8_LAMBDA(auto x) { return (f32::Part)_mm256_slli_epi32(_mm256_cvtepu16_epi32((__m128i)x), 16); }, h);
+#else
+    return bits<f32>(convert<uint32_t>(h) << 16);
+#endif
+}
 
 // float32 to float16: one rounding to nearest even, overflow to infinity, NaN to 0x7E00.
 KV8_INLINE u16 to_f16(const f32& x) {
@@ -314,16 +340,17 @@ KV8_INLINE u16 to_f16(const f32& x) {
     const u32 subnormal = bits<u32>(bits<f32>(m) + 0.5f) - bits<u32>(splat(0.5f));
     const u16 r = convert<uint16_t>(select(less(a, splat(113 << 23)), subnormal, normal) | (w >> 16 & 0x8000u));
 #endif
+    if (!any(is_nan(x))) return r;
     const u16 nan = convert<uint16_t>(is_nan(x));
     return by_parts<uint16_t>(
         KV8_LAMBDA(auto h, auto mask) { return (h & ~mask) | (mask & 0x7e00); }, r, nan);
 }
 
-// float32 to bfloat16: one rounding to nearest even, overflow to infinity, NaN to 0x7FC0.
-KV8_INLINE u16 to_bf16(const f32& x) {
+// float32 to bfloat16 in the low bits: one rounding to nearest even, overflow to infinity, NaN to 0x7FC0.
+KV8_INLINE u32 to_bf16(const f32& x) {
     const u32 w = bits<u32>(x);
     const u32 rounded = (w + 0x7fffu + ((w >> 16) & 1u)) >> 16;
-    return convert<uint16_t>(select(is_nan(x), splat(0x7fc0u), rounded));
+    return select(is_nan(x), splat(0x7fc0u), rounded);
 }
 
 }  // namespace kv8::cpu::KV8_ISA

@@ -20,7 +20,7 @@ KV8_INLINE void dot_rows(const float* q, const uint8_t* const* k, int count, int
             rf keys[kKeys];
             for (int i = 0; i < kKeys; i++) keys[i] = Form::load(k[key + i] + d * Form::bytes);
             for (int r = 0; r < Rows; r++) {
-                const rf query = load<rf>(q + r * head_size + d);
+                const rf query = kept(load<rf>(q + r * head_size + d));
                 for (int i = 0; i < kKeys; i++) sums[r * kKeys + i] = fused(query, keys[i], sums[r * kKeys + i]);
             }
         }

@@ -50,13 +50,31 @@ KV8_INLINE f32 joint_scale(float row, f32 chan) {
     return select(less(product, low), low, select(less(high, product), high, product));
 }
 
-// The scale that makes the greatest of x / chan the greatest value that a cache holds.
+// body(divide), where divide(x, d) is x / scale for sixteen channels from d on, rounded once. `row` is the row's own scale, or
+// null where there is none. A power of two is divided by with a product, which is the same number.
+template <class Body>
+KV8_INLINE void with_divisor(const kv8_side& side, int64_t head, const float* row, const Body& body) {
+    if (side.chan.ptr != 0 && side.chan_dim_stride != 0) {
+        if (row == nullptr) return body(KV8_LAMBDA(const f32& x, int d) { return x / chan_lanes(side, head, d); });
+        return body(KV8_LAMBDA(const f32& x, int d) { return x / joint_scale(*row, chan_lanes(side, head, d)); });
+    }
+    f32 scale = chan_lanes(side, head, 0);
+    if (row != nullptr) scale = joint_scale(*row, scale);
+    const float reciprocal = 1 / scale[0];
+    const bool power_of_two = (bits<uint32_t>(scale[0]) & 0x7fffff) == 0 && reciprocal >= kFloatMin;
+    if (power_of_two) return body(KV8_LAMBDA(const f32& x, int) { return x * reciprocal; });
+    body(KV8_LAMBDA(const f32& x, int) { return x / scale; });
+}
+
+// The scale that makes the greatest of x / chan the greatest value that a cache holds. What is infinite or NaN does not count.
 KV8_INLINE float row_scale_of(const Row& row, int width, const kv8_side& side, int64_t head, float max_cached) {
     f32 most = splat(0.0f);
-    for (int d = 0; d < width; d += kLanes) {
-        const f32 quotient = abs(load<f32>(row.x + d) / chan_lanes(side, head, d));
-        most = select(less_equal(quotient, splat(kFloatMax)), max(quotient, most), most);
-    }
+    with_divisor(side, head, nullptr, [&](auto divide) {
+        for (int d = 0; d < width; d += kLanes) {
+            const f32 quotient = abs(divide(load<f32>(row.x + d), d));
+            most = select(less_equal(quotient, splat(kFloatMax)), max(quotient, most), most);
+        }
+    });
     const float amax = reduce_max(most);
     if (amax == 0.0f) return 1.0f;
     const float scale = amax / max_cached;
@@ -65,8 +83,8 @@ KV8_INLINE float row_scale_of(const Row& row, int width, const kv8_side& side, i
 
 // Stores quotients as codes, and counts those that saturate.
 template <class Element>
-KV8_INLINE void put_codes(uint8_t* to, f32 quotients, f32& saturated) {
-    saturated = saturated + select(less(splat(Element::saturates_above), abs(quotients)), splat(1.0f), splat(0.0f));
+KV8_INLINE void put_codes(uint8_t* to, f32 quotients, i32& saturated) {
+    saturated = saturated - less(splat(Element::saturates_above), abs(quotients));
     if constexpr (Element::max_cached < Element::max_value) {
         const f32 most = splat(Element::max_cached), least = splat(-Element::max_cached);
         quotients = select(less(most, quotients), most, select(less(quotients, least), least, quotients));
@@ -77,24 +95,25 @@ KV8_INLINE void put_codes(uint8_t* to, f32 quotients, f32& saturated) {
 // Stores a row in the cache's dtype, and its own scale if the side keeps one. Returns how many elements saturated.
 int64_t put_row(const Row& row, const kv8_cache_view& view, const kv8_side& side, Slot slot, int64_t head) {
     uint8_t* to = cache_row(view, side, slot, head);
-    f32 saturated = splat(0.0f);
+    i32 saturated = splat(0);
     with_dtype(side.dtype, [&](auto element) {
         using Element = decltype(element);
         if constexpr (!Element::fp8) {
             for (int d = 0; d < view.head_size; d += kLanes)
                 Element::store(to + d * Element::bytes, load<f32>(row.x + d));
-        } else if (has_row_scales(side)) {
-            const float scale = row_scale_of(row, view.head_size, side, head, Element::max_cached);
-            store(row_scale(view, side, slot, head), scale);
-            for (int d = 0; d < view.head_size; d += kLanes)
-                put_codes<Element>(to + d, load<f32>(row.x + d) / joint_scale(scale, chan_lanes(side, head, d)),
-                                   saturated);
         } else {
-            for (int d = 0; d < view.head_size; d += kLanes)
-                put_codes<Element>(to + d, load<f32>(row.x + d) / chan_lanes(side, head, d), saturated);
+            float scale = 1;
+            if (has_row_scales(side)) {
+                scale = row_scale_of(row, view.head_size, side, head, Element::max_cached);
+                store(row_scale(view, side, slot, head), scale);
+            }
+            with_divisor(side, head, has_row_scales(side) ? &scale : nullptr, [&](auto divide) {
+                for (int d = 0; d < view.head_size; d += kLanes)
+                    put_codes<Element>(to + d, divide(load<f32>(row.x + d), d), saturated);
+            });
         }
     });
-    return static_cast<int64_t>(reduce_add(saturated));
+    return any(saturated) ? int64_t(reduce_add(convert<float>(saturated))) : 0;
 }
 
 // The values of a cached row.
