@@ -89,7 +89,7 @@ final class Engine implements AutoCloseable {
     Progress step() {
         takeIn();
         Progress progress = advance();
-        deliver();
+        deliver(progress == Progress.IDLE);
         return progress;
     }
 
@@ -258,7 +258,7 @@ final class Engine implements AutoCloseable {
                 request.fail(reason);
             }
         }
-        deliver();
+        deliver(true);
     }
 
     /** Ends all requests as cancelled. */
@@ -269,7 +269,7 @@ final class Engine implements AutoCloseable {
                 end(request, FinishReason.CANCELLED);
             }
         }
-        deliver();
+        deliver(true);
     }
 
     /** A request that has ended tells so when the step is over. */
@@ -277,7 +277,8 @@ final class Engine implements AutoCloseable {
         ended.add(request);
     }
 
-    private void deliver() {
+    /** @param idle whether nothing is under way, in the tiers neither */
+    private void deliver(boolean idle) {
         if (!ended.isEmpty() && !intake.isDead()) {
             readSaturation();
         }
@@ -289,7 +290,7 @@ final class Engine implements AutoCloseable {
             }
         }
         counters.tell(scheduler.running(), scheduler.waiting(), scheduler.preemptions());
-        intake.tell(scheduler.waiting(), requests.isEmpty());
+        intake.tell(scheduler.waiting(), idle && requests.isEmpty());
         ended.forEach(Request::deliver);
         ended.clear();
     }

@@ -11,6 +11,7 @@ import dev.kv8.KvScales;
 import dev.kv8.PreemptionPolicy;
 import dev.kv8.RopeTable;
 import dev.kv8.Sequence;
+import dev.kv8.Tiers;
 import java.nio.file.Path;
 import java.time.Duration;
 import java.util.ArrayList;
@@ -103,7 +104,8 @@ public final class LLM implements AutoCloseable {
 
     private Engine engine(Builder builder) {
         Scheduler scheduler = new Scheduler(cache, builder.maxBatchTokens, maxSequences, builder.preemption);
-        TokenDraw draw = new TokenDraw(new Sampler(backend, maxSequences));
+        TokenDraw draw = new TokenDraw(
+                backend, new Sampler(backend, maxSequences), new LogitRow(config.vocabularySize(), tokenizer));
         return new Engine(model, config, cache, rope, scheduler, intake, draw, counters, calculation);
     }
 
@@ -127,7 +129,9 @@ public final class LLM implements AutoCloseable {
                 .skipLayers(builder.skipLayers)
                 .blockSize(builder.blockSize)
                 .memory(builder.kvCacheMemory)
-                .prefixCaching(builder.prefixCaching);
+                .prefixCaching(builder.prefixCaching)
+                .tiers(builder.tiers)
+                .modelId(modelId(builder, checkpoint.folder()));
         if (builder.kDtype.isFp8() || builder.vDtype.isFp8()) {
             calculation = builder.calculation;
             scales(builder, checkpoint)
@@ -138,6 +142,14 @@ public final class LLM implements AutoCloseable {
                                             .toArray()));
         }
         return cacheConfig.build();
+    }
+
+    /** Only what outlives the process needs to know whose it is. */
+    private static String modelId(Builder builder, Path folder) {
+        if (builder.modelId.isEmpty() && !builder.tiers.stores().isEmpty()) {
+            return ModelDigest.ofWeights(folder);
+        }
+        return builder.modelId;
     }
 
     /**
@@ -407,6 +419,8 @@ public final class LLM implements AutoCloseable {
         private int maxBatchTokens = 512;
         private int maxSequences = 256;
         private int maxWaiting = 1024;
+        private Tiers tiers = Tiers.NONE;
+        private String modelId = "";
         private boolean ownThread = true;
         private PreemptionPolicy preemption = PreemptionPolicy.faster();
 
@@ -519,6 +533,24 @@ public final class LLM implements AutoCloseable {
                 throw new IllegalArgumentException("maxWaiting is " + requests + "; it must be 1 or more.");
             }
             maxWaiting = requests;
+            return this;
+        }
+
+        /**
+         * Where prefixes are kept that the cache has no room for, and found again, after a restart too: host memory, files, Valkey or
+         * Redis. It changes no token. The stores stay the caller's, who closes them after the model.
+         *
+         * <p>Prefixes are kept under the digest of config.json and all weights, which takes as long as reading them; {@link #modelId} saves
+         * that. Scales that are calculated ({@link #calculateKvScales}) belong to one process: nothing is found again then.
+         */
+        public Builder tiers(Tiers kept) {
+            tiers = kept;
+            return this;
+        }
+
+        /** A name for exactly these weights, instead of their digest: tiers take prefixes of models with the same name for the same. */
+        public Builder modelId(String name) {
+            modelId = name;
             return this;
         }
 

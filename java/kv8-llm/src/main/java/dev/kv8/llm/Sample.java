@@ -66,7 +66,6 @@ final class Sample {
         sequence = cache.open(request.options, Arrays.copyOf(tokens, length));
         opened = first;
         request.begin();
-        countCached();
     }
 
     /** Begins where the lead is. */
@@ -76,12 +75,11 @@ final class Sample {
 
     /** See {@link Sequence#catchUp}. */
     boolean catchUp() {
-        boolean alone = sequence().catchUp();
-        countCached();
-        return alone;
+        return sequence().catchUp();
     }
 
-    private void countCached() {
+    /** Looks what the cache has had for it, at the last moment before its tokens are computed. */
+    void countCached() {
         if (opened) {
             request.foundCached(sequence().cachedTokens());
         }
@@ -135,9 +133,9 @@ final class Sample {
         return length - promptLength;
     }
 
-    /** The token {@code i} of prompt and text. */
-    int token(int i) {
-        return tokens[i];
+    /** Lets the request's penalties change the logits of its next token. */
+    void change(LogitRow logits) {
+        logits.change(request.sampling, tokens, promptLength, length);
     }
 
     boolean isFinished() {

@@ -2,6 +2,7 @@ package dev.kv8.llm;
 
 import java.util.ArrayList;
 import java.util.List;
+import java.util.OptionalInt;
 import java.util.OptionalLong;
 
 /**
@@ -12,10 +13,17 @@ import java.util.OptionalLong;
  * }</pre>
  */
 public final class SamplingParams {
+    private static final int MAX_LOGPROBS = 20;
+
     private final int n;
     private final double temperature;
     private final double topP;
     private final int topK;
+    private final double minP;
+    private final double repetitionPenalty;
+    private final double presencePenalty;
+    private final double frequencyPenalty;
+    private final OptionalInt logprobs;
     private final int maxTokens;
     private final List<String> stop;
     private final List<Integer> stopTokenIds;
@@ -27,6 +35,11 @@ public final class SamplingParams {
         temperature = builder.temperature;
         topP = builder.topP;
         topK = builder.topK;
+        minP = builder.minP;
+        repetitionPenalty = builder.repetitionPenalty;
+        presencePenalty = builder.presencePenalty;
+        frequencyPenalty = builder.frequencyPenalty;
+        logprobs = builder.logprobs;
         maxTokens = builder.maxTokens;
         stop = List.copyOf(builder.stop);
         stopTokenIds = List.copyOf(builder.stopTokenIds);
@@ -60,6 +73,27 @@ public final class SamplingParams {
         return topK;
     }
 
+    public double minP() {
+        return minP;
+    }
+
+    public double repetitionPenalty() {
+        return repetitionPenalty;
+    }
+
+    public double presencePenalty() {
+        return presencePenalty;
+    }
+
+    public double frequencyPenalty() {
+        return frequencyPenalty;
+    }
+
+    /** How many of the most probable tokens are reported for each; empty when no probability is. */
+    public OptionalInt logprobs() {
+        return logprobs;
+    }
+
     public int maxTokens() {
         return maxTokens;
     }
@@ -86,6 +120,11 @@ public final class SamplingParams {
         private double temperature = 1;
         private double topP = 1;
         private int topK;
+        private double minP;
+        private double repetitionPenalty = 1;
+        private double presencePenalty;
+        private double frequencyPenalty;
+        private OptionalInt logprobs = OptionalInt.empty();
         private int maxTokens = 16;
         private final List<String> stop = new ArrayList<>();
         private final List<Integer> stopTokenIds = new ArrayList<>();
@@ -133,6 +172,61 @@ public final class SamplingParams {
             return this;
         }
 
+        /**
+         * Keeps the tokens whose probability, at the temperature, is at least this part of the most probable one's; 0 for all. Applied
+         * before {@link #topK} and {@link #topP}.
+         */
+        public Builder minP(double value) {
+            if (!(value >= 0) || value > 1) {
+                throw bad("minP", value, "0 (all tokens) to 1 (the most probable)");
+            }
+            minP = value;
+            return this;
+        }
+
+        /**
+         * Makes tokens that the prompt or the text has already less likely: their logits are divided by this where they are
+         * positive, multiplied where negative. More than 1 discourages, less than 1 encourages; 1 does nothing.
+         */
+        public Builder repetitionPenalty(double value) {
+            if (!(value > 0) || value > 100) {
+                throw bad("repetitionPenalty", value, "more than 0 and at most 100 (1 does nothing)");
+            }
+            repetitionPenalty = value;
+            return this;
+        }
+
+        /** Taken from the logit of each token that the text has already, the prompt not counted; negative encourages. */
+        public Builder presencePenalty(double value) {
+            presencePenalty = penalty("presencePenalty", value);
+            return this;
+        }
+
+        /** Taken from a token's logit once for each time that the text has it already, the prompt not counted; negative encourages. */
+        public Builder frequencyPenalty(double value) {
+            frequencyPenalty = penalty("frequencyPenalty", value);
+            return this;
+        }
+
+        private static double penalty(String name, double value) {
+            if (!(value >= -2) || value > 2) {
+                throw bad(name, value, "-2 to 2 (0 does nothing)");
+            }
+            return value;
+        }
+
+        /**
+         * Reports the probability of each drawn token, and of that many of the most probable ones, as {@link TokenLogprobs}; 0 for
+         * the drawn ones alone.
+         */
+        public Builder logprobs(int top) {
+            if (top < 0 || top > MAX_LOGPROBS) {
+                throw bad("logprobs", top, "0 to " + MAX_LOGPROBS);
+            }
+            logprobs = OptionalInt.of(top);
+            return this;
+        }
+
         /** Draws at most that many tokens. */
         public Builder maxTokens(int value) {
             if (value < 1) {
@@ -176,7 +270,13 @@ public final class SamplingParams {
             return this;
         }
 
+        /** @throws IllegalArgumentException when several texts are asked for without anything random, so that all would be the same */
         public SamplingParams build() {
+            if (n > 1 && temperature == 0) {
+                throw new IllegalArgumentException("n is " + n
+                        + " and temperature 0, which gives the same text " + n
+                        + " times; give a temperature above 0, or n of 1.");
+            }
             return new SamplingParams(this);
         }
 

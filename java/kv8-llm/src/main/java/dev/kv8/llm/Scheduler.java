@@ -199,6 +199,7 @@ final class Scheduler implements AutoCloseable {
         if (!batch.add(sequence, room)) {
             return false;
         }
+        sample.countCached();
         scheduled.add(sample);
         return true;
     }

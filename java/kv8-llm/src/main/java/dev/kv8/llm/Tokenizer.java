@@ -127,6 +127,11 @@ public final class Tokenizer implements AutoCloseable {
         return tokenizer.decode(Arrays.stream(ids).asLongStream().toArray(), true);
     }
 
+    /** The text of one token alone, special ones included. */
+    String tokenText(int id) {
+        return tokenizer.decode(new long[] {id}, false);
+    }
+
     /** Decodes a continuation of {@code promptIds} token by token; see {@link TextStream}. */
     TextStream stream(int[] promptIds) {
         return new TextStream(this, promptIds);

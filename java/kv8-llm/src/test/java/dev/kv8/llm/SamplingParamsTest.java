@@ -23,6 +23,16 @@ class SamplingParamsTest {
         refused(b -> b.topP(Double.NaN), "topP is NaN");
         refused(b -> b.topK(-1), "topK is -1; it must be 0 (all tokens) or more");
         refused(b -> b.maxTokens(0), "maxTokens is 0; it must be 1 or more");
+        refused(b -> b.n(0), "n is 0; it must be 1 or more");
+        refused(b -> b.n(2).temperature(0).build(), "n is 2 and temperature 0");
+        refused(b -> b.minP(-0.1), "minP is -0.1; it must be 0 (all tokens) to 1");
+        refused(b -> b.minP(Double.NaN), "minP is NaN");
+        refused(b -> b.repetitionPenalty(0), "repetitionPenalty is 0.0; it must be more than 0");
+        refused(b -> b.repetitionPenalty(Double.NaN), "repetitionPenalty is NaN");
+        refused(b -> b.presencePenalty(2.1), "presencePenalty is 2.1; it must be -2 to 2");
+        refused(b -> b.frequencyPenalty(Double.NaN), "frequencyPenalty is NaN");
+        refused(b -> b.logprobs(21), "logprobs is 21; it must be 0 to 20");
+        refused(b -> b.logprobs(-1), "logprobs is -1");
         refused(b -> b.stop("a", ""), "A stop string is empty");
         refused(b -> b.stopTokenIds(3, -3), "a stop token id is -3");
     }
@@ -33,6 +43,12 @@ class SamplingParamsTest {
         assertThat(params.temperature()).isEqualTo(1);
         assertThat(params.topP()).isEqualTo(1);
         assertThat(params.topK()).isZero();
+        assertThat(params.n()).isEqualTo(1);
+        assertThat(params.minP()).isZero();
+        assertThat(params.repetitionPenalty()).isEqualTo(1);
+        assertThat(params.presencePenalty()).isZero();
+        assertThat(params.frequencyPenalty()).isZero();
+        assertThat(params.logprobs()).isEmpty();
         assertThat(params.maxTokens()).isEqualTo(16);
         assertThat(params.seed()).isEmpty();
         assertThat(params.ignoreEos()).isFalse();

@@ -1,0 +1,49 @@
+package dev.kv8.llm;
+
+import dev.kv8.DeviceException;
+import dev.kv8.KvBackend;
+import java.lang.reflect.InvocationTargetException;
+import java.lang.reflect.Proxy;
+import java.util.concurrent.atomic.AtomicInteger;
+
+/** A backend whose kernels fail when they are told to. */
+final class FailingBackend {
+    private final KvBackend proxy;
+    /** Calls of the kernel that still work; negative when all do. */
+    private final AtomicInteger working = new AtomicInteger(-1);
+
+    private volatile String failing = "";
+    private volatile boolean lost;
+
+    FailingBackend(KvBackend backend) {
+        proxy = (KvBackend) Proxy.newProxyInstance(
+                KvBackend.class.getClassLoader(), new Class<?>[] {KvBackend.class}, (self, method, arguments) -> {
+                    if (lost && method.getName().equals("synchronize")) {
+                        throw new DeviceException("the device is lost");
+                    }
+                    if (method.getName().equals(failing) && working.getAndUpdate(left -> Math.max(-1, left - 1)) == 0) {
+                        throw new DeviceException(failing + " has failed");
+                    }
+                    try {
+                        return method.invoke(backend, arguments);
+                    } catch (InvocationTargetException e) {
+                        throw e.getCause();
+                    }
+                });
+    }
+
+    KvBackend backend() {
+        return proxy;
+    }
+
+    /** The kernel fails once, after so many calls that work. */
+    void failOnce(String kernel, int after) {
+        failing = kernel;
+        working.set(after);
+    }
+
+    /** From now on the device does not answer. */
+    void lose() {
+        lost = true;
+    }
+}
