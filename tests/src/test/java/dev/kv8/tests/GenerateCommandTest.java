@@ -79,6 +79,37 @@ class GenerateCommandTest {
     }
 
     @Test
+    void several_texts_and_log_probabilities_are_in_the_json() {
+        Object[] command = {"generate", "--model", MODEL, "--prompt", "And", "--max-tokens", 12, "--seed", 7, "--json"};
+        List<Json> three = outputs(kv8(with(command, "-n", 3, "--logprobs", 2)));
+        assertThat(three).hasSize(3);
+        assertThat(three.get(0).get("text").text()).isEqualTo(text(command));
+        assertThat(three.get(1).get("text").text())
+                .isNotEqualTo(three.get(0).get("text").text());
+        for (int i = 0; i < 3; i++) {
+            assertThat(three.get(i).get("index").number()).isEqualTo(i);
+            int[] ids = three.get(i).get("token_ids").integers();
+            List<Json> logprobs = three.get(i).get("logprobs").list();
+            assertThat(logprobs).hasSameSizeAs(ids);
+            assertThat(logprobs.get(0).get("token_id").number()).isEqualTo(ids[0]);
+            assertThat(logprobs.get(0).get("logprob").number()).isNegative();
+            assertThat(logprobs.get(0).get("top").list()).hasSize(2);
+        }
+        assertThat(text(with(command, "--min-p", 1))).isEqualTo(text(with(command, "--temperature", 0)));
+        assertThat(text(with(command, "--temperature", 0, "--repetition-penalty", 50)))
+                .isNotEqualTo(text(with(command, "--temperature", 0)));
+    }
+
+    @Test
+    void a_streamed_text_is_the_same() {
+        Object[] command = {"generate", "--model", MODEL, "--prompt", "And", "--max-tokens", 24, "--seed", 7};
+        Command streamed = kv8(with(command, "--stream")).succeeds();
+        assertThat(streamed.out().strip())
+                .isEqualTo(kv8(command).succeeds().out().strip());
+        assertThat(streamed.err()).contains("tokens/s");
+    }
+
+    @Test
     void people_read_prompt_and_text_and_the_figures_are_not_among_them() {
         Command generate = kv8(
                 "generate",
@@ -108,6 +139,10 @@ class GenerateCommandTest {
         kv8(with(command, "--temperature", "-1")).isWrongUsage("temperature", "-1");
         kv8(with(command, "--top-p", "0")).isWrongUsage("topP", "0");
         kv8(with(command, "--max-tokens", "0")).isWrongUsage("maxTokens", "0");
+        kv8(with(command, "--min-p", "2")).isWrongUsage("minP", "2");
+        kv8(with(command, "-n", "2", "--temperature", "0")).isWrongUsage("n is 2", "temperature 0");
+        kv8(with(command, "--logprobs", "3")).isWrongUsage("--json");
+        kv8(with(command, "--stream", "-n", "2")).isWrongUsage("--stream");
     }
 
     private static Command greedy(String dtype) {

@@ -4,10 +4,13 @@ import com.fasterxml.jackson.core.JsonGenerator;
 import dev.kv8.ByteSize;
 import dev.kv8.llm.CacheSetting;
 import dev.kv8.llm.Completion;
+import dev.kv8.llm.Generation;
+import dev.kv8.llm.GenerationRequest;
 import dev.kv8.llm.GenerationStats;
 import dev.kv8.llm.KvScaleCalculation;
 import dev.kv8.llm.LLM;
 import dev.kv8.llm.SamplingParams;
+import dev.kv8.llm.TokenLogprobs;
 import java.io.IOException;
 import java.nio.file.Path;
 import java.util.ArrayList;
@@ -67,6 +70,51 @@ final class GenerateCommand extends Kv8Command {
             description = "Sample from the K likeliest tokens (default: 0, all).")
     int topK;
 
+    @Option(
+            names = "--min-p",
+            paramLabel = "P",
+            defaultValue = "0",
+            description = "Sample from tokens at least this part as likely as the likeliest (default: 0, all).")
+    double minP;
+
+    @Option(
+            names = "--repetition-penalty",
+            paramLabel = "R",
+            defaultValue = "1",
+            description = "More than 1 makes tokens of prompt and text less likely to come again (default: 1).")
+    double repetitionPenalty;
+
+    @Option(
+            names = "--presence-penalty",
+            paramLabel = "R",
+            defaultValue = "0",
+            description = "Taken from the logit of each token that the text has already (default: 0).")
+    double presencePenalty;
+
+    @Option(
+            names = "--frequency-penalty",
+            paramLabel = "R",
+            defaultValue = "0",
+            description = "Taken from it once for each time that the text has it (default: 0).")
+    double frequencyPenalty;
+
+    @Option(
+            names = {"-n", "--n"},
+            paramLabel = "N",
+            defaultValue = "1",
+            description = "Texts for each prompt, which is computed once for all (default: 1).")
+    int n;
+
+    @Option(
+            names = "--logprobs",
+            paramLabel = "K",
+            description = "With --json: log probabilities of each token and of the K likeliest, 0 to 20.")
+    @Nullable
+    Integer logprobs;
+
+    @Option(names = "--stream", description = "Print the text while it is written; for one prompt and one text.")
+    boolean stream;
+
     @Option(names = "--seed", paramLabel = "N", description = "Makes sampling repeatable.")
     @Nullable
     Long seed;
@@ -119,7 +167,17 @@ final class GenerateCommand extends Kv8Command {
     @Override
     public Integer call() throws IOException {
         SamplingParams params = samplingParams();
+        if (stream && (json || prompts.size() > 1 || n > 1)) {
+            throw wrongUsage("--stream prints one text while it is written; give one --prompt, -n 1 and no --json.");
+        }
+        if (logprobs != null && !json) {
+            throw wrongUsage("--logprobs are part of the JSON result; give --json too.");
+        }
         try (LLM llm = builder().build()) {
+            if (stream) {
+                printStream(llm, params);
+                return 0;
+            }
             List<Completion> completions = llm.generate(prompts, params);
             GenerationStats stats = llm.lastStats();
             if (json) {
@@ -129,17 +187,32 @@ final class GenerateCommand extends Kv8Command {
                     out().println(completion.prompt() + completion.text());
                     out().println();
                 }
-                err().printf(
-                                Locale.ROOT,
-                                "%d tokens in %.2f s, %.1f tokens/s; cache %s, %s bytes per token%n",
-                                stats.tokens(),
-                                stats.seconds(),
-                                stats.tokensPerSecond(),
-                                stored.dtypeLabel(),
-                                Numbers.plain(llm.cache().config().bytesPerToken()));
+                printSpeed(llm, stats.tokens(), stats.seconds());
             }
         }
         return 0;
+    }
+
+    private void printStream(LLM llm, SamplingParams params) {
+        long begin = System.nanoTime();
+        Generation generation = llm.submit(GenerationRequest.of(prompts.get(0), params));
+        out().print(prompts.get(0));
+        PrintedChunks printed = new PrintedChunks(out());
+        generation.chunks().subscribe(printed);
+        printed.await();
+        int tokens = generation.completions().join().get(0).tokenIds().length;
+        printSpeed(llm, tokens, (System.nanoTime() - begin) / 1e9);
+    }
+
+    private void printSpeed(LLM llm, int tokens, double seconds) {
+        err().printf(
+                        Locale.ROOT,
+                        "%d tokens in %.2f s, %.1f tokens/s; cache %s, %s bytes per token%n",
+                        tokens,
+                        seconds,
+                        seconds > 0 ? tokens / seconds : 0,
+                        stored.dtypeLabel(),
+                        Numbers.plain(llm.cache().config().bytesPerToken()));
     }
 
     private LLM.Builder builder() {
@@ -164,11 +237,19 @@ final class GenerateCommand extends Kv8Command {
                     .temperature(temperature)
                     .topP(topP)
                     .topK(topK)
+                    .minP(minP)
+                    .repetitionPenalty(repetitionPenalty)
+                    .presencePenalty(presencePenalty)
+                    .frequencyPenalty(frequencyPenalty)
+                    .n(n)
                     .maxTokens(maxTokens)
                     .stop(stops.toArray(String[]::new))
                     .ignoreEos(ignoreEos);
             if (seed != null) {
                 params.seed(seed);
+            }
+            if (logprobs != null) {
+                params.logprobs(logprobs);
             }
             return params.build();
         } catch (IllegalArgumentException e) {
@@ -182,6 +263,7 @@ final class GenerateCommand extends Kv8Command {
         for (Completion completion : completions) {
             generator.writeStartObject();
             generator.writeStringField("prompt", completion.prompt());
+            generator.writeNumberField("index", completion.index());
             generator.writeStringField("text", completion.text());
             generator.writeFieldName("token_ids");
             int[] ids = completion.tokenIds();
@@ -189,6 +271,9 @@ final class GenerateCommand extends Kv8Command {
             generator.writeNumberField("cached_tokens", completion.cachedTokens());
             generator.writeStringField(
                     "finish_reason", completion.finishReason().name().toLowerCase(Locale.ROOT));
+            if (!completion.logprobs().isEmpty()) {
+                writeLogprobs(generator, completion.logprobs());
+            }
             generator.writeEndObject();
         }
         generator.writeEndArray();
@@ -196,5 +281,28 @@ final class GenerateCommand extends Kv8Command {
         writeNumber(generator, "seconds", stats.seconds());
         writeNumber(generator, "tokens_per_second", stats.tokensPerSecond());
         generator.writeNumberField("saturated_values", stats.saturatedValues());
+    }
+
+    private static void writeLogprobs(JsonGenerator generator, List<TokenLogprobs> logprobs) throws IOException {
+        generator.writeArrayFieldStart("logprobs");
+        for (TokenLogprobs token : logprobs) {
+            generator.writeStartObject();
+            writeLogprob(generator, token.tokenId(), token.text(), token.logprob());
+            generator.writeArrayFieldStart("top");
+            for (TokenLogprobs.Alternative other : token.top()) {
+                generator.writeStartObject();
+                writeLogprob(generator, other.tokenId(), other.text(), other.logprob());
+                generator.writeEndObject();
+            }
+            generator.writeEndArray();
+            generator.writeEndObject();
+        }
+        generator.writeEndArray();
+    }
+
+    private static void writeLogprob(JsonGenerator generator, int id, String text, double logprob) throws IOException {
+        generator.writeNumberField("token_id", id);
+        generator.writeStringField("token", text);
+        writeNumber(generator, "logprob", logprob);
     }
 }
