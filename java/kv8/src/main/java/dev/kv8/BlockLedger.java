@@ -16,13 +16,13 @@ final class BlockLedger {
 
     private final int blockSize;
     private final int window;
-    private final int watermark;
     private final int pinnable;
     private final String description;
     private final BlockCopier copier;
     private final BlockPool pool;
     private final @Nullable CacheNews news;
     private final PrefixCache prefixes;
+    private final AdmissionControl admissions;
     private final StatsBoard board;
     private final CacheRecording recording;
     private final WriterGuard guard = new WriterGuard();
@@ -37,7 +37,6 @@ final class BlockLedger {
     BlockLedger(KvCacheConfig config, Supplier<KvScales> scales, BlockCopier copier) {
         this.blockSize = config.blockSize();
         this.window = config.window();
-        this.watermark = config.watermarkBlocks();
         this.pinnable = config.pinnableBlocks();
         this.description = config.toString();
         this.copier = copier;
@@ -45,6 +44,7 @@ final class BlockLedger {
         this.news = CacheNews.of(config);
         pool.tell(news);
         this.prefixes = new PrefixCache(config, scales, pool, copier, news);
+        this.admissions = new AdmissionControl(config, pool, prefixes);
         this.board = new StatsBoard(config.blocks(), config.blocks() * config.blockBytes());
         this.recording = new CacheRecording(board, config.modelId());
     }
@@ -241,16 +241,7 @@ final class BlockLedger {
 
     /** See {@link KvCache#canAdmit}. */
     Admission canAdmit(int[] tokens, int maxNewTokens, SequenceOptions options) {
-        long whole = blocksFor((long) tokens.length + maxNewTokens);
-        if (whole > pool.total()) {
-            return new Admission(Admission.Answer.NEVER, (int) Math.min(Integer.MAX_VALUE, whole - pool.total()));
-        }
-        int room = pool.available() - (openSequences > 0 ? watermark : 0);
-        int missing = (int) blocksFor((long) tokens.length) - room;
-        if (missing > 0) { // only then is it worth looking for what is shared
-            missing -= prefixes.heldPrefix(tokens, tokens.length, options.salt());
-        }
-        return missing <= 0 ? Admission.NOW : new Admission(Admission.Answer.LATER, missing);
+        return admissions.ask(tokens, maxNewTokens, options, openSequences > 0);
     }
 
     /**
@@ -357,10 +348,6 @@ final class BlockLedger {
     }
 
     private int blocksFor(int tokens) {
-        return (int) blocksFor((long) tokens);
-    }
-
-    private long blocksFor(long tokens) {
         return tokens == 0 ? 0 : (tokens - 1) / blockSize + 1;
     }
 

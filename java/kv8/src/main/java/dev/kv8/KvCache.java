@@ -48,8 +48,6 @@ public final class KvCache implements AutoCloseable {
 
     private final @Nullable TierSet tiers;
     private final SwapSpace swapSpace;
-    /** Counts the calls of {@link #setScales}: what was swapped out before the last one is of other scales. */
-    private long scaleChanges;
 
     private final Cleaner.Cleanable abandoned;
 
@@ -69,10 +67,10 @@ public final class KvCache implements AutoCloseable {
         ledger = new BlockLedger(
                 config, views::scales, (from, to) -> backend.copy(memory, from * bytes, memory, to * bytes, bytes));
         storage = new SequenceStorage(backend, config, memory, views::scales, ledger);
-        swapSpace = new SwapSpace(backend, memory, bytes);
+        swapSpace = new SwapSpace(backend, memory, bytes, ledger, this::blocksArrived);
         writtenIn = new long[config.layers()];
         Arrays.fill(writtenIn, -1);
-        tiers = TierSet.create(backend, config, memory, ledger, () -> Arrays.fill(writtenIn, ledger.generation()));
+        tiers = TierSet.create(backend, config, memory, ledger, this::blocksArrived);
         abandoned = Abandoned.watchCache(this, ledger, config.toString());
     }
 
@@ -218,11 +216,10 @@ public final class KvCache implements AutoCloseable {
     /**
      * A new sequence from a file of {@link #save}: it goes on bit for bit as the saved one would have. It holds blocks of its own;
      * full ones are reusable by later sequences, as if they had been computed here. {@link KvCacheConfig#salt} may differ: who
-     * can read the file has what the salt keeps apart. The file has no {@link SequenceOptions} either: give a tenant's sequence its
-     * salt again by {@link #restore(SequenceOptions, Path)}, or sequences without one share its blocks. Whatever is refused
-     * leaves the cache as it was.
+     * can read the file has what the salt keeps apart. A salt of the sequence's own must be given again, by {@link
+     * #restore(SequenceOptions, Path)}; of it the file has a digest. Whatever is refused leaves the cache as it was.
      *
-     * @throws SequenceFileException when the file is damaged, or of another model, type, layout or scales; it says which
+     * @throws SequenceFileException when the file is damaged, or of another model, type, layout, scales or salt; it says which
      * @throws IOException when the file can't be read
      * @throws IllegalStateException when there are not enough free blocks, or as {@link #save} says
      */
@@ -236,7 +233,7 @@ public final class KvCache implements AutoCloseable {
         try {
             SequenceStorage.Restored restored = storage.restore(file, options);
             if (restored.table.computed > 0) {
-                Arrays.fill(writtenIn, ledger.generation());
+                blocksArrived();
             }
             return new Sequence(this, restored.table, restored.tokens, restored.tokens.length, 0);
         } finally {
@@ -254,7 +251,8 @@ public final class KvCache implements AutoCloseable {
      * {@link KvCacheConfig#watermarkBlocks} stay free for their growth. Blocks of a cached prefix that others hold take no room
      * and are not counted; those that nobody holds are, because sharing one takes it from what is free. It changes nothing and
      * reserves nothing: open and add what was admitted before asking again. The new tokens are not counted as needed now, only
-     * as what the whole pool must hold.
+     * as what the whole pool must hold. With a {@linkplain KvCacheConfig#window window} that is never more than the window and a step
+     * of one block, so a text may be longer than the pool: it is admitted when no other one holds blocks, and computed in parts that fit.
      *
      * @param maxNewTokens that will be appended at most, 0 when unknown
      * @throws IllegalArgumentException when it or a token id is negative
@@ -356,18 +354,7 @@ public final class KvCache implements AutoCloseable {
     public SwappedSequence swapOut(Sequence sequence) {
         ledger.enter();
         try {
-            if (sequence.cache != this) {
-                throw new IllegalArgumentException("The sequence belongs to another cache.");
-            }
-            sequence.checkOpen();
-            sequence.checkNotScheduled("swapped out");
-            SwappedSequence swapped = new SwappedSequence(this, sequence, scaleChanges, swapSpace.save(sequence.table));
-            swapSpace.add(swapped);
-            if (!sequence.closeFirst(ReleaseHint.KEEP)) { // another thread cancelled it meanwhile
-                swapped.close();
-                sequence.checkOpen();
-            }
-            return swapped;
+            return swapSpace.swapOut(this, sequence);
         } finally {
             ledger.exit();
         }
@@ -385,31 +372,7 @@ public final class KvCache implements AutoCloseable {
     public Optional<Sequence> swapIn(SwappedSequence swapped) {
         ledger.enter();
         try {
-            if (swapped.cache != this) {
-                throw new IllegalArgumentException("The swapped sequence belongs to another cache.");
-            }
-            synchronized (swapped) { // another thread may close it
-                if (swapped.isClosed()) {
-                    throw new IllegalStateException(
-                            "This swapped sequence of " + swapped.length + " tokens has been swapped in or closed.");
-                }
-                if (swapped.scaleChanges != scaleChanges && swapped.computed > 0) {
-                    throw new IllegalStateException(
-                            "Scales have been set since this sequence was swapped out, and its " + swapped.computed
-                                    + " stored tokens belong to those of before. Close it and open its tokens again.");
-                }
-                BlockTable table = ledger.restore(swapped, swapSpace);
-                if (table == null) {
-                    return Optional.empty();
-                }
-                Sequence sequence =
-                        new Sequence(this, table, swapped.tokens.clone(), swapped.length, swapped.cachedTokens);
-                if (swapped.computed > 0) {
-                    Arrays.fill(writtenIn, ledger.generation());
-                }
-                swapped.close();
-                return Optional.of(sequence);
-            }
+            return swapSpace.swapIn(this, swapped);
         } finally {
             ledger.exit();
         }
@@ -474,7 +437,7 @@ public final class KvCache implements AutoCloseable {
                                 + " Set scales before the first write, or close or clear all sequences first.");
             }
             views.set(layer, scales);
-            scaleChanges++;
+            swapSpace.scalesChanged();
             saturated.reset(layer);
             ledger.clearPrefixes();
             if (tiers != null) {
@@ -534,6 +497,11 @@ public final class KvCache implements AutoCloseable {
     /** By tier, the fastest first; any thread, also after close. */
     public List<TierStats> tierStats() {
         return tiers == null ? List.of() : tiers.stats();
+    }
+
+    /** Content came into the pool from elsewhere: all layers hold tokens of the scales in force. */
+    private void blocksArrived() {
+        Arrays.fill(writtenIn, ledger.generation());
     }
 
     boolean pollTiers() {

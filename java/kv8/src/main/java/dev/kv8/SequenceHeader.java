@@ -3,6 +3,7 @@ package dev.kv8;
 import java.nio.BufferUnderflowException;
 import java.nio.ByteBuffer;
 import java.nio.ByteOrder;
+import java.nio.charset.Charset;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Path;
 import java.security.MessageDigest;
@@ -22,13 +23,13 @@ import java.util.zip.CRC32C;
  * <pre>
  * magic 8, version int32, header bytes int32 (with its checksum), content bytes int64, CRC32C of the content int32,
  * tokens int32, computed tokens int32, blocks before the window int32, window int32, layers int32, KV heads int32, head size int32, block size int32, block bytes int64,
- * model id text, for each layer and there for K and V: dtype text, granularity text, SHA-256 of the scales 32 bytes,
+ * model id text, digest of the sequence's salt (its length int32, 0 without a salt, else 32, and its bytes), for each layer and there for K and V: dtype text, granularity text, SHA-256 of the scales 32 bytes,
  * CRC32C of all before int32
  * </pre>
  */
 final class SequenceHeader {
     private static final byte[] MAGIC = "kv8 seq\n".getBytes(StandardCharsets.US_ASCII);
-    private static final int VERSION = 1;
+    private static final int VERSION = 2;
 
     /** Up to and including the header's size. */
     static final int FIXED_BYTES = 16;
@@ -40,6 +41,9 @@ final class SequenceHeader {
     private record Side(String dtype, String granularity, String digest) {}
 
     private final String modelId;
+    /** One character for each byte; empty when there is no salt. */
+    private final String saltDigest;
+
     private final int layers;
     private final int kvHeads;
     private final int headSize;
@@ -55,6 +59,7 @@ final class SequenceHeader {
 
     private SequenceHeader(
             String modelId,
+            String saltDigest,
             int layers,
             int kvHeads,
             int headSize,
@@ -67,6 +72,7 @@ final class SequenceHeader {
             int contentChecksum,
             List<Side> sides) {
         this.modelId = modelId;
+        this.saltDigest = saltDigest;
         this.layers = layers;
         this.kvHeads = kvHeads;
         this.headSize = headSize;
@@ -82,7 +88,13 @@ final class SequenceHeader {
 
     /** Of a sequence in a cache with these scales in force. */
     static SequenceHeader of(
-            KvCacheConfig config, KvScales scales, int tokens, int computed, int gone, int contentChecksum) {
+            KvCacheConfig config,
+            KvScales scales,
+            String salt,
+            int tokens,
+            int computed,
+            int gone,
+            int contentChecksum) {
         List<Side> sides = new ArrayList<>();
         for (int layer = 0; layer < config.layers(); layer++) {
             sides.add(side(config.kDtype(layer), scales.layer(layer).k()));
@@ -90,6 +102,7 @@ final class SequenceHeader {
         }
         return new SequenceHeader(
                 config.modelId(),
+                salt.isEmpty() ? "" : digest(("kv8 sequence salt\n" + salt).getBytes(StandardCharsets.UTF_8)),
                 config.layers(),
                 config.kvHeads(),
                 config.headSize(),
@@ -109,12 +122,14 @@ final class SequenceHeader {
         for (float value : values) {
             bits.putFloat(value);
         }
+        return new Side(dtype.label(), scales.granularity().name(), digest(bits.array()));
+    }
+
+    /** SHA-256, one character for each byte. */
+    private static String digest(byte[] bytes) {
         try {
-            byte[] digest = MessageDigest.getInstance("SHA-256").digest(bits.array());
-            return new Side(
-                    dtype.label(),
-                    scales.granularity().name(),
-                    new String(digest, 0, DIGEST_BYTES, StandardCharsets.ISO_8859_1));
+            byte[] digest = MessageDigest.getInstance("SHA-256").digest(bytes);
+            return new String(digest, 0, DIGEST_BYTES, StandardCharsets.ISO_8859_1);
         } catch (NoSuchAlgorithmException e) {
             throw new IllegalStateException("This JVM has no SHA-256, which every Java platform must have.", e);
         }
@@ -151,7 +166,7 @@ final class SequenceHeader {
 
     ByteBuffer encode() {
         byte[] model = modelId.getBytes(StandardCharsets.UTF_8);
-        int bytes = FIXED_BYTES + 12 + 32 + 8 + Integer.BYTES + model.length + Integer.BYTES;
+        int bytes = FIXED_BYTES + 12 + 32 + 8 + 3 * Integer.BYTES + model.length + saltDigest.length();
         for (Side side : sides) {
             bytes += 2 * Integer.BYTES + side.dtype.length() + side.granularity.length() + DIGEST_BYTES;
         }
@@ -161,6 +176,7 @@ final class SequenceHeader {
         header.putInt(tokens).putInt(computed).putInt(gone).putInt(window);
         header.putInt(layers).putInt(kvHeads).putInt(headSize).putInt(blockSize).putLong(blockBytes);
         put(header, model);
+        put(header, saltDigest.getBytes(StandardCharsets.ISO_8859_1));
         for (Side side : sides) {
             put(header, side.dtype.getBytes(StandardCharsets.US_ASCII));
             put(header, side.granularity.getBytes(StandardCharsets.US_ASCII));
@@ -228,17 +244,19 @@ final class SequenceHeader {
             int headSize = header.getInt();
             int blockSize = header.getInt();
             long blockBytes = header.getLong();
-            String modelId = text(header);
+            String modelId = text(header, StandardCharsets.UTF_8);
+            String saltDigest = text(header, StandardCharsets.ISO_8859_1);
             List<Side> sides = new ArrayList<>();
             while (header.position() < covered) {
-                String dtype = text(header);
-                String granularity = text(header);
+                String dtype = text(header, StandardCharsets.UTF_8);
+                String granularity = text(header, StandardCharsets.UTF_8);
                 byte[] digest = new byte[DIGEST_BYTES];
                 header.get(digest);
                 sides.add(new Side(dtype, granularity, new String(digest, StandardCharsets.ISO_8859_1)));
             }
             SequenceHeader read = new SequenceHeader(
                     modelId,
+                    saltDigest,
                     layers,
                     kvHeads,
                     headSize,
@@ -272,14 +290,14 @@ final class SequenceHeader {
         return new SequenceFileException(file, "the header is damaged: its checksum is another.");
     }
 
-    private static String text(ByteBuffer header) {
+    private static String text(ByteBuffer header, Charset charset) {
         int length = header.getInt();
         if (length < 0 || length > header.remaining()) {
             throw new BufferUnderflowException();
         }
         byte[] bytes = new byte[length];
         header.get(bytes);
-        return new String(bytes, StandardCharsets.UTF_8);
+        return new String(bytes, charset);
     }
 
     // ---- comparison
@@ -308,6 +326,15 @@ final class SequenceHeader {
             }
         }
         same(file, "number of bytes of a block", blockBytes, own.blockBytes);
+        if (!saltDigest.equals(own.saltDigest)) {
+            throw new SequenceFileException(
+                    file,
+                    "its sequence had " + (saltDigest.isEmpty() ? "no salt" : "a salt")
+                            + ", and it is to be restored with "
+                            + (own.saltDigest.isEmpty() ? "none" : saltDigest.isEmpty() ? "one" : "another")
+                            + ". Give the SequenceOptions.salt that it was opened with, so that it shares blocks with the same"
+                            + " sequences as before.");
+        }
     }
 
     private static String quoted(String text) {

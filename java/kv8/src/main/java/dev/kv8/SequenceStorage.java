@@ -47,15 +47,15 @@ final class SequenceStorage {
         return ByteBuffer.allocateDirect(Math.toIntExact(config.blockBytes())).order(ByteOrder.nativeOrder());
     }
 
-    private SequenceHeader header(int tokens, int computed, int gone, int contentChecksum) {
-        return SequenceHeader.of(config, scales.get(), tokens, computed, gone, contentChecksum);
+    private SequenceHeader header(String salt, int tokens, int computed, int gone, int contentChecksum) {
+        return SequenceHeader.of(config, scales.get(), salt, tokens, computed, gone, contentChecksum);
     }
 
     void save(BlockTable table, int[] tokens, int length, Path path) throws IOException {
         checkSupported();
         SequenceFile.write(
                 path,
-                checksum -> header(length, table.computed, table.gone(), checksum),
+                checksum -> header(table.options().salt(), length, table.computed, table.gone(), checksum),
                 tokens,
                 length,
                 table.size() - table.gone(),
@@ -84,7 +84,7 @@ final class SequenceStorage {
         checkSupported();
         try (SequenceFile file = SequenceFile.open(path)) {
             SequenceHeader header = file.header();
-            header.check(path, header(0, 0, 0, 0));
+            header.check(path, header(options.salt(), 0, 0, 0, 0));
             file.verify();
             int[] tokens = file.tokens();
             BlockTable table = ledger.emptyTable(header.gone(), header.blocks(), options);

@@ -1,5 +1,6 @@
 package dev.kv8;
 
+import java.util.Optional;
 import java.util.Set;
 import java.util.concurrent.ConcurrentHashMap;
 import java.util.concurrent.atomic.AtomicLong;
@@ -16,18 +17,74 @@ final class SwapSpace {
     private final long blockBytes;
     private final Set<SwappedSequence> swapped = ConcurrentHashMap.newKeySet();
     private final AtomicLong bytes = new AtomicLong();
+    private final BlockLedger ledger;
+    private final Runnable onArrival;
     private long movedBytes;
     private long movedNanos;
+    /** Counts {@link #scalesChanged}: what was swapped out before the last one is of other scales. */
+    private long scaleChanges;
 
-    SwapSpace(KvBackend backend, DeviceMemory pool, long blockBytes) {
+    /** @param onArrival is told when blocks with content came into the pool */
+    SwapSpace(KvBackend backend, DeviceMemory pool, long blockBytes, BlockLedger ledger, Runnable onArrival) {
         this.backend = backend;
         this.pool = pool;
         this.blockBytes = blockBytes;
+        this.ledger = ledger;
+        this.onArrival = onArrival;
+    }
+
+    /** See {@link KvCache#swapOut}. */
+    SwappedSequence swapOut(KvCache cache, Sequence sequence) {
+        if (sequence.cache != cache) {
+            throw new IllegalArgumentException("The sequence belongs to another cache.");
+        }
+        sequence.checkOpen();
+        sequence.checkNotScheduled("swapped out");
+        SwappedSequence away = new SwappedSequence(cache, sequence, scaleChanges, save(sequence.table));
+        swapped.add(away);
+        bytes.addAndGet(away.bytes());
+        if (!sequence.closeFirst(ReleaseHint.KEEP)) { // another thread cancelled it meanwhile
+            away.close();
+            sequence.checkOpen();
+        }
+        return away;
+    }
+
+    /** See {@link KvCache#swapIn}. */
+    Optional<Sequence> swapIn(KvCache cache, SwappedSequence away) {
+        if (away.cache != cache) {
+            throw new IllegalArgumentException("The swapped sequence belongs to another cache.");
+        }
+        synchronized (away) { // another thread may close it
+            if (away.isClosed()) {
+                throw new IllegalStateException(
+                        "This swapped sequence of " + away.length + " tokens has been swapped in or closed.");
+            }
+            if (away.scaleChanges != scaleChanges && away.computed > 0) {
+                throw new IllegalStateException(
+                        "Scales have been set since this sequence was swapped out, and its " + away.computed
+                                + " stored tokens belong to those of before. Close it and open its tokens again.");
+            }
+            BlockTable table = ledger.restore(away, this);
+            if (table == null) {
+                return Optional.empty();
+            }
+            Sequence sequence = new Sequence(cache, table, away.tokens.clone(), away.length, away.cachedTokens);
+            if (away.computed > 0) {
+                onArrival.run();
+            }
+            away.close();
+            return Optional.of(sequence);
+        }
+    }
+
+    /** What is away now can't come back. */
+    void scalesChanged() {
+        scaleChanges++;
     }
 
     /** Copies a table's blocks to new host memory; null when it has none. */
-    @Nullable
-    DeviceMemory save(BlockTable table) {
+    private @Nullable DeviceMemory save(BlockTable table) {
         int gone = table.gone();
         int held = table.size() - gone;
         if (held == 0) {
@@ -68,11 +125,6 @@ final class SwapSpace {
     /** 0 before the first move. */
     double bytesPerSecond() {
         return movedNanos == 0 ? 0 : movedBytes * 1e9 / movedNanos;
-    }
-
-    void add(SwappedSequence sequence) {
-        swapped.add(sequence);
-        bytes.addAndGet(sequence.bytes());
     }
 
     void remove(SwappedSequence sequence) {

@@ -109,6 +109,28 @@ class AdmissionTest {
         }
     }
 
+    /** A window of 20 tokens over blocks of 8, in steps of a block, touches five blocks at most. */
+    @Test
+    void withAWindowATextMayBeLongerThanThePool() {
+        try (KvCache windowed = KvCache.create(
+                        backend, config().window(20).blocks(5).watermark(0).build());
+                Batch step = windowed.batch()) {
+            assertThat(windowed.canAdmit(tokens(0, 1000), 1000)).isEqualTo(Admission.NOW);
+            try (Sequence text = windowed.open(tokens(0, 1000))) {
+                for (int computed = 0; computed < 1000; computed += 8) {
+                    assertThat(step.add(text, 8)).as("at %d", computed).isTrue();
+                    step.commit();
+                }
+                assertThat(windowed.canAdmit(tokens(2000, 1000), 0).answer()).isEqualTo(Answer.LATER);
+            }
+        }
+        try (KvCache small =
+                KvCache.create(backend, config().window(20).blocks(4).build())) {
+            assertThat(small.canAdmit(tokens(0, 32), 0)).isEqualTo(Admission.NOW);
+            assertThat(small.canAdmit(tokens(0, 33), 0)).isEqualTo(new Admission(Answer.NEVER, 1));
+        }
+    }
+
     @Test
     void badInputIsRefused() {
         assertThatThrownBy(() -> cache.canAdmit(tokens(0, 8), -1))

@@ -278,9 +278,9 @@ class SequenceFileTest {
         Path text = Files.writeString(folder.resolve("text"), "This is a text and no sequence, but long enough.");
         refused(test.cache, text, "no file of a kv8 sequence");
         byte[] newer = Files.readAllBytes(saved(1, 1));
-        newer[8] = 2;
+        newer[8] = 3;
         Path later = Files.write(folder.resolve("later"), newer);
-        refused(test.cache, later, "of version 2; this kv8 reads version 1");
+        refused(test.cache, later, "of version 3; this kv8 reads version 2");
         Path missing = folder.resolve("missing");
         assertThatThrownBy(() -> test.cache.restore(missing)).isInstanceOf(NoSuchFileException.class);
         assertThatThrownBy(() -> test.cache.restore(folder)).isInstanceOf(IOException.class);
@@ -419,6 +419,14 @@ class SequenceFileTest {
         Path file = folder.resolve("salted");
         test.cache.save(sequence, file);
         sequence.close(ReleaseHint.DISCARD);
+        assertThatThrownBy(() -> test.cache.restore(file))
+                .isInstanceOf(SequenceFileException.class)
+                .hasMessageContaining("had a salt, and it is to be restored with none");
+        assertThatThrownBy(() -> test.cache.restore(
+                        SequenceOptions.builder().salt("another").build(), file))
+                .isInstanceOf(SequenceFileException.class)
+                .hasMessageContaining("had a salt, and it is to be restored with another");
+        assertThat(test.cache.stats().usedBlocks()).isZero();
         Sequence restored = test.cache.restore(salted, file);
         assertThat(restored.options()).isSameAs(salted);
         Sequence same = test.cache.open(salted, tokens(17));
