@@ -35,8 +35,12 @@ final class FaultyStore implements BlockStore {
         NOT_ASKED
     }
 
+    /** In how many operations a fault is made that has not been made yet. */
+    private static final int DUE = 20;
+
     private final Random random;
     private final double rate;
+    private int asked;
     private final TreeMap<String, byte[]> kept = new TreeMap<>();
     private final List<Runnable> lost = new ArrayList<>();
     private final Map<Fault, Integer> made = new EnumMap<>(Fault.class);
@@ -57,12 +61,17 @@ final class FaultyStore implements BlockStore {
         return new EnumMap<>(made);
     }
 
+    /** By chance; but soon where a kind of fault has not been made yet, so that no run goes without one. */
     private synchronized boolean happens(Fault... candidates) {
-        return random.nextDouble() < rate * candidates.length;
+        boolean due = ++asked % DUE == 0 && !made.keySet().containsAll(List.of(candidates));
+        return random.nextDouble() < rate * candidates.length || due;
     }
 
     private synchronized Fault any(Fault... candidates) {
-        Fault fault = candidates[random.nextInt(candidates.length)];
+        List<Fault> missing = new ArrayList<>(List.of(candidates));
+        missing.removeAll(made.keySet());
+        List<Fault> choice = missing.isEmpty() ? List.of(candidates) : missing;
+        Fault fault = choice.get(random.nextInt(choice.size()));
         made.merge(fault, 1, Integer::sum);
         return fault;
     }

@@ -545,4 +545,32 @@ class KvCacheTest {
             step.commit();
         }
     }
+
+    /** Also with tokens that are scheduled ahead and taken back, as in speculative decoding. */
+    @Test
+    void everyLengthFitsIntoItsTable() {
+        int blocks = 40;
+        try (KvCache other = KvCache.create(backend, config().blocks(blocks).build())) {
+            Batch step = other.batch();
+            for (int ahead = 1; ahead <= 9; ahead++) {
+                Sequence sequence = other.open(fresh(1));
+                for (int length = 1; length <= 8 * blocks; length++) {
+                    while (sequence.length() < Math.min(length + ahead - 1, 8 * blocks)) {
+                        sequence.append(nextToken++);
+                    }
+                    assertThat(step.add(sequence)).isTrue();
+                    assertThat(step.slots().bytes()).isGreaterThanOrEqualTo(8L * step.tokens());
+                    step.commit();
+                    sequence.truncate(Math.min(length, sequence.length()));
+                    if (length < 8 * blocks) {
+                        sequence.append(nextToken++);
+                    }
+                }
+                sequence.append(nextToken++);
+                assertThat(step.add(sequence)).as("a token too many").isFalse();
+                assertThat(sequence.table.size()).isEqualTo(blocks);
+                sequence.close(ReleaseHint.DISCARD);
+            }
+        }
+    }
 }

@@ -102,6 +102,13 @@ class PrefixHasherTest {
         assertThat(roots).hasSameSizeAs(different);
     }
 
+    /** Written one behind the other they would be the same characters. */
+    @Test
+    void fieldsThatReadAlikeMakeDifferentRoots() {
+        assertThat(root(config().modelId("m").salt("xsalt")))
+                .isNotEqualTo(root(config().modelId("msaltx").salt("")));
+    }
+
     @Test
     void whatDoesNotDecideItMakesTheSameRoot() {
         List<Long> root = root(config());

@@ -62,10 +62,10 @@ class TierFaultsTest {
             assertThat(stats.loaded())
                     .as("blocks loaded: %s %s", stats, store.made())
                     .isGreaterThan(OPERATIONS / 10);
-            assertThat(stats.damaged()).isPositive();
-            assertThat(stats.incompatible()).isPositive();
-            assertThat(stats.failed()).isPositive();
-            assertThat(stats.late()).isPositive();
+            assertThat(store.made()).as("kinds of faults").containsOnlyKeys(FaultyStore.Fault.values());
+            // Single ones may have hit loads that nobody waited for any more.
+            assertThat(stats.damaged() + stats.incompatible() + stats.failed() + stats.late())
+                    .isPositive();
             TieredCache.await( // a run may have none of them
                     () -> test.tier(0).repeated() == store.made().getOrDefault(FaultyStore.Fault.TWICE, 0));
             assertThat(test.cache.stats().freeBlocks()).as("leaked blocks").isEqualTo(BLOCKS);

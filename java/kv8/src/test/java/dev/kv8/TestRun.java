@@ -1,0 +1,92 @@
+package dev.kv8;
+
+import java.io.File;
+import java.io.IOException;
+import java.io.PrintWriter;
+import java.nio.charset.Charset;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.List;
+import java.util.concurrent.TimeUnit;
+import java.util.stream.Stream;
+import org.jspecify.annotations.Nullable;
+import org.junit.platform.engine.DiscoverySelector;
+import org.junit.platform.engine.discovery.DiscoverySelectors;
+import org.junit.platform.launcher.LauncherDiscoveryRequest;
+import org.junit.platform.launcher.core.LauncherDiscoveryRequestBuilder;
+import org.junit.platform.launcher.core.LauncherFactory;
+import org.junit.platform.launcher.listeners.SummaryGeneratingListener;
+import org.junit.platform.launcher.listeners.TestExecutionSummary;
+
+/** Some tests of this package in a JVM of their own, with classes in front of those that are tested. */
+record TestRun(Outcome outcome, String output) {
+    private static final int LIMIT_SECONDS = 240;
+
+    /** What became of them. */
+    enum Outcome {
+        PASSED(0),
+        FAILED(1),
+        NOT_RUN(2);
+
+        final int exitCode;
+
+        Outcome(int exitCode) {
+            this.exitCode = exitCode;
+        }
+
+        static Outcome of(int exitCode) {
+            return exitCode == PASSED.exitCode ? PASSED : exitCode == FAILED.exitCode ? FAILED : NOT_RUN;
+        }
+    }
+
+    /** @param tests names of classes, or {@code Class#method} */
+    static TestRun of(@Nullable Path classes, List<String> tests) throws IOException, InterruptedException {
+        String path = System.getProperty("java.class.path");
+        Path output = Files.createTempFile("kv8-tests", ".txt");
+        Process process = new ProcessBuilder(Stream.concat(
+                                Stream.of(
+                                        Path.of(System.getProperty("java.home"), "bin", "java")
+                                                .toString(),
+                                        "-XX:+UseSerialGC",
+                                        "-XX:TieredStopAtLevel=1",
+                                        "-Dkv8.seed=1",
+                                        "-Dkv8.operations=1500",
+                                        "-cp",
+                                        classes == null ? path : classes + File.pathSeparator + path,
+                                        TestRun.class.getName()),
+                                tests.stream())
+                        .toList())
+                .redirectErrorStream(true)
+                .redirectOutput(output.toFile())
+                .start();
+        try {
+            boolean ended = process.waitFor(LIMIT_SECONDS, TimeUnit.SECONDS);
+            Outcome outcome = ended ? Outcome.of(process.exitValue()) : Outcome.NOT_RUN;
+            return new TestRun(
+                    outcome, (ended ? "" : "not done after " + LIMIT_SECONDS + " s\n") + Files.readString(output));
+        } finally {
+            process.destroyForcibly();
+            Files.delete(output);
+        }
+    }
+
+    /** Exits with the {@link Outcome}'s code. */
+    public static void main(String[] tests) {
+        LauncherDiscoveryRequest request = LauncherDiscoveryRequestBuilder.request()
+                .selectors(Stream.of(tests).map(TestRun::selector).toList())
+                .build();
+        SummaryGeneratingListener listener = new SummaryGeneratingListener();
+        LauncherFactory.create().execute(request, listener);
+        TestExecutionSummary summary = listener.getSummary();
+        summary.printFailuresTo(new PrintWriter(System.out, true, Charset.defaultCharset()), 3);
+        boolean complete = summary.getTestsFoundCount() > 0 && summary.getTestsSkippedCount() == 0;
+        Outcome outcome =
+                summary.getTotalFailureCount() > 0 ? Outcome.FAILED : complete ? Outcome.PASSED : Outcome.NOT_RUN;
+        System.exit(outcome.exitCode);
+    }
+
+    private static DiscoverySelector selector(String test) {
+        String name = TestRun.class.getPackageName() + "." + test;
+        return test.contains("#") ? DiscoverySelectors.selectMethod(name) : DiscoverySelectors.selectClass(name);
+    }
+}
