@@ -12,6 +12,7 @@
 #include "cpu/host.h"
 #include "cpu/isa.h"
 #include "cpu/memory.h"
+#include "cpu/stream_copy.h"
 #include "cpu/thread_pool.h"
 #include "cpu/value_checks.h"
 #include "dispatch/error.h"
@@ -129,8 +130,14 @@ kv8_status release(kv8_impl_device* device, uint64_t ptr) {
 char* bytes_of(const kv8_span& span) { return reinterpret_cast<char*>(span.ptr); }
 
 kv8_status copy(kv8_impl_device* device, kv8_impl_stream*, kv8_span dst, kv8_span src) {
+    const bool streamed = static_cast<int64_t>(src.bytes) >= kStreamedBytes;
     split(*device, static_cast<int64_t>(src.bytes), 1, [&](int64_t begin, int64_t end, int) {
-        std::memcpy(bytes_of(dst) + begin, bytes_of(src) + begin, static_cast<size_t>(end - begin));
+        if (!streamed) {
+            std::memcpy(bytes_of(dst) + begin, bytes_of(src) + begin, static_cast<size_t>(end - begin));
+            return;
+        }
+        stream_copy(bytes_of(dst) + begin, bytes_of(src) + begin, end - begin);
+        finish_stream();
     });
     return KV8_OK;
 }

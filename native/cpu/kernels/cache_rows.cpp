@@ -5,6 +5,7 @@
 #include "cpu/kernels.h"
 #include "cpu/rope.h"
 #include "cpu/row_io.h"
+#include "cpu/stream_copy.h"
 
 namespace kv8::cpu::KV8_ISA {
 namespace {
@@ -218,9 +219,13 @@ void copy_side(const kv8_move_blocks_args& args, const kv8_side& from, const kv8
                int64_t target) {
     const kv8_cache_view &src = *args.src, &dst = *args.dst;
     const int64_t row_bytes = int64_t(src.head_size) * element_bytes(from.dtype);
+    const int64_t side_bytes = row_bytes * src.block_size * src.kv_heads;
     if (is_packed(src, from) && is_packed(dst, to)) {
-        std::memcpy(cache_row(dst, to, {target, 0}, 0), cache_row(src, from, {source, 0}, 0),
-                    row_bytes * src.block_size * src.kv_heads);
+        void* const packed = cache_row(dst, to, {target, 0}, 0);
+        if (side_bytes * args.count >= kStreamedBytes)
+            stream_copy(packed, cache_row(src, from, {source, 0}, 0), side_bytes);
+        else
+            std::memcpy(packed, cache_row(src, from, {source, 0}, 0), side_bytes);
     } else {
         for (int64_t h = 0; h < src.kv_heads; h++)
             for (int64_t s = 0; s < src.block_size; s++)
@@ -252,6 +257,7 @@ void move_blocks(const kv8_move_blocks_args& args, int64_t begin, int64_t end) {
         (same_k ? copy_side : convert_side)(args, args.src->k, args.dst->k, source, target);
         (same_v ? copy_side : convert_side)(args, args.src->v, args.dst->v, source, target);
     }
+    finish_stream();
 }
 
 }  // namespace

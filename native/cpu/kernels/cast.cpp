@@ -1,6 +1,7 @@
 // Casts between the seven dtypes, and the maximum magnitudes that scales are made of.
 #include "cpu/kernels.h"
 #include "cpu/row_io.h"
+#include "cpu/stream_copy.h"
 
 namespace kv8::cpu::KV8_ISA {
 namespace {
@@ -12,23 +13,40 @@ KV8_INLINE f32 rescale(f32 x, float scale) {
     return x;
 }
 
+// dst[0, count) from src[0, count).
 template <class From, class To>
-void cast_elements(const kv8_cast_args& args, int64_t begin, int64_t end) {
+KV8_INLINE void cast_elements(const uint8_t* src, uint8_t* dst, int64_t count, float scale) {
+    int64_t i = 0;
+    for (; i + kLanes <= count; i += kLanes)
+        To::store(dst + i * To::bytes, rescale<From, To>(From::load(src + i * From::bytes), scale));
+    if (i < count) {
+        const f32 x = rescale<From, To>(load_part<From>(src + i * From::bytes, count - i), scale);
+        store_part<To>(dst + i * To::bytes, x, count - i);
+    }
+}
+
+template <class From, class To>
+void cast_part(const kv8_cast_args& args, int64_t begin, int64_t end) {
     const auto* src = reinterpret_cast<const uint8_t*>(args.src.ptr);
     auto* dst = reinterpret_cast<uint8_t*>(args.dst.ptr);
-    const float scale = args.scale;
-    int64_t i = begin;
-    for (; i + kLanes <= end; i += kLanes)
-        To::store(dst + i * To::bytes, rescale<From, To>(From::load(src + i * From::bytes), scale));
-    if (i < end) {
-        const f32 x = rescale<From, To>(load_part<From>(src + i * From::bytes, end - i), scale);
-        store_part<To>(dst + i * To::bytes, x, end - i);
+    // Casts to narrower types are limited by arithmetic, and the way through a piece would only lengthen it.
+    if (To::bytes < 4 || args.count * To::bytes < kStreamedBytes) {
+        cast_elements<From, To>(src + begin * From::bytes, dst + begin * To::bytes, end - begin, args.scale);
+        return;
     }
+    constexpr int64_t kPiece = 4096 / To::bytes;
+    alignas(64) uint8_t piece[kPiece * To::bytes];
+    for (int64_t i = begin; i < end; i += kPiece) {
+        const int64_t count = end - i < kPiece ? end - i : kPiece;
+        cast_elements<From, To>(src + i * From::bytes, piece, count, args.scale);
+        stream_copy(dst + i * To::bytes, piece, count * To::bytes);
+    }
+    finish_stream();
 }
 
 void cast(const kv8_cast_args& args, int64_t begin, int64_t end) {
     with_dtype(args.src_dtype, [&](auto from) {
-        with_dtype(args.dst_dtype, [&](auto to) { cast_elements<decltype(from), decltype(to)>(args, begin, end); });
+        with_dtype(args.dst_dtype, [&](auto to) { cast_part<decltype(from), decltype(to)>(args, begin, end); });
     });
 }
 
