@@ -5,7 +5,6 @@ import dev.kv8.KvBackend;
 import dev.kv8.KvCache;
 import dev.kv8.KvCacheConfig;
 import dev.kv8.KvCacheDType;
-import dev.kv8.RopeTable;
 import dev.kv8.Sequence;
 import java.util.ArrayList;
 import java.util.List;
@@ -18,7 +17,7 @@ final class CalibrationPass implements AutoCloseable {
     private static final int BLOCK_SIZE = 16;
 
     private final LlamaModel model;
-    private final RopeTable rope;
+    private final RopeTables rope;
     private final int batchTokens;
     private final KvCache cache;
     private final Batch batch;
@@ -28,7 +27,7 @@ final class CalibrationPass implements AutoCloseable {
             KvBackend backend,
             ModelConfig config,
             LlamaModel model,
-            RopeTable rope,
+            RopeTables rope,
             MagnitudeObserver observer,
             int batchTokens,
             int length) {

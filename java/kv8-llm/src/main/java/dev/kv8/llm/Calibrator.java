@@ -3,7 +3,6 @@ package dev.kv8.llm;
 import dev.kv8.Fp8Format;
 import dev.kv8.KvBackend;
 import dev.kv8.KvCacheDType;
-import dev.kv8.RopeTable;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.LinkedHashMap;
@@ -104,18 +103,15 @@ public final class Calibrator {
     }
 
     private Calibration run(KvBackend backend, Progress progress) {
+        ModelFolder.requireComplete(folder);
         ModelConfig config = ModelConfig.read(folder);
         int length = length(config);
         try (SampleSource source = openData(length);
                 CalibrationTokens tokens = new CalibrationTokens(folder, source, samples, length, seed);
                 Checkpoint checkpoint = Checkpoint.open(folder);
-                LlamaModel model = LlamaModel.load(backend, config, checkpoint)) {
-            RopeTable rope = RopeAngles.table(backend, config, length);
-            try {
-                return run(backend, config, tokens, model, rope, length, progress);
-            } finally {
-                rope.values().close();
-            }
+                LlamaModel model = LlamaModel.load(backend, config, checkpoint);
+                RopeTables rope = RopeTables.create(backend, config, length)) {
+            return run(backend, config, tokens, model, rope, length, progress);
         }
     }
 
@@ -147,7 +143,7 @@ public final class Calibrator {
             ModelConfig config,
             CalibrationTokens tokens,
             LlamaModel model,
-            RopeTable rope,
+            RopeTables rope,
             int length,
             Progress progress) {
         LayerMagnitudes magnitudes = new LayerMagnitudes(config.layers(), config.kvHeads(), config.headSize());

@@ -46,6 +46,11 @@ final class Checkpoint implements AutoCloseable {
         }
     }
 
+    /** Whether an index may name it: a file of the folder, not a path that leads out of it. */
+    static boolean isShardName(String name) {
+        return PLAIN_NAME.matcher(name).matches();
+    }
+
     private void openShards(Path index) {
         JsonObject weightMap = JsonObject.read(index)
                 .object("weight_map")
@@ -53,7 +58,7 @@ final class Checkpoint implements AutoCloseable {
         Map<String, Map<String, StoredTensor>> shards = new LinkedHashMap<>();
         for (String name : weightMap.keys()) {
             String shard = weightMap.text(name).orElseThrow();
-            if (!PLAIN_NAME.matcher(shard).matches()) {
+            if (!isShardName(shard)) {
                 throw new CheckpointException(index + " names the shard \"" + shard + "\" for " + name
                         + "; a shard is a file of this folder.");
             }

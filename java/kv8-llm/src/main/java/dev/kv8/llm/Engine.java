@@ -3,7 +3,6 @@ package dev.kv8.llm;
 import dev.kv8.Batch;
 import dev.kv8.KvBackend;
 import dev.kv8.KvCache;
-import dev.kv8.RopeTable;
 import dev.kv8.Saturation;
 import dev.kv8.Sequence;
 import java.util.ArrayList;
@@ -31,7 +30,7 @@ final class Engine implements AutoCloseable {
     private final LlamaModel model;
     private final ModelConfig config;
     private final KvCache cache;
-    private final RopeTable rope;
+    private final RopeTables rope;
     private final Scheduler scheduler;
     private final Intake intake;
     private final TokenDraw draw;
@@ -55,7 +54,7 @@ final class Engine implements AutoCloseable {
             LlamaModel model,
             ModelConfig config,
             KvCache cache,
-            RopeTable rope,
+            RopeTables rope,
             Scheduler scheduler,
             Intake intake,
             TokenDraw draw,
@@ -196,7 +195,7 @@ final class Engine implements AutoCloseable {
     }
 
     private void accept() {
-        int longest = Math.toIntExact(rope.maxPositions());
+        int longest = rope.maxPositions();
         for (int i = 0; i < draw.count(); i++) {
             Sample sample = draw.sample(i);
             Request request = sample.request;

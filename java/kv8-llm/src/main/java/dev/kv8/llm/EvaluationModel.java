@@ -4,7 +4,6 @@ import dev.kv8.HeadRows;
 import dev.kv8.KvBackend;
 import dev.kv8.KvCache;
 import dev.kv8.KvScales;
-import dev.kv8.RopeTable;
 import java.nio.ByteOrder;
 import java.nio.FloatBuffer;
 import java.nio.file.Path;
@@ -17,7 +16,7 @@ final class EvaluationModel implements AutoCloseable {
     final ModelConfig config;
     final Checkpoint checkpoint;
     final LlamaModel llama;
-    final RopeTable rope;
+    final RopeTables rope;
     final int context;
 
     private EvaluationModel(
@@ -25,7 +24,7 @@ final class EvaluationModel implements AutoCloseable {
             ModelConfig config,
             Checkpoint checkpoint,
             LlamaModel llama,
-            RopeTable rope,
+            RopeTables rope,
             int context) {
         this.backend = backend;
         this.config = config;
@@ -43,6 +42,7 @@ final class EvaluationModel implements AutoCloseable {
      * @throws IllegalArgumentException when the context is longer than the model was made for
      */
     static EvaluationModel open(KvBackend backend, Path folder, int context) {
+        ModelFolder.requireComplete(folder);
         ModelConfig config = ModelConfig.read(folder);
         if (context > config.maxPositions()) {
             throw new IllegalArgumentException("context is " + context + "; the model was made for at most "
@@ -52,7 +52,7 @@ final class EvaluationModel implements AutoCloseable {
         try {
             Checkpoint checkpoint = opened.keep(Checkpoint.open(folder), Checkpoint::close);
             LlamaModel llama = opened.keep(LlamaModel.load(backend, config, checkpoint), LlamaModel::close);
-            RopeTable rope = RopeAngles.table(backend, config, context);
+            RopeTables rope = RopeTables.create(backend, config, context);
             return new EvaluationModel(backend, config, checkpoint, llama, rope, context);
         } catch (RuntimeException e) {
             opened.close();
@@ -89,7 +89,7 @@ final class EvaluationModel implements AutoCloseable {
 
     @Override
     public void close() {
-        rope.values().close();
+        rope.close();
         llama.close();
         checkpoint.close();
     }

@@ -3,7 +3,6 @@ package dev.kv8.llm;
 import dev.kv8.Batch;
 import dev.kv8.DeviceMemory;
 import dev.kv8.KvCache;
-import dev.kv8.RopeTable;
 import dev.kv8.Sequence;
 import java.util.Arrays;
 
@@ -14,7 +13,7 @@ final class EvaluationRun implements AutoCloseable {
     private final CacheSetting setting;
     private final LlamaModel model;
     private final KvCache cache;
-    private final RopeTable rope;
+    private final RopeTables rope;
     private final Batch batch;
     private final KvWriter writer;
     private final DeviceMemory hidden;

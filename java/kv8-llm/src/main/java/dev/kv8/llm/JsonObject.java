@@ -17,11 +17,12 @@ import java.util.Map;
 import java.util.Optional;
 import java.util.OptionalDouble;
 import java.util.OptionalInt;
+import org.jspecify.annotations.Nullable;
 
 /**
  * A small JSON object in memory, such as config.json, or a YAML document of the same shape: typed access whose errors name
- * the file and the key. A key with the value null counts as absent, as Hugging Face's configurations mean it. Large JSON is
- * streamed, not read with this.
+ * the file and the key. A key with the value null counts as absent, as Hugging Face's configurations mostly mean it. Large JSON
+ * is streamed, not read with this.
  */
 final class JsonObject {
     static final JsonFactory FACTORY = JsonFactory.builder()
@@ -35,6 +36,11 @@ final class JsonObject {
             .build();
 
     private static final long MAX_BYTES = 64L << 20;
+
+    /** What stands for null in an object, so that it can be told from what is absent. */
+    private enum Nothing {
+        NULL
+    }
 
     private final String where;
     private final Map<String, Object> values;
@@ -83,9 +89,7 @@ final class JsonObject {
         while (parser.nextToken() != JsonToken.END_OBJECT) {
             String key = parser.currentName();
             JsonToken token = parser.nextToken();
-            if (token != JsonToken.VALUE_NULL) {
-                result.put(key, value(parser, token));
-            }
+            result.put(key, token == JsonToken.VALUE_NULL ? Nothing.NULL : value(parser, token));
         }
         return result;
     }
@@ -112,15 +116,25 @@ final class JsonObject {
     }
 
     boolean has(String key) {
-        return values.containsKey(key);
+        return value(key) != null;
+    }
+
+    /** Whether the key is there with the value null: where a default is something, this is how to say nothing. */
+    boolean isNull(String key) {
+        return values.get(key) == Nothing.NULL;
     }
 
     Iterable<String> keys() {
-        return values.keySet();
+        return values.keySet().stream().filter(this::has).toList();
+    }
+
+    private @Nullable Object value(String key) {
+        Object value = values.get(key);
+        return value == Nothing.NULL ? null : value;
     }
 
     OptionalInt integer(String key) {
-        Object value = values.get(key);
+        Object value = value(key);
         if (value == null) {
             return OptionalInt.empty();
         }
@@ -144,7 +158,7 @@ final class JsonObject {
     }
 
     OptionalDouble number(String key) {
-        Object value = values.get(key);
+        Object value = value(key);
         if (value == null) {
             return OptionalDouble.empty();
         }
@@ -158,8 +172,22 @@ final class JsonObject {
         return number(key).orElseThrow(() -> missing(key));
     }
 
+    /** A finite number above 0. */
+    double positive(String key) {
+        return positive(key, requireNumber(key));
+    }
+
+    /** A finite number above 0, or {@code absent}. */
+    double positive(String key, double absent) {
+        double value = number(key).orElse(absent);
+        if (!(value > 0)) {
+            throw wrong(key, value, "more than 0");
+        }
+        return value;
+    }
+
     Optional<Boolean> flag(String key) {
-        Object value = values.get(key);
+        Object value = value(key);
         if (value == null) {
             return Optional.empty();
         }
@@ -170,7 +198,7 @@ final class JsonObject {
     }
 
     Optional<String> text(String key) {
-        Object value = values.get(key);
+        Object value = value(key);
         if (value == null) {
             return Optional.empty();
         }
@@ -182,11 +210,11 @@ final class JsonObject {
 
     /** A token's text, given as a string or as an object with {@code content}. */
     Optional<String> tokenText(String key) {
-        return values.get(key) instanceof Map<?, ?> ? object(key).flatMap(token -> token.text("content")) : text(key);
+        return value(key) instanceof Map<?, ?> ? object(key).flatMap(token -> token.text("content")) : text(key);
     }
 
     Optional<JsonObject> object(String key) {
-        Object value = values.get(key);
+        Object value = value(key);
         if (value == null) {
             return Optional.empty();
         }
@@ -204,7 +232,7 @@ final class JsonObject {
 
     /** One integer or a list of them, as {@code eos_token_id} may be. */
     List<Integer> integers(String key) {
-        Object value = values.get(key);
+        Object value = value(key);
         if (value == null) {
             return List.of();
         }
@@ -219,7 +247,7 @@ final class JsonObject {
     }
 
     List<String> texts(String key) {
-        Object value = values.get(key);
+        Object value = value(key);
         if (value == null) {
             return List.of();
         }

@@ -9,7 +9,6 @@ import dev.kv8.KvCacheConfig;
 import dev.kv8.KvCacheDType;
 import dev.kv8.KvScales;
 import dev.kv8.PreemptionPolicy;
-import dev.kv8.RopeTable;
 import dev.kv8.Sequence;
 import dev.kv8.Tiers;
 import java.nio.file.Path;
@@ -59,7 +58,7 @@ public final class LLM implements AutoCloseable {
     private final Tokenizer tokenizer;
     private final LlamaModel model;
     private final KvCache cache;
-    private final RopeTable rope;
+    private final RopeTables rope;
     private final Prompt.Reader prompts;
     private final Intake intake;
     private final EngineCounters counters = new EngineCounters();
@@ -78,6 +77,7 @@ public final class LLM implements AutoCloseable {
 
     private LLM(Builder builder, Path folder, OpenedParts opened) {
         ownsBackend = builder.backend == null;
+        ModelFolder.requireComplete(folder);
         config = ModelConfig.read(folder);
         tokenizer = opened.keep(Tokenizer.load(folder), Tokenizer::close);
         backend = builder.backend != null ? builder.backend : opened.keep(KvBackend.open(), KvBackend::close);
@@ -88,8 +88,8 @@ public final class LLM implements AutoCloseable {
         }
         long positions =
                 Math.min(config.maxPositions(), CapacityPlan.of(cache.config()).tokens());
-        rope = RopeAngles.table(backend, config, (int) positions);
-        opened.keep(rope, table -> table.values().close());
+        rope = RopeTables.create(backend, config, (int) positions);
+        opened.keep(rope, RopeTables::close);
         if (calculation != null && calculation.source() == KvScaleCalculation.Source.RANDOM_TOKENS) {
             profile(calculation, (int) Math.min(positions, builder.maxBatchTokens));
             calculation = null;
@@ -391,7 +391,7 @@ public final class LLM implements AutoCloseable {
             }
             engine.close();
             delivery.close();
-            rope.values().close();
+            rope.close();
             cache.close();
             model.close();
             tokenizer.close();

@@ -24,8 +24,24 @@ final class LayerNames {
         return prefix + "input_layernorm.weight";
     }
 
+    /** Before the MLP; where a model also normalizes what attention contributes ({@link #postMlpNorm}), that. */
     String postAttentionNorm() {
         return prefix + "post_attention_layernorm.weight";
+    }
+
+    /** Before the MLP, where {@link #postAttentionNorm} is another one. */
+    String preMlpNorm() {
+        return prefix + "pre_feedforward_layernorm.weight";
+    }
+
+    /** Of what the MLP contributes. */
+    String postMlpNorm() {
+        return prefix + "post_feedforward_layernorm.weight";
+    }
+
+    /** Of each head of {@code which}, q or k. */
+    String headNorm(String which) {
+        return prefix + "self_attn." + which + "_norm.weight";
     }
 
     /** {@code which} of q, k, v, o; without {@code .weight} or {@code .bias}. */

@@ -7,11 +7,12 @@ import dev.kv8.DeviceMemory;
 import dev.kv8.HeadRows;
 import dev.kv8.KvBackend;
 import dev.kv8.KvCache;
-import dev.kv8.RopeTable;
+import java.util.ArrayList;
+import java.util.List;
 import org.jspecify.annotations.Nullable;
 
 /**
- * A Llama-family transformer over a paged cache: {@link #forward} computes a batch's hidden states and stores its K and V,
+ * A decoder of the Llama family over a paged cache, as its {@link ModelConfig} says in all that architectures differ in: {@link #forward} computes a batch's hidden states and stores its K and V,
  * {@link #logits} projects chosen rows onto the vocabulary. Both work in memory that steps reuse. For one thread.
  */
 final class LlamaModel implements AutoCloseable {
@@ -19,14 +20,20 @@ final class LlamaModel implements AutoCloseable {
     private final ModelConfig config;
     private final OneDnn dnn = new OneDnn();
     private final LlamaWeights weights;
-    private final AttentionOptions attention;
+    private final HostRows host;
+    /** By layer. */
+    private final List<AttentionOptions> attention = new ArrayList<>();
+
     private @Nullable Activations activations;
     private @Nullable Logits logits;
 
     private LlamaModel(KvBackend backend, ModelConfig config, Checkpoint checkpoint) {
         this.backend = backend;
         this.config = config;
-        this.attention = AttentionOptions.causal(config.headSize()).withWindow(config.slidingWindow());
+        this.host = new HostRows(backend);
+        for (int layer = 0; layer < config.layers(); layer++) {
+            attention.add(config.attentionOptions(layer));
+        }
         try {
             weights = LlamaWeights.load(dnn, backend, checkpoint, config);
         } catch (RuntimeException e) {
@@ -60,36 +67,58 @@ final class LlamaModel implements AutoCloseable {
         }
     }
 
-    /** Rotates K by the table inside the cache's write: the usual {@link KvWriter}. */
-    static KvWriter writer(KvCache cache, RopeTable rope) {
-        return (layer, batch, k, v) -> cache.write(layer, batch, k, v, rope);
+    /** Rotates K by its layer's table inside the cache's write: the usual {@link KvWriter}. */
+    static KvWriter writer(KvCache cache, RopeTables rope) {
+        return (layer, batch, k, v) -> cache.write(layer, batch, k, v, rope.layer(layer));
     }
 
     /** Computes the hidden states of all rows of the batch; its K and V are stored by {@code writer}. Does not commit. */
-    void forward(KvCache cache, Batch batch, RopeTable rope, KvWriter writer) {
+    void forward(KvCache cache, Batch batch, RopeTables rope, KvWriter writer) {
         int tokens = batch.tokens();
         Activations a = activationsFor(tokens);
         WeightLoader.Weights embedding = weights.embedding;
         backend.embedding(
                 embedding.memory(), embedding.type(), config.vocabularySize(), batch.tokenIds(), a.hidden, tokens);
+        if (config.embeddingScale() != 1) {
+            host.scale(a.hidden, tokens, config.embeddingScale());
+        }
         for (int layer = 0; layer < config.layers(); layer++) {
             LlamaWeights.Layer w = weights.layers.get(layer);
-            norm(layer == 0 ? a.hidden : a.delta, layer == 0 ? null : a.hidden, w.inputNorm(), a.normed, tokens);
+            norm(layer == 0 ? a.hidden : a.delta, layer == 0 ? null : a.hidden, w.attentionNorm(), a.normed, tokens);
             w.qkv().apply(a.normed.memory(), a.qkv.memory(), tokens);
-            backend.rope(a.q, rope, batch.positions(), tokens);
+            normInPlace(a.q, w.qNorm(), tokens);
+            normInPlace(a.k, w.kNorm(), tokens);
+            backend.rope(a.q, rope.layer(layer), batch.positions(), tokens);
             writer.write(layer, batch, a.k, a.v);
-            cache.attend(layer, batch, a.q, a.attention, attention);
+            cache.attend(layer, batch, a.q, a.attention, attention.get(layer));
             w.output().apply(a.attention.memory(), a.delta.memory(), tokens);
-            norm(a.delta, a.hidden, w.postAttentionNorm(), a.normed, tokens);
+            normInPlace(a.delta, w.attentionOutNorm(), tokens);
+            norm(a.delta, a.hidden, w.mlpNorm(), a.normed, tokens);
             w.gateUp().apply(a.normed.memory(), a.gateUp.memory(), tokens);
-            backend.siluMul(a.gate, a.up, a.activated, tokens);
+            activate(a, tokens);
             w.down().apply(a.activated.memory(), a.delta.memory(), tokens);
+            normInPlace(a.delta, w.mlpOutNorm(), tokens);
         }
         norm(a.delta, a.hidden, weights.finalNorm, a.normed, tokens);
     }
 
+    private void activate(Activations a, int tokens) {
+        switch (config.mlp().activation()) {
+            case SILU -> backend.siluMul(a.gate, a.up, a.activated, tokens);
+            case GELU_TANH -> host.geluMul(a.gate, a.up, a.activated, tokens);
+        }
+    }
+
+    /** Nothing where the model has no such norm. */
+    private void normInPlace(HeadRows x, WeightLoader.@Nullable Weights weight, int tokens) {
+        if (weight != null) {
+            norm(x, null, weight, x, tokens);
+        }
+    }
+
     private void norm(HeadRows x, @Nullable HeadRows residual, WeightLoader.Weights weight, HeadRows out, int tokens) {
-        backend.rmsNorm(x, residual, weight.memory(), weight.type(), config.rmsNormEps(), out, tokens);
+        backend.rmsNorm(
+                x, residual, weight.memory(), weight.type(), config.norm().eps(), out, tokens);
     }
 
     /** The logits of {@code count} chosen rows of the last forward pass, {@code [count][1][vocabulary]}. */
@@ -119,7 +148,11 @@ final class LlamaModel implements AutoCloseable {
 
     private HeadRows project(Logits space, int count) {
         weights.head.apply(space.input(), space.output(), count);
-        return HeadRows.of(space.output(), DType.FLOAT32, 1, config.vocabularySize());
+        HeadRows rows = HeadRows.of(space.output(), DType.FLOAT32, 1, config.vocabularySize());
+        if (config.logitSoftcap() != 0) {
+            host.softcap(rows, count, config.logitSoftcap());
+        }
+        return rows;
     }
 
     private DeviceMemory lastHidden() {

@@ -3,16 +3,31 @@ package dev.kv8.llm;
 import dev.kv8.KvBackend;
 import java.util.ArrayList;
 import java.util.List;
+import org.jspecify.annotations.Nullable;
 
 /** All weights of a model on the device. */
 final class LlamaWeights implements AutoCloseable {
+    /**
+     * A transformer block; norms that a model does not have are null.
+     *
+     * @param attentionNorm before attention
+     * @param qNorm of each query head
+     * @param kNorm of each key head
+     * @param attentionOutNorm of what attention contributes
+     * @param mlpNorm before the MLP
+     * @param mlpOutNorm of what the MLP contributes
+     */
     record Layer(
-            WeightLoader.Weights inputNorm,
+            WeightLoader.Weights attentionNorm,
             Linear qkv,
+            WeightLoader.@Nullable Weights qNorm,
+            WeightLoader.@Nullable Weights kNorm,
             Linear output,
-            WeightLoader.Weights postAttentionNorm,
+            WeightLoader.@Nullable Weights attentionOutNorm,
+            WeightLoader.Weights mlpNorm,
             Linear gateUp,
-            Linear down) {}
+            Linear down,
+            WeightLoader.@Nullable Weights mlpOutNorm) {}
 
     final WeightLoader.Weights embedding;
     final List<Layer> layers = new ArrayList<>();
@@ -28,7 +43,7 @@ final class LlamaWeights implements AutoCloseable {
             for (int layer = 0; layer < config.layers(); layer++) {
                 layers.add(layer(loader, config, new LayerNames(layer)));
             }
-            finalNorm = tensor(loader, LayerNames.FINAL_NORM);
+            finalNorm = norm(loader, config, LayerNames.FINAL_NORM);
             head = keep(
                     config.tiedEmbeddings()
                             ? loader.tied(embedding, config.vocabularySize(), config.hiddenSize())
@@ -47,18 +62,32 @@ final class LlamaWeights implements AutoCloseable {
 
     private Layer layer(WeightLoader loader, ModelConfig config, LayerNames names) {
         int hidden = config.hiddenSize();
+        ModelConfig.Attention attention = config.attention();
+        boolean mlpBias = config.mlp().bias();
+        boolean after = config.norm().afterBlocks();
         return new Layer(
-                tensor(loader, names.inputNorm()),
+                norm(loader, config, names.inputNorm()),
                 keep(loader.linear(
-                        hidden, config.qkvBias(), names.attention("q"), names.attention("k"), names.attention("v"))),
-                keep(loader.linear(config.heads() * config.headSize(), config.outputBias(), names.attention("o"))),
-                tensor(loader, names.postAttentionNorm()),
-                keep(loader.linear(hidden, config.mlpBias(), names.mlp("gate"), names.mlp("up"))),
-                keep(loader.linear(config.intermediateSize(), config.mlpBias(), names.mlp("down"))));
+                        hidden, attention.qkvBias(), names.attention("q"), names.attention("k"), names.attention("v"))),
+                attention.qkNorm() ? norm(loader, config, names.headNorm("q")) : null,
+                attention.qkNorm() ? norm(loader, config, names.headNorm("k")) : null,
+                keep(loader.linear(config.heads() * config.headSize(), attention.outputBias(), names.attention("o"))),
+                after ? norm(loader, config, names.postAttentionNorm()) : null,
+                norm(loader, config, after ? names.preMlpNorm() : names.postAttentionNorm()),
+                keep(loader.linear(hidden, mlpBias, names.mlp("gate"), names.mlp("up"))),
+                keep(loader.linear(config.intermediateSize(), mlpBias, names.mlp("down"))),
+                after ? norm(loader, config, names.postMlpNorm()) : null);
+    }
+
+    private WeightLoader.Weights norm(WeightLoader loader, ModelConfig config, String name) {
+        return config.norm().weightsFromOne() ? kept(loader.tensorPlusOne(name)) : tensor(loader, name);
     }
 
     private WeightLoader.Weights tensor(WeightLoader loader, String name) {
-        WeightLoader.Weights weights = loader.tensor(name);
+        return kept(loader.tensor(name));
+    }
+
+    private WeightLoader.Weights kept(WeightLoader.Weights weights) {
         frees.add(weights::close);
         return weights;
     }

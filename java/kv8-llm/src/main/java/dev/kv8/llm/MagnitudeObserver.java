@@ -4,7 +4,6 @@ import dev.kv8.Batch;
 import dev.kv8.DType;
 import dev.kv8.HeadRows;
 import dev.kv8.KvBackend;
-import dev.kv8.RopeTable;
 import java.nio.ByteBuffer;
 import java.nio.ByteOrder;
 
@@ -14,10 +13,10 @@ import java.nio.ByteOrder;
  */
 final class MagnitudeObserver {
     private final KvBackend backend;
-    private final RopeTable rope;
+    private final RopeTables rope;
     private final LayerMagnitudes magnitudes;
 
-    MagnitudeObserver(KvBackend backend, RopeTable rope, LayerMagnitudes magnitudes) {
+    MagnitudeObserver(KvBackend backend, RopeTables rope, LayerMagnitudes magnitudes) {
         this.backend = backend;
         this.rope = rope;
         this.magnitudes = magnitudes;
@@ -29,7 +28,7 @@ final class MagnitudeObserver {
      * @throws CalibrationException when a value is infinite
      */
     void observe(int layer, Batch batch, HeadRows k, HeadRows v) {
-        backend.rope(k, rope, batch.positions(), batch.tokens());
+        backend.rope(k, rope.layer(layer), batch.positions(), batch.tokens());
         backend.synchronize();
         observe(layer, KvSide.K, k, batch.tokens());
         observe(layer, KvSide.V, v, batch.tokens());

@@ -1,53 +1,107 @@
 package dev.kv8.llm;
 
+import dev.kv8.AttentionOptions;
 import dev.kv8.DType;
 import dev.kv8.KvCacheConfig;
 import java.nio.file.Path;
 import java.util.List;
 
 /**
- * What a Hugging Face config.json says about a Llama-family model.
+ * What a Hugging Face config.json says about a decoder of the Llama family. Architectures differ in these values only; there is
+ * one forward pass for all of them.
  *
- * @param architecture as config.json names it: LlamaForCausalLM, MistralForCausalLM or Qwen2ForCausalLM
- * @param layers transformer blocks
+ * @param architecture as config.json names it, for instance {@code LlamaForCausalLM}
+ * @param layerConfigs of each transformer block, from the first on
  * @param hiddenSize elements of a hidden state
- * @param intermediateSize elements inside the MLP
  * @param heads query heads
  * @param kvHeads heads of K and V
  * @param headSize elements of a head
  * @param vocabularySize rows of the embedding
  * @param maxPositions longest sequence that the model was made for
- * @param rmsNormEps added to the mean square
- * @param ropeTheta base of the rotary frequencies
- * @param ropeScaling how they are stretched
- * @param slidingWindow keys that a query sees, its own included; 0 = all
- * @param qkvBias whether the Q, K and V projections have biases
- * @param outputBias whether the attention's output projection has one
- * @param mlpBias whether the MLP's projections have them
+ * @param norm how hidden states are normalized
+ * @param attention what all layers' attention has in common
+ * @param mlp the feed-forward part
+ * @param embeddingScale multiplies a token's embedding; 1 for most, {@code sqrt(hiddenSize)} in the weights' type for Gemma
+ * @param logitSoftcap {@code softcap * tanh(logit / softcap)} bounds the logits; 0 = none
  * @param tiedEmbeddings whether the embedding is also the language-model head
  * @param eosTokenIds tokens that end a text; from config.json and generation_config.json
  * @param dtype the weights' own type, which a cache of dtype {@code auto} stores
  */
 public record ModelConfig(
         String architecture,
-        int layers,
+        List<Layer> layerConfigs,
         int hiddenSize,
-        int intermediateSize,
         int heads,
         int kvHeads,
         int headSize,
         int vocabularySize,
         int maxPositions,
-        float rmsNormEps,
-        double ropeTheta,
-        RopeScaling ropeScaling,
-        int slidingWindow,
-        boolean qkvBias,
-        boolean outputBias,
-        boolean mlpBias,
+        Norm norm,
+        Attention attention,
+        Mlp mlp,
+        float embeddingScale,
+        float logitSoftcap,
         boolean tiedEmbeddings,
         List<Integer> eosTokenIds,
         DType dtype) {
+
+    public ModelConfig {
+        layerConfigs = List.copyOf(layerConfigs);
+        eosTokenIds = List.copyOf(eosTokenIds);
+    }
+
+    /**
+     * What layers of a model may differ in.
+     *
+     * @param slidingWindow keys that a query sees, its own included; 0 = all
+     * @param rope rotary angles
+     */
+    public record Layer(int slidingWindow, Rope rope) {}
+
+    /**
+     * Rotary angles of whole heads, in pairs (i, i + headSize/2).
+     *
+     * @param theta base of the frequencies
+     * @param scaling how they are stretched
+     */
+    public record Rope(double theta, RopeScaling scaling) {}
+
+    /**
+     * RMS norms.
+     *
+     * @param eps added to the mean square
+     * @param weightsFromOne whether 1 is added to the stored weights
+     * @param afterBlocks whether what attention and MLP contribute is normalized too, before it is added to the hidden state
+     */
+    public record Norm(float eps, boolean weightsFromOne, boolean afterBlocks) {}
+
+    /**
+     * Attention.
+     *
+     * @param scale multiplies q·k
+     * @param softcap {@code softcap * tanh(score / softcap)} bounds the scores; 0 = none
+     * @param qkNorm whether each head of Q and K is normalized before it is rotated
+     * @param qkvBias whether the Q, K and V projections have biases
+     * @param outputBias whether the output projection has one
+     */
+    public record Attention(float scale, float softcap, boolean qkNorm, boolean qkvBias, boolean outputBias) {}
+
+    /**
+     * The gated feed-forward part, {@code down(activation(gate(x)) * up(x))}.
+     *
+     * @param intermediateSize elements inside it
+     * @param activation of the gate
+     * @param bias whether its projections have biases
+     */
+    public record Mlp(int intermediateSize, Activation activation, boolean bias) {}
+
+    /** The function that a gate goes through. */
+    public enum Activation {
+        /** {@code x / (1 + exp(-x))}. */
+        SILU,
+        /** GELU with tanh in place of the error function. */
+        GELU_TANH
+    }
 
     /**
      * Reads {@code config.json} and, where there is one, {@code generation_config.json} of a model folder.
@@ -58,13 +112,44 @@ public record ModelConfig(
         return ModelConfigReader.read(folder);
     }
 
+    /** Transformer blocks. */
+    public int layers() {
+        return layerConfigs.size();
+    }
+
+    /** Elements inside the MLP. */
+    public int intermediateSize() {
+        return mlp.intermediateSize();
+    }
+
+    /**
+     * Keys before which no layer looks, the query's own included; 0 when one sees all. Only then can a cache give blocks back
+     * while a sequence runs, because a block has all layers.
+     */
+    public int slidingWindow() {
+        int largest = 0;
+        for (Layer layer : layerConfigs) {
+            if (layer.slidingWindow() == 0) {
+                return 0;
+            }
+            largest = Math.max(largest, layer.slidingWindow());
+        }
+        return largest;
+    }
+
+    /** How a layer's attention scores are formed. */
+    AttentionOptions attentionOptions(int layer) {
+        return new AttentionOptions(
+                attention.scale(), layerConfigs.get(layer).slidingWindow(), attention.softcap(), null, null);
+    }
+
     /** A cache configuration of this model's shape, still without dtype and size. */
     KvCacheConfig.Builder cacheConfig() {
         return KvCacheConfig.builder()
-                .layers(layers)
+                .layers(layers())
                 .kvHeads(kvHeads)
                 .headSize(headSize)
-                .window(slidingWindow)
+                .window(slidingWindow())
                 .modelDtype(dtype);
     }
 }

@@ -3,34 +3,22 @@ package dev.kv8.llm;
 import dev.kv8.DType;
 import java.nio.file.Files;
 import java.nio.file.Path;
-import java.util.Arrays;
+import java.util.ArrayList;
 import java.util.LinkedHashSet;
 import java.util.List;
 import java.util.Optional;
 import java.util.Set;
-import java.util.stream.Collectors;
 
 /** Turns config.json into a {@link ModelConfig}, refusing by name what the engine would compute wrongly. */
 final class ModelConfigReader {
-    /** They differ in biases and sliding windows only. */
-    private enum Family {
-        LLAMA("LlamaForCausalLM"),
-        MISTRAL("MistralForCausalLM"),
-        QWEN2("Qwen2ForCausalLM");
-
-        final String architecture;
-
-        Family(String architecture) {
-            this.architecture = architecture;
-        }
-    }
-
     private final Path file;
     private final JsonObject json;
+    private final ModelFamily family;
 
     private ModelConfigReader(Path file) {
         this.file = file;
         this.json = JsonObject.read(file);
+        this.family = family();
     }
 
     static ModelConfig read(Path folder) {
@@ -39,8 +27,7 @@ final class ModelConfigReader {
     }
 
     private ModelConfig config(Path generationConfig, Optional<QuantizationConfig> quantization) {
-        Family family = family();
-        refuseWhatDiffers(family);
+        refuseWhatDiffers();
         quantization.ifPresent(this::refuseQuantizedWeights);
         int hidden = json.requireSize("hidden_size");
         int heads = json.requireSize("num_attention_heads");
@@ -48,55 +35,44 @@ final class ModelConfigReader {
         if (heads % kvHeads != 0) {
             throw json.wrong("num_key_value_heads", kvHeads, "a divisor of num_attention_heads, " + heads);
         }
-        boolean attentionBias =
-                family == Family.LLAMA && json.flag("attention_bias").orElse(false);
+        int headSize = headSize(hidden, heads);
+        DType dtype = dtype();
+        RopeReader rope = new RopeReader(json, family);
         return new ModelConfig(
                 family.architecture,
-                json.requireSize("num_hidden_layers"),
+                layers(rope),
                 hidden,
-                json.requireSize("intermediate_size"),
                 heads,
                 kvHeads,
-                headSize(hidden, heads),
+                headSize,
                 json.requireSize("vocab_size"),
-                json.has("max_position_embeddings") ? json.requireSize("max_position_embeddings") : 2048,
-                (float) positive(json, "rms_norm_eps", 1e-6),
-                ropeTheta(),
-                ropeScaling(),
-                family == Family.MISTRAL && json.has("sliding_window") ? json.requireSize("sliding_window") : 0,
-                family == Family.QWEN2 || attentionBias,
-                attentionBias,
-                family == Family.LLAMA && json.flag("mlp_bias").orElse(false),
-                json.flag("tie_word_embeddings").orElse(false),
+                rope.maxPositions(),
+                new ModelConfig.Norm(
+                        (float) json.positive("rms_norm_eps", 1e-6), family.isGemma(), family.hasNormsAfterBlocks()),
+                attention(headSize),
+                mlp(),
+                family.isGemma() ? rounded((float) Math.sqrt(hidden), dtype) : 1,
+                softcap("final_logit_softcapping", 30),
+                json.flag("tie_word_embeddings").orElse(family.isGemma()),
                 eosTokenIds(generationConfig),
-                dtype());
+                dtype);
     }
 
-    private Family family() {
+    private ModelFamily family() {
         List<String> names = json.texts("architectures");
-        for (Family family : Family.values()) {
-            if (names.contains(family.architecture)) {
-                return family;
-            }
-        }
-        throw new CheckpointException(file + " names the architecture "
-                + (names.isEmpty() ? "(none)" : String.join(", ", names)) + "; supported are "
-                + Arrays.stream(Family.values())
-                        .map(family -> family.architecture)
-                        .collect(Collectors.joining(", ")) + ".");
+        return ModelFamily.of(names)
+                .orElseThrow(() -> new CheckpointException(file + " names the architecture "
+                        + (names.isEmpty() ? "(none)" : String.join(", ", names)) + "; supported are "
+                        + ModelFamily.names() + "."));
     }
 
-    private void refuseWhatDiffers(Family family) {
-        String activation = json.text("hidden_act").orElse("silu");
-        if (!activation.equals("silu")) {
-            throw json.wrong("hidden_act", activation, "silu");
-        }
+    private void refuseWhatDiffers() {
         double rotated = json.number("partial_rotary_factor").orElse(1);
         if (rotated != 1) {
             throw json.wrong("partial_rotary_factor", rotated, "1: heads are rotated whole");
         }
-        if (family == Family.QWEN2 && json.flag("use_sliding_window").orElse(false)) {
-            throw json.wrong("use_sliding_window", true, "false: layers with different windows are not supported");
+        if (family.isGemma() && json.flag("use_bidirectional_attention").orElse(false)) {
+            throw json.wrong("use_bidirectional_attention", true, "false: a token sees only those before it");
         }
     }
 
@@ -113,61 +89,66 @@ final class ModelConfigReader {
         if (json.has("head_dim")) {
             return json.requireSize("head_dim");
         }
+        if (family.defaultHeadSize() > 0) {
+            return family.defaultHeadSize();
+        }
         if (hidden % heads != 0) {
             throw json.wrong("hidden_size", hidden, "a multiple of num_attention_heads, " + heads);
         }
         return hidden / heads;
     }
 
-    /** Newer configurations keep theta and scaling together in {@code rope_parameters}. */
-    private Optional<JsonObject> ropeObject() {
-        return json.object("rope_parameters").or(() -> json.object("rope_scaling"));
+    private List<ModelConfig.Layer> layers(RopeReader rope) {
+        LayerWindows windows = LayerWindows.read(json, family, json.requireSize("num_hidden_layers"));
+        List<ModelConfig.Layer> layers = new ArrayList<>();
+        for (int layer = 0; layer < windows.layers(); layer++) {
+            layers.add(new ModelConfig.Layer(windows.window(layer), rope.rope(windows.slides(layer))));
+        }
+        return layers;
     }
 
-    private double ropeTheta() {
-        Optional<JsonObject> object = ropeObject();
-        if (object.isPresent() && object.get().has("rope_theta")) {
-            return positive(object.get(), "rope_theta", 10000);
-        }
-        return positive(json, "rope_theta", 10000);
+    private ModelConfig.Attention attention(int headSize) {
+        double scaledBy =
+                family.hasNormsAfterBlocks() ? json.positive("query_pre_attn_scalar", 256) : (double) headSize;
+        boolean bias =
+                family.readsAttentionBias() && json.flag("attention_bias").orElse(false);
+        return new ModelConfig.Attention(
+                (float) (1 / Math.sqrt(scaledBy)),
+                softcap("attn_logit_softcapping", 50),
+                family.normalizesHeads(),
+                bias || family.hasQkvBias(),
+                bias);
     }
 
-    private RopeScaling ropeScaling() {
-        Optional<JsonObject> object = ropeObject();
-        if (object.isEmpty()) {
-            return new RopeScaling.None();
-        }
-        JsonObject scaling = object.get();
-        String type = scaling.text("rope_type").or(() -> scaling.text("type")).orElse("default");
-        return switch (type) {
-            case "default" -> new RopeScaling.None();
-            case "linear" -> new RopeScaling.Linear(positive(scaling, "factor", Double.NaN));
-            case "llama3" -> llama3(scaling);
-            default -> throw scaling.wrong("rope_type", type, "default, linear or llama3");
-        };
+    /** Gemma 2 has softcaps unless a null says that it has none, Gemma 3 only where they are given. */
+    private float softcap(String key, double ofGemma2) {
+        boolean usual = family == ModelFamily.GEMMA2 && !json.isNull(key);
+        boolean given = family == ModelFamily.GEMMA3 && json.has(key);
+        return usual || given ? (float) json.positive(key, ofGemma2) : 0;
     }
 
-    private static RopeScaling llama3(JsonObject scaling) {
-        double low = positive(scaling, "low_freq_factor", Double.NaN);
-        double high = positive(scaling, "high_freq_factor", Double.NaN);
-        if (high <= low) {
-            throw scaling.wrong("high_freq_factor", high, "more than low_freq_factor, " + low);
-        }
-        return new RopeScaling.Llama3(
-                positive(scaling, "factor", Double.NaN),
-                low,
-                high,
-                scaling.requireSize("original_max_position_embeddings"));
+    private ModelConfig.Mlp mlp() {
+        return new ModelConfig.Mlp(
+                json.requireSize("intermediate_size"),
+                activation(),
+                family.readsMlpBias() && json.flag("mlp_bias").orElse(false));
     }
 
-    private static double positive(JsonObject object, String key, double absent) {
-        double value = Double.isNaN(absent)
-                ? object.requireNumber(key)
-                : object.number(key).orElse(absent);
-        if (!(value > 0)) {
-            throw object.wrong(key, value, "more than 0");
+    /** Gemma's first configurations name a plain GELU as {@code hidden_act}, which no model was computed with; what counts is newer. */
+    private ModelConfig.Activation activation() {
+        if (family.isGemma()) {
+            require("hidden_activation", "gelu_pytorch_tanh");
+            return ModelConfig.Activation.GELU_TANH;
         }
-        return value;
+        require("hidden_act", "silu");
+        return ModelConfig.Activation.SILU;
+    }
+
+    private void require(String key, String only) {
+        String given = json.text(key).orElse(only);
+        if (!given.equals(only)) {
+            throw json.wrong(key, given, only);
+        }
     }
 
     private List<Integer> eosTokenIds(Path generationConfig) {
@@ -186,5 +167,21 @@ final class ModelConfigReader {
             case "float32" -> DType.FLOAT32;
             default -> throw json.wrong("torch_dtype", name, "bfloat16, float16 or float32");
         };
+    }
+
+    /** Gemma was trained with its embeddings' factor in the weights' type: 55.5 for a hidden size of 3072 in bfloat16. */
+    private static float rounded(float value, DType dtype) {
+        int dropped = switch (dtype) {
+            case BFLOAT16 -> 16;
+            case FLOAT16 -> 13;
+            default -> 0;
+        };
+        int bits = Float.floatToRawIntBits(value);
+        int mask = (1 << dropped) - 1;
+        int rest = bits & mask;
+        int down = bits & ~mask;
+        int half = (mask + 1) >> 1;
+        boolean up = rest > half || (rest == half && rest != 0 && (down >> dropped & 1) == 1);
+        return Float.intBitsToFloat(up ? down + mask + 1 : down);
     }
 }

@@ -7,7 +7,6 @@ import dev.kv8.Fp8Format;
 import dev.kv8.HeadRows;
 import dev.kv8.KvBackend;
 import dev.kv8.KvCache;
-import dev.kv8.RopeTable;
 import java.util.SplittableRandom;
 
 /**
@@ -22,7 +21,7 @@ final class ScaleCalculation implements KvWriter, AutoCloseable {
     private final ScaleObserver observer;
 
     ScaleCalculation(
-            KvBackend backend, KvCache cache, RopeTable rope, ModelConfig config, KvScaleCalculation settings) {
+            KvBackend backend, KvCache cache, RopeTables rope, ModelConfig config, KvScaleCalculation settings) {
         this.cache = cache;
         this.settings = settings;
         this.observer = new ScaleObserver(backend, rope, config, granularity(settings));

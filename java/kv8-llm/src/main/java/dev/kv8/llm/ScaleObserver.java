@@ -7,7 +7,6 @@ import dev.kv8.Fp8Format;
 import dev.kv8.HeadRows;
 import dev.kv8.KvBackend;
 import dev.kv8.KvScales;
-import dev.kv8.RopeTable;
 import java.nio.ByteBuffer;
 import java.nio.ByteOrder;
 
@@ -17,13 +16,13 @@ import java.nio.ByteOrder;
  */
 final class ScaleObserver implements AutoCloseable {
     private final KvBackend backend;
-    private final RopeTable rope;
+    private final RopeTables rope;
     private final AmaxGranularity granularity;
     private final int values;
     /** float32 {@code [layers][2][values]}, K before V. */
     private final DeviceMemory amax;
 
-    ScaleObserver(KvBackend backend, RopeTable rope, ModelConfig config, AmaxGranularity granularity) {
+    ScaleObserver(KvBackend backend, RopeTables rope, ModelConfig config, AmaxGranularity granularity) {
         this.backend = backend;
         this.rope = rope;
         this.granularity = granularity;
@@ -40,7 +39,7 @@ final class ScaleObserver implements AutoCloseable {
 
     /** Rotates K in place and takes both sides' magnitudes in. */
     void observe(int layer, Batch batch, HeadRows k, HeadRows v) {
-        backend.rope(k, rope, batch.positions(), batch.tokens());
+        backend.rope(k, rope.layer(layer), batch.positions(), batch.tokens());
         backend.amax(k, batch.tokens(), granularity, side(layer, 0), true);
         backend.amax(v, batch.tokens(), granularity, side(layer, 1), true);
     }

@@ -21,14 +21,22 @@ final class TensorManifest {
         for (int layer = 0; layer < config.layers(); layer++) {
             LayerNames names = new LayerNames(layer);
             shapes.put(names.inputNorm(), new long[] {hidden});
-            linear(names.attention("q"), queries, hidden, config.qkvBias());
-            linear(names.attention("k"), keys, hidden, config.qkvBias());
-            linear(names.attention("v"), keys, hidden, config.qkvBias());
-            linear(names.attention("o"), hidden, queries, config.outputBias());
+            linear(names.attention("q"), queries, hidden, config.attention().qkvBias());
+            linear(names.attention("k"), keys, hidden, config.attention().qkvBias());
+            linear(names.attention("v"), keys, hidden, config.attention().qkvBias());
+            linear(names.attention("o"), hidden, queries, config.attention().outputBias());
+            if (config.attention().qkNorm()) {
+                shapes.put(names.headNorm("q"), new long[] {config.headSize()});
+                shapes.put(names.headNorm("k"), new long[] {config.headSize()});
+            }
             shapes.put(names.postAttentionNorm(), new long[] {hidden});
-            linear(names.mlp("gate"), inner, hidden, config.mlpBias());
-            linear(names.mlp("up"), inner, hidden, config.mlpBias());
-            linear(names.mlp("down"), hidden, inner, config.mlpBias());
+            if (config.norm().afterBlocks()) {
+                shapes.put(names.preMlpNorm(), new long[] {hidden});
+                shapes.put(names.postMlpNorm(), new long[] {hidden});
+            }
+            linear(names.mlp("gate"), inner, hidden, config.mlp().bias());
+            linear(names.mlp("up"), inner, hidden, config.mlp().bias());
+            linear(names.mlp("down"), hidden, inner, config.mlp().bias());
         }
         shapes.put(LayerNames.FINAL_NORM, new long[] {hidden});
         if (!config.tiedEmbeddings()) {

@@ -35,6 +35,18 @@ final class WeightLoader {
         return new Weights(memory, tensor.dtype());
     }
 
+    /** A small tensor with 1 added to each element, in float32: the sum need not fit the tensor's own type. */
+    Weights tensorPlusOne(String name) {
+        float[] values = checkpoint.get(name).toFloats();
+        ByteBuffer sums = ByteBuffer.allocateDirect(values.length * Float.BYTES).order(ByteOrder.nativeOrder());
+        for (float value : values) {
+            sums.putFloat(1 + value);
+        }
+        DeviceMemory memory = backend.allocate(sums.capacity());
+        backend.upload(sums.flip(), memory, 0);
+        return new Weights(memory, DType.FLOAT32);
+    }
+
     /** A linear layer of the named projections, their outputs side by side. */
     Linear linear(int inputs, boolean bias, String... projections) {
         StoredTensor first = checkpoint.get(projections[0] + ".weight");

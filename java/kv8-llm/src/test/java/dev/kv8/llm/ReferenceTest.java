@@ -10,7 +10,6 @@ import dev.kv8.KvBackend;
 import dev.kv8.KvCache;
 import dev.kv8.KvCacheConfig;
 import dev.kv8.KvCacheDType;
-import dev.kv8.RopeTable;
 import dev.kv8.Sequence;
 import java.nio.ByteOrder;
 import java.nio.FloatBuffer;
@@ -115,7 +114,7 @@ class ReferenceTest {
                                 .dtype(KvCacheDType.FLOAT32)
                                 .blocks(64)
                                 .build())) {
-            RopeTable rope = RopeAngles.table(backend, config, 1024);
+            RopeTables rope = RopeTables.create(backend, config, 1024);
             Batch batch = cache.batch();
             List<TinyModel.Prompt> prompts = TinyModel.referencePrompts();
             for (TinyModel.Prompt prompt : prompts) {
@@ -138,7 +137,7 @@ class ReferenceTest {
                 Sequence sequence = batch.sequence(i);
                 sequence.close();
             }
-            rope.values().close();
+            rope.close();
         }
     }
 }

