@@ -1,18 +1,14 @@
 package dev.kv8.cli;
 
 import com.fasterxml.jackson.core.JsonGenerator;
-import dev.kv8.ByteSize;
-import dev.kv8.llm.CacheSetting;
 import dev.kv8.llm.Completion;
 import dev.kv8.llm.Generation;
 import dev.kv8.llm.GenerationRequest;
 import dev.kv8.llm.GenerationStats;
-import dev.kv8.llm.KvScaleCalculation;
 import dev.kv8.llm.LLM;
 import dev.kv8.llm.SamplingParams;
 import dev.kv8.llm.TokenLogprobs;
 import java.io.IOException;
-import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Locale;
@@ -32,12 +28,8 @@ import picocli.CommandLine.Option;
             "      --kv-cache-dtype fp8 --calculate-kv-scales"
         })
 final class GenerateCommand extends Kv8Command {
-    @Option(
-            names = "--model",
-            paramLabel = "DIR",
-            required = true,
-            description = "Folder with config.json, *.safetensors and tokenizer.json.")
-    Path model;
+    @Mixin
+    EngineOptions engine = new EngineOptions();
 
     @Option(names = "--prompt", paramLabel = "TEXT", required = true, description = "Text to continue; repeatable.")
     List<String> prompts = new ArrayList<>();
@@ -125,45 +117,6 @@ final class GenerateCommand extends Kv8Command {
     @Option(names = "--ignore-eos", description = "Go on after the model's end of text.")
     boolean ignoreEos;
 
-    @Option(
-            names = "--kv-cache-dtype",
-            paramLabel = "D",
-            defaultValue = "auto",
-            converter = CacheSides.class,
-            completionCandidates = CacheDType.class,
-            description =
-                    "What the cache stores: ${COMPLETION-CANDIDATES}; K's and V's as D:D where they differ (default:"
-                            + " ${DEFAULT-VALUE}).")
-    CacheSetting stored;
-
-    @Option(
-            names = "--skip-layers",
-            paramLabel = "N,N",
-            split = ",",
-            description = "Layers whose K and V stay in the model's own type.")
-    int[] skipLayers = {};
-
-    @Option(names = "--dynamic-scales", description = "FP8 scales by token and head, found when a token is stored.")
-    boolean dynamicScales;
-
-    @Mixin
-    ScaleCalculationOptions scales = new ScaleCalculationOptions();
-
-    @Option(
-            names = "--kv-cache-memory",
-            paramLabel = "SIZE",
-            defaultValue = "1GiB",
-            converter = MemorySize.class,
-            description = "Bytes for the cache (default: ${DEFAULT-VALUE}).")
-    ByteSize kvCacheMemory;
-
-    @Option(
-            names = "--block-size",
-            paramLabel = "TOKENS",
-            defaultValue = "16",
-            description = "Tokens in a cache block (default: ${DEFAULT-VALUE}).")
-    int blockSize;
-
     @Override
     public Integer call() throws IOException {
         SamplingParams params = samplingParams();
@@ -211,21 +164,13 @@ final class GenerateCommand extends Kv8Command {
                         tokens,
                         seconds,
                         seconds > 0 ? tokens / seconds : 0,
-                        stored.dtypeLabel(),
+                        engine.stored.dtypeLabel(),
                         Numbers.plain(llm.cache().config().bytesPerToken()));
     }
 
     private LLM.Builder builder() {
         try {
-            LLM.Builder builder = LLM.builder()
-                    .model(model)
-                    .kvCacheDType(stored.kDtype(), stored.vDtype())
-                    .skipLayers(skipLayers)
-                    .dynamicKvScales(dynamicScales)
-                    .kvCacheMemory(kvCacheMemory)
-                    .blockSize(blockSize);
-            KvScaleCalculation calculation = scales.calculation();
-            return calculation == null ? builder : builder.calculateKvScales(calculation);
+            return engine.builder();
         } catch (IllegalArgumentException e) {
             throw wrongUsage(e);
         }

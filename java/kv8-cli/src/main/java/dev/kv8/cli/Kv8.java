@@ -24,6 +24,7 @@ import picocli.CommandLine.ScopeType;
         subcommands = {
             DoctorCommand.class,
             GenerateCommand.class,
+            ServeCommand.class,
             CalibrateCommand.class,
             EvalCommand.class,
             NeedleCommand.class,

@@ -1,0 +1,273 @@
+package dev.kv8.server;
+
+import com.fasterxml.jackson.core.JsonFactory;
+import com.fasterxml.jackson.core.JsonParser;
+import com.fasterxml.jackson.core.JsonProcessingException;
+import com.fasterxml.jackson.core.JsonToken;
+import com.fasterxml.jackson.core.StreamReadConstraints;
+import com.fasterxml.jackson.core.StreamReadFeature;
+import java.io.IOException;
+import java.util.ArrayList;
+import java.util.LinkedHashMap;
+import java.util.LinkedHashSet;
+import java.util.List;
+import java.util.Map;
+import java.util.Optional;
+import java.util.OptionalDouble;
+import java.util.OptionalInt;
+import java.util.OptionalLong;
+import java.util.Set;
+
+/**
+ * The fields of a JSON object that a client has sent: typed access whose errors name the field, and a check at the end that no field
+ * was overlooked, so that a misspelt one is refused instead of ignored. Null counts as absent, as OpenAI's clients mean it.
+ */
+final class JsonFields {
+    private static final int MAX_DEPTH = 32;
+    private static final int SHOWN_CHARACTERS = 60;
+
+    private static final JsonFactory FACTORY = JsonFactory.builder()
+            .enable(StreamReadFeature.STRICT_DUPLICATE_DETECTION)
+            .disable(StreamReadFeature.INCLUDE_SOURCE_IN_LOCATION)
+            .streamReadConstraints(StreamReadConstraints.builder()
+                    .maxNestingDepth(MAX_DEPTH)
+                    .maxStringLength(Integer.MAX_VALUE) // the body's limit holds
+                    .maxNumberLength(40)
+                    .build())
+            .build();
+
+    /** Before the names of fields in messages: empty for the body, "messages[0]." for a part of it. */
+    private final String prefix;
+
+    private final Map<String, Object> values;
+    private final Set<String> unread;
+
+    private JsonFields(String prefix, Map<String, Object> values) {
+        this.prefix = prefix;
+        this.values = values;
+        unread = new LinkedHashSet<>(values.keySet());
+    }
+
+    /** @throws ApiError when the body is not one JSON object */
+    static JsonFields parse(byte[] body) {
+        try (JsonParser parser = FACTORY.createParser(body)) {
+            if (parser.nextToken() != JsonToken.START_OBJECT) {
+                throw ApiError.invalid(null, "The body is not a JSON object.");
+            }
+            JsonFields fields = new JsonFields("", object(parser));
+            if (parser.nextToken() != null) {
+                throw ApiError.invalid(null, "The body goes on after its JSON object.");
+            }
+            return fields;
+        } catch (JsonProcessingException e) {
+            String at = e.getLocation() == null
+                    ? ""
+                    : " (line " + e.getLocation().getLineNr() + ", column "
+                            + e.getLocation().getColumnNr() + ")";
+            throw ApiError.invalid(null, "The body is not valid JSON: " + e.getOriginalMessage() + at + ".");
+        } catch (IOException e) {
+            throw ApiError.invalid(null, "The body is not valid JSON in UTF-8: " + e.getMessage() + ".");
+        }
+    }
+
+    private static Map<String, Object> object(JsonParser parser) throws IOException {
+        Map<String, Object> result = new LinkedHashMap<>();
+        while (parser.nextToken() != JsonToken.END_OBJECT) {
+            String key = parser.currentName();
+            JsonToken token = parser.nextToken();
+            if (token != JsonToken.VALUE_NULL) {
+                result.put(key, value(parser, token));
+            }
+        }
+        return result;
+    }
+
+    private static Object value(JsonParser parser, JsonToken token) throws IOException {
+        return switch (token) {
+            case START_OBJECT -> object(parser);
+            case START_ARRAY -> array(parser);
+            case VALUE_TRUE -> true;
+            case VALUE_FALSE -> false;
+            case VALUE_NUMBER_INT, VALUE_NUMBER_FLOAT -> parser.getNumberValue();
+            default -> parser.getText();
+        };
+    }
+
+    private static List<Object> array(JsonParser parser) throws IOException {
+        List<Object> result = new ArrayList<>();
+        for (JsonToken token = parser.nextToken(); token != JsonToken.END_ARRAY; token = parser.nextToken()) {
+            if (token == JsonToken.VALUE_NULL) {
+                throw ApiError.invalid(null, "A list in the body has null in it.");
+            }
+            result.add(value(parser, token));
+        }
+        return result;
+    }
+
+    /** What a field holds: String, Number, Boolean, List or Map. */
+    Optional<Object> value(String name) {
+        unread.remove(name);
+        return Optional.ofNullable(values.get(name));
+    }
+
+    Optional<String> text(String name) {
+        return value(name).map(value -> {
+            if (value instanceof String text) {
+                return text;
+            }
+            throw wrong(name, value, "a string");
+        });
+    }
+
+    OptionalInt integer(String name) {
+        Object value = value(name).orElse(null);
+        if (value == null) {
+            return OptionalInt.empty();
+        }
+        if (value instanceof Integer number) {
+            return OptionalInt.of(number);
+        }
+        throw wrong(name, value, "a whole number below 2^31");
+    }
+
+    OptionalLong longInteger(String name) {
+        Object value = value(name).orElse(null);
+        if (value == null) {
+            return OptionalLong.empty();
+        }
+        if (value instanceof Integer || value instanceof Long) {
+            return OptionalLong.of(((Number) value).longValue());
+        }
+        throw wrong(name, value, "a whole number of 64 bits");
+    }
+
+    OptionalDouble number(String name) {
+        Object value = value(name).orElse(null);
+        if (value == null) {
+            return OptionalDouble.empty();
+        }
+        if (value instanceof Number number && Double.isFinite(number.doubleValue())) {
+            return OptionalDouble.of(number.doubleValue());
+        }
+        throw wrong(name, value, "a finite number");
+    }
+
+    boolean flag(String name) {
+        Object value = value(name).orElse(false);
+        if (value instanceof Boolean flag) {
+            return flag;
+        }
+        throw wrong(name, value, "true or false");
+    }
+
+    /** A list of whole numbers; empty when absent. */
+    int[] integers(String name) {
+        Object value = value(name).orElse(List.of());
+        if (value instanceof List<?> list) {
+            return integers(name, list);
+        }
+        throw wrong(name, value, "a list of whole numbers");
+    }
+
+    int[] integers(String name, List<?> list) {
+        int[] result = new int[list.size()];
+        for (int i = 0; i < result.length; i++) {
+            if (!(list.get(i) instanceof Integer number)) {
+                throw wrong(name + "[" + i + "]", list.get(i), "a whole number below 2^31");
+            }
+            result[i] = number;
+        }
+        return result;
+    }
+
+    /** A string or a list of them; empty when absent. */
+    List<String> texts(String name) {
+        Object value = value(name).orElse(List.of());
+        List<String> result = new ArrayList<>();
+        for (Object element : value instanceof List<?> list ? list : List.of(value)) {
+            if (!(element instanceof String text)) {
+                throw wrong(name, element, "a string or a list of them");
+            }
+            result.add(text);
+        }
+        return result;
+    }
+
+    Optional<JsonFields> object(String name) {
+        return value(name).map(value -> inside(name, value));
+    }
+
+    /** A list of objects; empty when absent. */
+    List<JsonFields> objects(String name) {
+        Object value = value(name).orElse(List.of());
+        if (!(value instanceof List<?> list)) {
+            throw wrong(name, value, "a list of objects");
+        }
+        List<JsonFields> result = new ArrayList<>();
+        for (int i = 0; i < list.size(); i++) {
+            result.add(inside(name + "[" + i + "]", list.get(i)));
+        }
+        return result;
+    }
+
+    private JsonFields inside(String name, Object value) {
+        if (!(value instanceof Map<?, ?> map)) {
+            throw wrong(name, value, "an object");
+        }
+        Map<String, Object> copy = new LinkedHashMap<>();
+        map.forEach((key, element) -> copy.put((String) key, element));
+        return new JsonFields(prefix + name + ".", copy);
+    }
+
+    /** Fields that change no text, which this server may leave unread. */
+    void ignore(String... names) {
+        for (String name : names) {
+            unread.remove(name);
+        }
+    }
+
+    /** Fields for what this server cannot do; an empty list, an empty object, false and 0 ask for nothing. */
+    void refuse(String... names) {
+        for (String name : names) {
+            Object value = value(name).orElse(false);
+            boolean asksForNothing = value.equals(false)
+                    || value.equals(0)
+                    || (value instanceof List<?> list && list.isEmpty())
+                    || (value instanceof Map<?, ?> map && map.isEmpty());
+            if (!asksForNothing) {
+                throw ApiError.invalid(
+                        prefix + name,
+                        "unsupported_parameter",
+                        "\"" + prefix + name + "\" is not supported by this server.");
+            }
+        }
+    }
+
+    /** @throws ApiError naming the first field that nobody has asked for */
+    void finish() {
+        for (String name : unread) {
+            throw ApiError.invalid(
+                    prefix + name,
+                    "unknown_parameter",
+                    "Unrecognized request argument supplied: \"" + shown(prefix + name) + "\".");
+        }
+    }
+
+    String name(String field) {
+        return prefix + field;
+    }
+
+    ApiError missing(String name) {
+        return ApiError.invalid(prefix + name, "\"" + prefix + name + "\" is missing.");
+    }
+
+    ApiError wrong(String name, Object value, String allowed) {
+        return ApiError.invalid(
+                prefix + name,
+                "\"" + prefix + name + "\" is " + shown(String.valueOf(value)) + "; it must be " + allowed + ".");
+    }
+
+    private static String shown(String value) {
+        return value.length() <= SHOWN_CHARACTERS ? value : value.substring(0, SHOWN_CHARACTERS) + "…";
+    }
+}
