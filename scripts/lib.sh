@@ -66,6 +66,7 @@ install_optional_tools() {
     has llvm-readelf-22 || missing+=(llvm-22)
     has patch || missing+=(patch)
     has redis-server || missing+=(redis-server)
+    has chromium || has google-chrome || missing+=(chromium)
     if [ "${#missing[@]}" = 0 ] || ! can_install; then return 0; fi
     quiet_apt update >/dev/null 2>&1 </dev/null || true
     for package in "${missing[@]}"; do

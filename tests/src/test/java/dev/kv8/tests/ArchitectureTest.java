@@ -15,6 +15,7 @@ class ArchitectureTest {
     private static final String CORE = "dev.kv8";
     private static final String NATIVES = "dev.kv8.natives..";
     private static final String ENGINE = "dev.kv8.llm..";
+    private static final String SERVER = "dev.kv8.server..";
     private static final String CLI = "dev.kv8.cli..";
 
     @ArchTest
@@ -32,12 +33,20 @@ class ArchitectureTest {
             .resideInAPackage(NATIVES)
             .should()
             .dependOnClassesThat()
-            .resideInAnyPackage(ENGINE, CLI);
+            .resideInAnyPackage(ENGINE, SERVER, CLI);
 
     @ArchTest
     static final ArchRule the_engine_reaches_kernels_through_the_public_door = noClasses()
             .that()
             .resideInAPackage(ENGINE)
+            .should()
+            .dependOnClassesThat()
+            .resideInAnyPackage(NATIVES, SERVER, CLI);
+
+    @ArchTest
+    static final ArchRule the_server_is_one_more_user_of_the_engine = noClasses()
+            .that()
+            .resideInAPackage(SERVER)
             .should()
             .dependOnClassesThat()
             .resideInAnyPackage(NATIVES, CLI);

@@ -15,6 +15,7 @@ class UsageTest {
             strings = {
                 "doctor",
                 "generate",
+                "serve",
                 "calibrate",
                 "eval",
                 "needle",

@@ -9,6 +9,8 @@ import java.util.OptionalInt;
 
 /** {@code POST /v1/chat/completions}: a conversation, which the checkpoint's template makes a prompt of. */
 final class ChatEndpoint implements Endpoint {
+    private static final int MOST_TOP_LOGPROBS = 20;
+
     private final ServedModel model;
 
     ChatEndpoint(ServedModel model) {
@@ -27,8 +29,11 @@ final class ChatEndpoint implements Endpoint {
             throw ApiError.invalid("top_logprobs", "\"top_logprobs\" is only allowed when \"logprobs\" is true.");
         }
         if (logprobs) {
-            throw ApiError.invalid(
-                    "logprobs", "unsupported_parameter", "\"logprobs\" is not supported by this server.");
+            int count = top.orElse(0);
+            if (count < 0 || count > MOST_TOP_LOGPROBS) {
+                throw body.wrong("top_logprobs", count, "0 to " + MOST_TOP_LOGPROBS);
+            }
+            sampling.logprobs("top_logprobs", count);
         }
         SamplingParams params = sampling.build();
         model.checkChoices("n", 1, params.n());

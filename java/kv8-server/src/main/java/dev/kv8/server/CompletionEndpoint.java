@@ -9,6 +9,7 @@ import java.util.OptionalInt;
 /** {@code POST /v1/completions}: prompts as texts or as token ids, continued as they are. */
 final class CompletionEndpoint implements Endpoint {
     private static final int DEFAULT_TOKENS = 16;
+    private static final int MOST_LOGPROBS = 20;
 
     private final ServedModel model;
 
@@ -24,11 +25,17 @@ final class CompletionEndpoint implements Endpoint {
         model.checkTokens(body, "max_tokens", tokens);
         SamplingFields sampling = SamplingFields.read(body).maxTokens("max_tokens", tokens);
         OptionalInt logprobs = body.integer("logprobs");
-        if (logprobs.isPresent()) {
-            throw ApiError.invalid(
-                    "logprobs", "unsupported_parameter", "\"logprobs\" is not supported by this server.");
-        }
+        logprobs.ifPresent(count -> {
+            if (count < 0 || count > MOST_LOGPROBS) {
+                throw body.wrong("logprobs", count, "0 to " + MOST_LOGPROBS);
+            }
+            sampling.logprobs("logprobs", count);
+        });
         boolean echo = body.flag("echo");
+        if (echo && logprobs.isPresent()) {
+            throw ApiError.invalid(
+                    "echo", "unsupported_parameter", "\"echo\" with \"logprobs\" is not supported by this server.");
+        }
         SamplingParams params = sampling.build();
         model.checkChoices("prompt", prompts.size(), params.n());
         body.integer("best_of").ifPresent(of -> {

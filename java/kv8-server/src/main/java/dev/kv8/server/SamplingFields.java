@@ -21,6 +21,10 @@ final class SamplingFields {
         SamplingFields fields = new SamplingFields(body);
         fields.number("temperature", fields.params::temperature);
         fields.number("top_p", fields.params::topP);
+        fields.number("min_p", fields.params::minP);
+        fields.number("presence_penalty", fields.params::presencePenalty);
+        fields.number("frequency_penalty", fields.params::frequencyPenalty);
+        fields.number("repetition_penalty", fields.params::repetitionPenalty);
         body.integer("top_k").ifPresent(k -> fields.set("top_k", () -> fields.params.topK(k == -1 ? 0 : k)));
         body.integer("n").ifPresent(n -> fields.set("n", () -> fields.params.n(n)));
         body.longInteger("seed").ifPresent(seed -> fields.set("seed", () -> fields.params.seed(seed)));
@@ -28,13 +32,17 @@ final class SamplingFields {
         fields.set("stop", () -> fields.params.stop(stops.toArray(String[]::new)));
         int[] stopTokens = body.integers("stop_token_ids");
         fields.set("stop_token_ids", () -> fields.params.stopTokenIds(stopTokens));
-        body.refuse("min_p", "presence_penalty", "frequency_penalty", "repetition_penalty");
         fields.params.ignoreEos(body.flag("ignore_eos"));
         return fields;
     }
 
     SamplingFields maxTokens(String field, int tokens) {
         set(field, () -> params.maxTokens(tokens));
+        return this;
+    }
+
+    SamplingFields logprobs(String field, int alternatives) {
+        set(field, () -> params.logprobs(alternatives));
         return this;
     }
 

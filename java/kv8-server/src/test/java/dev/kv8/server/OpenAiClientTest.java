@@ -104,6 +104,20 @@ class OpenAiClientTest {
     }
 
     @Test
+    void logprobsBelongToTheTokensOfTheText() {
+        Completion completion = client.completions()
+                .create(completion().maxTokens(6).logprobs(3).build());
+        var logprobs = completion.choices().get(0).logprobs().orElseThrow();
+        List<String> tokens = logprobs.tokens().orElseThrow();
+        assertThat(tokens).hasSize(6);
+        assertThat(logprobs.tokenLogprobs().orElseThrow())
+                .hasSize(6)
+                .allSatisfy(logprob -> assertThat(logprob).isNotPositive());
+        assertThat(logprobs.textOffset().orElseThrow()).hasSize(6).isSorted();
+        assertThat(logprobs.topLogprobs().orElseThrow()).hasSize(6);
+    }
+
+    @Test
     void chatAnswersThroughTheTemplate() {
         ChatCompletion answer = client.chat().completions().create(chat().build());
         var choice = answer.choices().get(0);
@@ -142,6 +156,22 @@ class OpenAiClientTest {
         ChatCompletionChunk last = chunks.get(chunks.size() - 1);
         assertThat(last.choices()).isEmpty();
         assertThat(last.usage().orElseThrow().completionTokens()).isEqualTo(24);
+    }
+
+    @Test
+    void chatLogprobsNameEachTokenWithItsAlternatives() {
+        ChatCompletion answer = client.chat()
+                .completions()
+                .create(chat().logprobs(true)
+                        .topLogprobs(2)
+                        .maxCompletionTokens(5)
+                        .build());
+        var content = answer.choices().get(0).logprobs().orElseThrow().content().orElseThrow();
+        assertThat(content).hasSize(5).allSatisfy(token -> {
+            assertThat(token.logprob()).isNotPositive();
+            assertThat(token.topLogprobs()).hasSize(2);
+            assertThat(token.topLogprobs().get(0).logprob()).isGreaterThanOrEqualTo(token.logprob());
+        });
     }
 
     @Test
