@@ -1,6 +1,5 @@
 package dev.kv8.cli;
 
-import com.fasterxml.jackson.core.JsonGenerator;
 import dev.kv8.DType;
 import dev.kv8.DeviceInfo;
 import dev.kv8.KvBackend;
@@ -8,25 +7,27 @@ import dev.kv8.KvCacheDType;
 import dev.kv8.KvScales.Granularity;
 import java.io.IOException;
 import java.util.ArrayList;
+import java.util.LinkedHashMap;
 import java.util.List;
-import java.util.Locale;
-import java.util.Optional;
+import java.util.Map;
+import org.jspecify.annotations.Nullable;
 import picocli.CommandLine.Command;
 import picocli.CommandLine.Mixin;
 import picocli.CommandLine.Option;
 
-/** {@code kv8 bench attention}: decode attention by what the cache stores and how it is scaled. */
+/** {@code kv8 bench attention}: decode attention by what the cache stores, how it is scaled, and the batch's shape. */
 @Command(
         name = "attention",
         description = {
             "Time a decode step's attention over caches of several dtypes and scales, round by round in turn.",
-            "The caches hold so many layers (up to 256) that a pass over them meets cold memory; times are of one layer."
+            "The caches hold so many layers (up to 256) that a pass over them meets cold memory; times are of one layer.",
+            "With --layers 1 small ones stay in the processor's caches. Lists are combined with each other."
         },
         footer = {
             "",
             "Example:",
-            "  kv8 bench attention --kv-cache-dtype bfloat16,fp8 --scales tensor,head,channel,dynamic \\",
-            "      --batch 16 --context 4096 --q-heads 32 --kv-heads 8 --head-size 128"
+            "  kv8 bench attention --kv-cache-dtype bfloat16,fp8 --scales tensor,dynamic --batch 1,16 \\",
+            "      --context 512,4096 --q-heads 8,32,64 --kv-heads 8 --q-dtype float32,bfloat16 --plot decode.svg"
         })
 final class BenchAttentionCommand extends Kv8Command {
     @Mixin
@@ -43,19 +44,26 @@ final class BenchAttentionCommand extends Kv8Command {
     @Option(
             names = "--batch",
             paramLabel = "N",
+            split = ",",
             defaultValue = "16",
             description = "Sequences (default: ${DEFAULT-VALUE}).")
-    int batch;
+    List<Integer> batches = new ArrayList<>();
 
     @Option(
             names = "--context",
             paramLabel = "N",
+            split = ",",
             defaultValue = "4096",
             description = "Keys of each sequence (default: ${DEFAULT-VALUE}).")
-    int context;
+    List<Integer> contexts = new ArrayList<>();
 
-    @Option(names = "--q-heads", paramLabel = "N", defaultValue = "32", description = "Default: ${DEFAULT-VALUE}.")
-    int queryHeads;
+    @Option(
+            names = "--q-heads",
+            paramLabel = "N",
+            split = ",",
+            defaultValue = "32",
+            description = "Default: ${DEFAULT-VALUE}.")
+    List<Integer> queryHeads = new ArrayList<>();
 
     @Option(names = "--kv-heads", paramLabel = "N", defaultValue = "8", description = "Default: ${DEFAULT-VALUE}.")
     int kvHeads;
@@ -66,11 +74,19 @@ final class BenchAttentionCommand extends Kv8Command {
     @Option(
             names = "--q-dtype",
             paramLabel = "TYPE",
+            split = ",",
             defaultValue = "float32",
             converter = ModelDType.class,
             completionCandidates = ModelDType.class,
             description = "Of queries and results: ${COMPLETION-CANDIDATES} (default: ${DEFAULT-VALUE}).")
-    DType queryType;
+    List<DType> queryTypes = new ArrayList<>();
+
+    @Option(
+            names = "--layers",
+            paramLabel = "N",
+            defaultValue = "0",
+            description = "Of each cache; 0: as many as meet cold memory (default: ${DEFAULT-VALUE}).")
+    int layers;
 
     @Option(
             names = "--rounds",
@@ -79,6 +95,14 @@ final class BenchAttentionCommand extends Kv8Command {
             description = "Measurements of each, of which the median counts (default: ${DEFAULT-VALUE}).")
     int rounds;
 
+    @Option(
+            names = "--plot",
+            paramLabel = "FILE",
+            converter = PlotFile.Converter.class,
+            description = "Draw GB/s by context as .svg or .png.")
+    @Nullable
+    PlotFile plot;
+
     /** Bytes of the smallest cache, beyond what processors keep. */
     private static final long COLD_BYTES = 128L << 20;
 
@@ -86,44 +110,31 @@ final class BenchAttentionCommand extends Kv8Command {
 
     private static final int WARM_UP = 2;
 
-    /** A cache under measurement. */
-    private record Run(KvCacheDType dtype, Granularity scales, DecodeCase decode, Timings timings) {
-        boolean isBf16() {
-            return dtype.resolve(DType.BFLOAT16) == DType.BFLOAT16; // auto is
-        }
-
-        boolean isByTensor() {
-            return dtype.isFp8() && scales == Granularity.TENSOR;
-        }
-
-        String scaleLabel() {
-            return scales.name().toLowerCase(Locale.ROOT);
-        }
-    }
+    /** Where a cache is small, a round passes over it so often that the clock's and the thread pool's starts do not count. */
+    private static final long ROUND_BYTES = 32L << 20;
 
     @Override
     public Integer call() throws IOException {
-        check("--batch", batch);
-        check("--context", context);
-        check("--q-heads", queryHeads);
+        batches.forEach(value -> check("--batch", value));
+        contexts.forEach(value -> check("--context", value));
+        queryHeads.forEach(value -> check("--q-heads", value));
         check("--kv-heads", kvHeads);
         check("--rounds", rounds);
-        if (queryHeads % kvHeads != 0) {
-            throw wrongUsage(
-                    "--q-heads is " + queryHeads + "; give a multiple of --kv-heads, which is " + kvHeads + ".");
-        }
-        List<Run> runs = new ArrayList<>();
-        try (KvBackend backend = KvBackend.open();
-                ReadBandwidth bandwidth = new ReadBandwidth(backend)) {
-            DecodeCase.Shape shape = shape();
-            try {
-                open(backend, shape, runs);
-                Timings reads = new Timings(rounds);
-                measure(runs, bandwidth, reads);
-                report(backend.info(), shape, runs, bandwidth.bytes() / reads.medianSeconds() * 1e-9);
-            } finally {
-                runs.forEach(run -> run.decode().close());
+        for (int heads : queryHeads) {
+            if (heads % kvHeads != 0) {
+                throw wrongUsage(
+                        "--q-heads is " + heads + "; give a multiple of --kv-heads, which is " + kvHeads + ".");
             }
+        }
+        List<DecodeCase.Shape> shapes = shapes();
+        List<DecodeRun> runs = new ArrayList<>();
+        try (KvBackend backend = KvBackend.open();
+                MemoryBandwidth bandwidth = new MemoryBandwidth(backend, shapes.size() * rounds);
+                ProgressLine progress = new ProgressLine(err(), "measure")) {
+            for (int i = 0; i < shapes.size(); i++) {
+                runs.addAll(measure(backend, shapes.get(i), bandwidth, i * rounds, progress, shapes.size() * rounds));
+            }
+            report(BenchReport.of(backend.info(), bandwidth), runs);
         }
         return 0;
     }
@@ -134,18 +145,66 @@ final class BenchAttentionCommand extends Kv8Command {
         }
     }
 
-    private DecodeCase.Shape shape() {
-        long smallest = 2L * batch * context * kvHeads * headSize; // one byte an element
-        int layers = (int) Math.min(MOST_LAYERS, (COLD_BYTES + smallest - 1) / smallest);
-        return new DecodeCase.Shape(batch, context, layers, queryHeads, kvHeads, headSize, queryType);
+    private List<DecodeCase.Shape> shapes() {
+        List<DecodeCase.Shape> shapes = new ArrayList<>();
+        for (DType queryType : queryTypes) {
+            for (int heads : queryHeads) {
+                for (int batch : batches) {
+                    for (int context : contexts) {
+                        shapes.add(new DecodeCase.Shape(
+                                batch, context, layersOf(batch, context), heads, kvHeads, headSize, queryType));
+                    }
+                }
+            }
+        }
+        return shapes;
     }
 
-    private void open(KvBackend backend, DecodeCase.Shape shape, List<Run> runs) {
+    private int layersOf(int batch, int context) {
+        if (layers > 0) {
+            return layers;
+        }
+        long smallest = 2L * batch * context * kvHeads * headSize; // one byte an element
+        return (int) Math.min(MOST_LAYERS, (COLD_BYTES + smallest - 1) / smallest);
+    }
+
+    /** Opens a cache of each kind for a shape, times them in turn, and closes them. */
+    private List<DecodeRun> measure(
+            KvBackend backend,
+            DecodeCase.Shape shape,
+            MemoryBandwidth bandwidth,
+            int firstRound,
+            ProgressLine progress,
+            int allRounds) {
+        List<DecodeRun> runs = new ArrayList<>();
+        List<DecodeCase> cases = new ArrayList<>();
+        try {
+            open(backend, shape, cases, runs);
+            int passes = (int) Math.max(1, ROUND_BYTES / cases.get(0).bytes());
+            for (int i = 0; i < WARM_UP; i++) {
+                cases.forEach(DecodeCase::attend);
+            }
+            for (int round = 0; round < rounds; round++) {
+                bandwidth.measure(firstRound + round);
+                for (int i = 0; i < runs.size(); i++) {
+                    DecodeCase decode = cases.get(i);
+                    runs.get(i).timings().time(round, passes, decode::attend);
+                }
+                progress.update(firstRound + round + 1, allRounds);
+            }
+        } finally {
+            cases.forEach(DecodeCase::close);
+        }
+        return runs;
+    }
+
+    private void open(KvBackend backend, DecodeCase.Shape shape, List<DecodeCase> cases, List<DecodeRun> runs) {
         try {
             for (KvCacheDType dtype : dtypes.list) {
                 for (Granularity scales : dtype.isFp8() ? granularities : List.of(Granularity.NONE)) {
                     DecodeCase decode = new DecodeCase(backend, shape, dtype, scales);
-                    runs.add(new Run(dtype, scales, decode, new Timings(rounds)));
+                    cases.add(decode);
+                    runs.add(new DecodeRun(shape, dtype, scales, decode.bytes(), new Timings(rounds)));
                 }
             }
         } catch (IllegalArgumentException e) {
@@ -153,119 +212,74 @@ final class BenchAttentionCommand extends Kv8Command {
         }
     }
 
-    private void measure(List<Run> runs, ReadBandwidth bandwidth, Timings reads) {
-        try (ProgressLine progress = new ProgressLine(err(), "measure")) {
-            for (int i = 0; i < WARM_UP; i++) {
-                bandwidth.read();
-                runs.forEach(run -> run.decode().attend());
-            }
-            for (int round = 0; round < rounds; round++) {
-                reads.time(round, bandwidth::read);
-                for (Run run : runs) {
-                    run.timings().time(round, run.decode()::attend);
+    private void report(BenchReport machine, List<DecodeRun> runs) throws IOException {
+        if (json) {
+            DeviceInfo device = machine.device();
+            printJson(generator -> {
+                machine.write(generator);
+                generator.writeArrayFieldStart("runs");
+                for (DecodeRun run : runs) {
+                    run.write(generator, device, machine.readGbps(), runs);
                 }
-                progress.update(round + 1, rounds);
-            }
+                generator.writeEndArray();
+            });
+        } else {
+            out().println(machine.line());
+            out().println("head size " + headSize + ", " + kvHeads + " KV heads; a layer's time, median of " + rounds);
+            out().println();
+            printTable(machine, runs);
+        }
+        if (plot != null) {
+            plot.write(BenchChart.of(
+                    "Decode attention, " + machine.device().arch() + ", "
+                            + machine.device().threads() + " threads",
+                    "keys of each sequence",
+                    "read bandwidth",
+                    machine.readGbps(),
+                    lines(runs)));
         }
     }
 
-    private void report(DeviceInfo device, DecodeCase.Shape shape, List<Run> runs, double readGbps) throws IOException {
-        if (json) {
-            printJson(generator -> write(generator, device, shape, runs, readGbps));
-            return;
+    private static Map<String, List<BenchChart.Point>> lines(List<DecodeRun> runs) {
+        Map<String, List<BenchChart.Point>> lines = new LinkedHashMap<>();
+        for (DecodeRun run : runs) {
+            lines.computeIfAbsent(run.line(), line -> new ArrayList<>())
+                    .add(new BenchChart.Point(run.shape().context(), run.gbps()));
         }
-        out().printf(
-                        Locale.ROOT,
-                        "%s, %s (%s), %d threads, reads %.1f GB/s (amax kernel)%n",
-                        device.name(),
-                        device.backend(),
-                        device.arch(),
-                        device.threads(),
-                        readGbps);
-        out().printf(
-                        Locale.ROOT,
-                        "%d layers of %d sequences of %d, %d/%d heads of %d, q %s, median of %d%n%n",
-                        shape.layers(),
-                        batch,
-                        context,
-                        queryHeads,
-                        kvHeads,
-                        headSize,
-                        queryType,
-                        rounds);
-        TextTable table = new TextTable("kv_cache_dtype", "scales", "us", "GB/s", "% of read", "vs bf16", "vs tensor");
-        for (Run run : runs) {
+        return lines;
+    }
+
+    private void printTable(BenchReport machine, List<DecodeRun> runs) {
+        TextTable table = new TextTable(
+                "kv_cache_dtype",
+                "scales",
+                "q",
+                "heads",
+                "batch",
+                "context",
+                "us",
+                "GB/s",
+                "% of read",
+                "vs bf16",
+                "vs tensor");
+        for (DecodeRun run : runs) {
             table.row(
                     run.dtype().label(),
                     run.scaleLabel(),
-                    Numbers.fixed(microseconds(shape, run), 1),
-                    Numbers.fixed(gbps(run), 1),
-                    Numbers.fixed(100 * gbps(run) / readGbps, 1),
-                    ratio(run, runs.stream().filter(Run::isBf16).findFirst()),
-                    ratio(run, runs.stream().filter(Run::isByTensor).findFirst()));
+                    ElementType.shortName(run.shape().queryType()),
+                    run.shape().queryHeads() + "/" + run.shape().kvHeads(),
+                    String.valueOf(run.shape().batch()),
+                    String.valueOf(run.shape().context()),
+                    Numbers.fixed(run.microseconds(), 1),
+                    Numbers.fixed(run.gbps(), 1),
+                    Numbers.fixed(100 * run.gbps() / machine.readGbps(), 1),
+                    ratio(run.relativeTo(runs, DecodeRun::isBf16)),
+                    ratio(run.relativeTo(runs, DecodeRun::isByTensor)));
         }
         table.print(out());
     }
 
-    private static double microseconds(DecodeCase.Shape shape, Run run) {
-        return run.timings().medianSeconds() * 1e6 / shape.layers();
-    }
-
-    private static double gbps(Run run) {
-        return run.decode().bytes() / run.timings().medianSeconds() * 1e-9;
-    }
-
-    private static String ratio(Run run, Optional<Run> other) {
-        return other.map(o -> Numbers.fixed(run.timings().relativeTo(o.timings()), 3))
-                .orElse("-");
-    }
-
-    private void write(
-            JsonGenerator generator, DeviceInfo device, DecodeCase.Shape shape, List<Run> runs, double readGbps)
-            throws IOException {
-        generator.writeObjectFieldStart("machine");
-        generator.writeStringField("name", device.name());
-        generator.writeNumberField("threads", device.threads());
-        generator.writeNumberField("read_gbps", readGbps);
-        generator.writeEndObject();
-        generator.writeArrayFieldStart("runs");
-        for (Run run : runs) {
-            generator.writeStartObject();
-            generator.writeStringField("backend", device.backend());
-            generator.writeStringField("isa", device.arch());
-            generator.writeNumberField("batch", batch);
-            generator.writeNumberField("context", context);
-            generator.writeNumberField("layers", shape.layers());
-            generator.writeNumberField("q_heads", queryHeads);
-            generator.writeNumberField("kv_heads", kvHeads);
-            generator.writeNumberField("head_size", headSize);
-            generator.writeStringField("q_dtype", queryType.label());
-            generator.writeStringField("kv_cache_dtype", run.dtype().label());
-            generator.writeStringField("scales", run.scaleLabel());
-            generator.writeNumberField("threads", device.threads());
-            generator.writeNumberField("us", microseconds(shape, run));
-            generator.writeNumberField("gbps", gbps(run));
-            generator.writeNumberField("percent_of_read_bandwidth", 100 * gbps(run) / readGbps);
-            writeRatio(
-                    generator,
-                    "time_vs_bf16",
-                    run,
-                    runs.stream().filter(Run::isBf16).findFirst());
-            writeRatio(
-                    generator,
-                    "time_vs_tensor",
-                    run,
-                    runs.stream().filter(Run::isByTensor).findFirst());
-            generator.writeEndObject();
-        }
-        generator.writeEndArray();
-    }
-
-    private static void writeRatio(JsonGenerator generator, String name, Run run, Optional<Run> other)
-            throws IOException {
-        writeNumber(
-                generator,
-                name,
-                other.map(o -> run.timings().relativeTo(o.timings())).orElse(Double.NaN));
+    static String ratio(double value) {
+        return Double.isNaN(value) ? "-" : Numbers.fixed(value, 3);
     }
 }

@@ -14,7 +14,12 @@ import picocli.CommandLine.Spec;
         versionProvider = Version.class,
         usageHelpWidth = Kv8.WIDTH,
         synopsisSubcommandLabel = "COMMAND",
-        subcommands = {BenchAttentionCommand.class, BenchServeCommand.class},
+        subcommands = {
+            BenchAttentionCommand.class,
+            BenchCastCommand.class,
+            BenchWriteCommand.class,
+            BenchServeCommand.class
+        },
         footer = {"", "Example:", "  kv8 bench attention --kv-cache-dtype bfloat16,fp8 --context 4096"})
 final class BenchCommand implements Runnable {
     @Spec

@@ -9,13 +9,8 @@ import dev.kv8.KvCache;
 import dev.kv8.KvCacheConfig;
 import dev.kv8.KvCacheDType;
 import dev.kv8.KvScales;
-import dev.kv8.KvScales.LayerScales;
-import dev.kv8.KvScales.Side;
 import dev.kv8.Sequence;
-import java.nio.ByteBuffer;
-import java.nio.ByteOrder;
 import java.util.ArrayList;
-import java.util.Arrays;
 import java.util.List;
 import java.util.Random;
 
@@ -41,9 +36,6 @@ final class DecodeCase implements AutoCloseable {
     private static final int BLOCK_SIZE = 16;
     private static final int CHUNK = 512;
 
-    /** Of a standard normal variable; nearly all values are within ± 4.5. */
-    private static final float LARGEST = 4.5f;
-
     private final Shape shape;
     private final KvCache cache;
     private final Batch batch;
@@ -62,7 +54,7 @@ final class DecodeCase implements AutoCloseable {
                         .kvHeads(shape.kvHeads())
                         .headSize(shape.headSize())
                         .dtype(dtype)
-                        .scales(scales(shape, granularity))
+                        .scales(NormalValues.scales(shape.layers(), shape.kvHeads(), shape.headSize(), granularity))
                         .blockSize(BLOCK_SIZE)
                         .blocks(blocks)
                         .prefixCaching(false) // equal tokens, but every sequence reads blocks of its own
@@ -76,33 +68,13 @@ final class DecodeCase implements AutoCloseable {
         fill(backend, rowElements);
     }
 
-    private static KvScales scales(Shape shape, KvScales.Granularity granularity) {
-        float scale = LARGEST / 448;
-        float[] heads = new float[shape.kvHeads()];
-        float[] channels = new float[shape.elementsOfToken()];
-        Arrays.fill(heads, scale);
-        Arrays.fill(channels, scale);
-        Side side = switch (granularity) {
-            case NONE -> Side.NONE;
-            case TENSOR -> Side.tensor(scale);
-            case HEAD -> Side.head(heads);
-            case CHANNEL -> Side.channel(channels);
-            case DYNAMIC -> Side.DYNAMIC;
-        };
-        KvScales.Builder builder = KvScales.builder(shape.layers(), shape.kvHeads(), shape.headSize());
-        for (int layer = 0; layer < shape.layers(); layer++) {
-            builder.layer(layer, new LayerScales(side, side));
-        }
-        return builder.build();
-    }
-
     private void fill(KvBackend backend, int queryElements) {
         int elements = Math.max(CHUNK, shape.batch()) * shape.elementsOfToken();
         try (DeviceMemory wide = backend.allocate((long) Math.max(elements, queryElements) * Float.BYTES)) {
             Random random = new Random(8);
-            upload(backend, wide, random, queryElements);
+            NormalValues.upload(backend, wide, queryElements, random);
             backend.cast(wide, DType.FLOAT32, queries, shape.queryType(), queryElements, 1);
-            upload(backend, wide, random, elements);
+            NormalValues.upload(backend, wide, elements, random);
             HeadRows rows = HeadRows.of(wide, DType.FLOAT32, shape.kvHeads(), shape.headSize());
             List<Sequence> sequences = new ArrayList<>();
             for (int s = 0; s < shape.batch(); s++) {
@@ -145,14 +117,6 @@ final class DecodeCase implements AutoCloseable {
     /** Bytes of K, V and their scales by token that {@link #attend} has to read. */
     long bytes() {
         return Math.round(cache.config().bytesPerToken() * shape.batch() * shape.context());
-    }
-
-    private static void upload(KvBackend backend, DeviceMemory target, Random random, int elements) {
-        ByteBuffer values = ByteBuffer.allocateDirect(elements * Float.BYTES).order(ByteOrder.nativeOrder());
-        while (values.hasRemaining()) {
-            values.putFloat((float) random.nextGaussian());
-        }
-        backend.upload(values.flip(), target, 0);
     }
 
     @Override

@@ -18,6 +18,15 @@ final class Timings {
         nanoseconds[round] = System.nanoTime() - start;
     }
 
+    /** The mean of so many repetitions. */
+    void time(int round, int repetitions, Runnable work) {
+        long start = System.nanoTime();
+        for (int i = 0; i < repetitions; i++) {
+            work.run();
+        }
+        nanoseconds[round] = (System.nanoTime() - start) / repetitions;
+    }
+
     double medianSeconds() {
         return median(Arrays.stream(nanoseconds).asDoubleStream().toArray()) * 1e-9;
     }

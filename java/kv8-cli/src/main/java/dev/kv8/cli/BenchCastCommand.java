@@ -1,0 +1,214 @@
+package dev.kv8.cli;
+
+import com.fasterxml.jackson.core.JsonGenerator;
+import dev.kv8.DType;
+import dev.kv8.DeviceMemory;
+import dev.kv8.KvBackend;
+import java.io.IOException;
+import java.util.ArrayList;
+import java.util.LinkedHashMap;
+import java.util.List;
+import java.util.Map;
+import java.util.Random;
+import org.jspecify.annotations.Nullable;
+import picocli.CommandLine.Command;
+import picocli.CommandLine.Option;
+
+/** {@code kv8 bench cast}: casts between FP8 and wider types, beside the machine's copy. */
+@Command(
+        name = "cast",
+        description = {
+            "Time casts of every type in --from to every type in --to, where one is FP8 and the other is not, round by round",
+            "in turn. GB/s count the bytes read and written, as those of the copy measured between the rounds do."
+        },
+        footer = {
+            "",
+            "Example:",
+            "  kv8 bench cast --from f32,bf16,e4m3fn --to e4m3fn,f32,bf16 --elements 65536,16777216"
+        })
+final class BenchCastCommand extends Kv8Command {
+    @Option(
+            names = "--from",
+            paramLabel = "TYPE",
+            split = ",",
+            defaultValue = "f32,f16,bf16,e4m3fn,e5m2",
+            converter = ElementType.class,
+            completionCandidates = ElementType.class,
+            description = "Some of ${COMPLETION-CANDIDATES} (default: ${DEFAULT-VALUE}).")
+    List<DType> from = new ArrayList<>();
+
+    @Option(
+            names = "--to",
+            paramLabel = "TYPE",
+            split = ",",
+            defaultValue = "f32,f16,bf16,e4m3fn,e5m2",
+            converter = ElementType.class,
+            completionCandidates = ElementType.class,
+            description = "Some of the same (default: ${DEFAULT-VALUE}).")
+    List<DType> to = new ArrayList<>();
+
+    @Option(
+            names = "--elements",
+            paramLabel = "N",
+            split = ",",
+            defaultValue = "16777216",
+            description = "In an array (default: ${DEFAULT-VALUE}, which no cache holds).")
+    List<Integer> elements = new ArrayList<>();
+
+    @Option(
+            names = "--scale",
+            paramLabel = "S",
+            defaultValue = "0.013",
+            description = "Of the FP8 values (default: ${DEFAULT-VALUE}; by a power of two division is a product).")
+    float scale;
+
+    @Option(
+            names = "--rounds",
+            paramLabel = "N",
+            defaultValue = "9",
+            description = "Measurements of each, of which the median counts (default: ${DEFAULT-VALUE}).")
+    int rounds;
+
+    @Option(
+            names = "--plot",
+            paramLabel = "FILE",
+            converter = PlotFile.Converter.class,
+            description = "Draw GB/s by elements as .svg or .png.")
+    @Nullable
+    PlotFile plot;
+
+    /** The arrays of float32 take a gigabyte each then. */
+    private static final int MOST_ELEMENTS = 1 << 28;
+
+    /** Elements of small arrays are cast again until a round takes about a millisecond. */
+    private static final int ROUND_ELEMENTS = 1 << 21;
+
+    /** A cast under measurement. */
+    private record Run(DType from, DType to, int elements, Timings timings) {
+        double gbps() {
+            return (double) elements * (from.bytes() + to.bytes()) / timings.medianSeconds() * 1e-9;
+        }
+
+        String line() {
+            return ElementType.shortName(from) + " to " + ElementType.shortName(to);
+        }
+    }
+
+    @Override
+    public Integer call() throws IOException {
+        if (rounds < 1) {
+            throw wrongUsage("--rounds is " + rounds + "; give 1 or more.");
+        }
+        for (int count : elements) {
+            if (count < 1 || count > MOST_ELEMENTS) {
+                throw wrongUsage("--elements is " + count + "; give 1 to " + MOST_ELEMENTS + ".");
+            }
+        }
+        List<Run> runs = runs();
+        if (runs.isEmpty()) {
+            throw wrongUsage("No type in --from and --to makes a pair of an FP8 type and another; give one of each.");
+        }
+        try (KvBackend backend = KvBackend.open();
+                MemoryBandwidth bandwidth = new MemoryBandwidth(backend, rounds)) {
+            measure(backend, bandwidth, runs);
+            report(BenchReport.of(backend.info(), bandwidth), runs);
+        } catch (IllegalArgumentException e) {
+            throw wrongUsage(e);
+        }
+        return 0;
+    }
+
+    private List<Run> runs() {
+        List<Run> runs = new ArrayList<>();
+        for (int count : elements) {
+            for (DType source : from) {
+                for (DType target : to) {
+                    if (source.isFp8() != target.isFp8()) {
+                        runs.add(new Run(source, target, count, new Timings(rounds)));
+                    }
+                }
+            }
+        }
+        return runs;
+    }
+
+    private void measure(KvBackend backend, MemoryBandwidth bandwidth, List<Run> runs) {
+        int most = runs.stream().mapToInt(Run::elements).max().orElseThrow();
+        try (DeviceMemory wide = backend.allocate((long) most * Float.BYTES);
+                DeviceMemory source = backend.allocate((long) most * Float.BYTES);
+                DeviceMemory target = backend.allocate((long) most * Float.BYTES);
+                ProgressLine progress = new ProgressLine(err(), "measure")) {
+            NormalValues.upload(backend, wide, most, new Random(8));
+            for (int round = 0; round < rounds; round++) {
+                bandwidth.measure(round);
+                for (Run run : runs) {
+                    float written = run.from().isFp8() ? scale : 1;
+                    backend.cast(wide, DType.FLOAT32, source, run.from(), run.elements(), written);
+                    cast(backend, source, target, run);
+                    int repetitions = Math.max(1, ROUND_ELEMENTS / run.elements());
+                    run.timings().time(round, repetitions, () -> cast(backend, source, target, run));
+                }
+                progress.update(round + 1, rounds);
+            }
+        }
+    }
+
+    private void cast(KvBackend backend, DeviceMemory source, DeviceMemory target, Run run) {
+        backend.cast(source, run.from(), target, run.to(), run.elements(), scale);
+        backend.synchronize();
+    }
+
+    private void report(BenchReport machine, List<Run> runs) throws IOException {
+        if (json) {
+            printJson(generator -> {
+                machine.write(generator);
+                generator.writeArrayFieldStart("runs");
+                for (Run run : runs) {
+                    write(generator, machine, run);
+                }
+                generator.writeEndArray();
+            });
+        } else {
+            out().println(machine.line());
+            out().println();
+            TextTable table = new TextTable("cast", "elements", "us", "ns/element", "GB/s", "% of copy");
+            for (Run run : runs) {
+                table.row(
+                        run.line(),
+                        String.valueOf(run.elements()),
+                        Numbers.fixed(run.timings().medianSeconds() * 1e6, 1),
+                        Numbers.fixed(run.timings().medianSeconds() * 1e9 / run.elements(), 3),
+                        Numbers.fixed(run.gbps(), 1),
+                        Numbers.fixed(100 * run.gbps() / machine.copyGbps(), 1));
+            }
+            table.print(out());
+        }
+        if (plot != null) {
+            Map<String, List<BenchChart.Point>> lines = new LinkedHashMap<>();
+            for (Run run : runs) {
+                lines.computeIfAbsent(run.line(), line -> new ArrayList<>())
+                        .add(new BenchChart.Point(run.elements(), run.gbps()));
+            }
+            plot.write(BenchChart.of(
+                    "Casts, " + machine.device().arch() + ", "
+                            + machine.device().threads() + " threads",
+                    "elements",
+                    "copy bandwidth",
+                    machine.copyGbps(),
+                    lines));
+        }
+    }
+
+    private void write(JsonGenerator generator, BenchReport machine, Run run) throws IOException {
+        generator.writeStartObject();
+        generator.writeStringField("backend", machine.device().backend());
+        generator.writeStringField("isa", machine.device().arch());
+        generator.writeStringField("from", ElementType.shortName(run.from()));
+        generator.writeStringField("to", ElementType.shortName(run.to()));
+        generator.writeNumberField("elements", run.elements());
+        generator.writeNumberField("us", run.timings().medianSeconds() * 1e6);
+        generator.writeNumberField("gbps", run.gbps());
+        generator.writeNumberField("percent_of_copy_bandwidth", 100 * run.gbps() / machine.copyGbps());
+        generator.writeEndObject();
+    }
+}

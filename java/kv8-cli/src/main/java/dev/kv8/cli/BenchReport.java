@@ -1,0 +1,36 @@
+package dev.kv8.cli;
+
+import com.fasterxml.jackson.core.JsonGenerator;
+import dev.kv8.DeviceInfo;
+import java.io.IOException;
+import java.util.Locale;
+
+/** What the benchmarks of kernels say of the machine that they ran on. */
+record BenchReport(DeviceInfo device, double readGbps, double copyGbps) {
+    static BenchReport of(DeviceInfo device, MemoryBandwidth bandwidth) {
+        return new BenchReport(device, bandwidth.readGbps(), bandwidth.copyGbps());
+    }
+
+    /** One line for people. */
+    String line() {
+        return String.format(
+                Locale.ROOT,
+                "%s, %s (%s), %d threads; reads %.1f GB/s, copies %.1f GB/s (read and written)",
+                device.name(),
+                device.backend(),
+                device.arch(),
+                device.threads(),
+                readGbps,
+                copyGbps);
+    }
+
+    /** The field "machine". */
+    void write(JsonGenerator generator) throws IOException {
+        generator.writeObjectFieldStart("machine");
+        generator.writeStringField("name", device.name());
+        generator.writeNumberField("threads", device.threads());
+        generator.writeNumberField("read_gbps", readGbps);
+        generator.writeNumberField("copy_gbps", copyGbps);
+        generator.writeEndObject();
+    }
+}

@@ -1,0 +1,245 @@
+package dev.kv8.cli;
+
+import com.fasterxml.jackson.core.JsonGenerator;
+import dev.kv8.DType;
+import dev.kv8.KvBackend;
+import dev.kv8.KvCacheDType;
+import dev.kv8.KvScales.Granularity;
+import java.io.IOException;
+import java.util.ArrayList;
+import java.util.LinkedHashMap;
+import java.util.List;
+import java.util.Locale;
+import java.util.Map;
+import org.jspecify.annotations.Nullable;
+import picocli.CommandLine.Command;
+import picocli.CommandLine.Mixin;
+import picocli.CommandLine.Option;
+
+/** {@code kv8 bench write}: the cache's write kernel by dtype and scales, beside the machine's copy. */
+@Command(
+        name = "write",
+        description = {
+            "Time a step's write of K and V into caches of several dtypes and scales, round by round in turn. GB/s count the",
+            "rows read and the bytes stored, as those of the copy measured between the rounds do; times are of one layer."
+        },
+        footer = {
+            "",
+            "Example:",
+            "  kv8 bench write --kv-cache-dtype bfloat16,fp8 --scales tensor,channel,dynamic --tokens 16,4096 \\",
+            "      --dtype bfloat16 --rope --plot write.svg"
+        })
+final class BenchWriteCommand extends Kv8Command {
+    @Mixin
+    CacheDTypes dtypes;
+
+    @Option(
+            names = "--scales",
+            paramLabel = "G",
+            split = ",",
+            defaultValue = "tensor",
+            description = "Scales of FP8 caches: none, tensor, head, channel, dynamic (default: ${DEFAULT-VALUE}).")
+    List<Granularity> granularities = new ArrayList<>();
+
+    @Option(
+            names = "--tokens",
+            paramLabel = "N",
+            split = ",",
+            defaultValue = "4096",
+            description = "Written by a step (default: ${DEFAULT-VALUE}).")
+    List<Integer> tokens = new ArrayList<>();
+
+    @Option(names = "--kv-heads", paramLabel = "N", defaultValue = "8", description = "Default: ${DEFAULT-VALUE}.")
+    int kvHeads;
+
+    @Option(names = "--head-size", paramLabel = "N", defaultValue = "128", description = "Default: ${DEFAULT-VALUE}.")
+    int headSize;
+
+    @Option(
+            names = "--dtype",
+            paramLabel = "TYPE",
+            split = ",",
+            defaultValue = "bfloat16",
+            converter = ModelDType.class,
+            completionCandidates = ModelDType.class,
+            description = "Of K and V before: ${COMPLETION-CANDIDATES} (default: ${DEFAULT-VALUE}).")
+    List<DType> rowTypes = new ArrayList<>();
+
+    @Option(names = "--rope", description = "Rotate K on the way.")
+    boolean rope;
+
+    @Option(
+            names = "--rounds",
+            paramLabel = "N",
+            defaultValue = "9",
+            description = "Measurements of each, of which the median counts (default: ${DEFAULT-VALUE}).")
+    int rounds;
+
+    @Option(
+            names = "--plot",
+            paramLabel = "FILE",
+            converter = PlotFile.Converter.class,
+            description = "Draw GB/s by tokens as .svg or .png.")
+    @Nullable
+    PlotFile plot;
+
+    /** Bytes that the smallest cache holds, beyond what processors keep. */
+    private static final long COLD_BYTES = 64L << 20;
+
+    private static final int MOST_LAYERS = 64;
+
+    /** A cache under measurement. */
+    private record Run(WriteCase.Shape shape, KvCacheDType dtype, Granularity scales, long bytes, Timings timings) {
+        double microseconds() {
+            return timings.medianSeconds() * 1e6 / shape.layers();
+        }
+
+        double gbps() {
+            return bytes / timings.medianSeconds() * 1e-9;
+        }
+
+        String scaleLabel() {
+            return scales.name().toLowerCase(Locale.ROOT);
+        }
+
+        String line() {
+            return ElementType.shortName(shape.rows()) + " to " + dtype.label() + "/" + scaleLabel();
+        }
+
+        double relativeToBf16(List<Run> runs) {
+            return runs.stream()
+                    .filter(run -> run.shape.equals(shape) && run.dtype.resolve(DType.BFLOAT16) == DType.BFLOAT16)
+                    .findFirst()
+                    .map(run -> timings.relativeTo(run.timings))
+                    .orElse(Double.NaN);
+        }
+    }
+
+    @Override
+    public Integer call() throws IOException {
+        tokens.forEach(value -> check("--tokens", value));
+        check("--kv-heads", kvHeads);
+        check("--rounds", rounds);
+        List<WriteCase.Shape> shapes = shapes();
+        List<Run> runs = new ArrayList<>();
+        try (KvBackend backend = KvBackend.open();
+                MemoryBandwidth bandwidth = new MemoryBandwidth(backend, shapes.size() * rounds);
+                ProgressLine progress = new ProgressLine(err(), "measure")) {
+            for (int i = 0; i < shapes.size(); i++) {
+                runs.addAll(measure(backend, shapes.get(i), bandwidth, i * rounds));
+                progress.update(i + 1, shapes.size());
+            }
+            report(BenchReport.of(backend.info(), bandwidth), runs);
+        }
+        return 0;
+    }
+
+    private void check(String option, int value) {
+        if (value < 1) {
+            throw wrongUsage(option + " is " + value + "; give 1 or more.");
+        }
+    }
+
+    private List<WriteCase.Shape> shapes() {
+        List<WriteCase.Shape> shapes = new ArrayList<>();
+        for (DType rows : rowTypes) {
+            for (int count : tokens) {
+                long smallest = 2L * count * kvHeads * headSize;
+                int layers = (int) Math.min(MOST_LAYERS, (COLD_BYTES + smallest - 1) / smallest);
+                shapes.add(new WriteCase.Shape(count, layers, kvHeads, headSize, rows, rope));
+            }
+        }
+        return shapes;
+    }
+
+    private List<Run> measure(KvBackend backend, WriteCase.Shape shape, MemoryBandwidth bandwidth, int firstRound) {
+        List<Run> runs = new ArrayList<>();
+        List<WriteCase> cases = new ArrayList<>();
+        try {
+            for (KvCacheDType dtype : dtypes.list) {
+                for (Granularity scales : dtype.isFp8() ? granularities : List.of(Granularity.NONE)) {
+                    WriteCase write = new WriteCase(backend, shape, dtype, scales);
+                    cases.add(write);
+                    runs.add(new Run(shape, dtype, scales, write.bytes(), new Timings(rounds)));
+                }
+            }
+            cases.forEach(WriteCase::write);
+            for (int round = 0; round < rounds; round++) {
+                bandwidth.measure(firstRound + round);
+                for (int i = 0; i < runs.size(); i++) {
+                    runs.get(i).timings().time(round, cases.get(i)::write);
+                }
+            }
+        } catch (IllegalArgumentException e) {
+            throw wrongUsage(e);
+        } finally {
+            cases.forEach(WriteCase::close);
+        }
+        return runs;
+    }
+
+    private void report(BenchReport machine, List<Run> runs) throws IOException {
+        if (json) {
+            printJson(generator -> {
+                machine.write(generator);
+                generator.writeArrayFieldStart("runs");
+                for (Run run : runs) {
+                    write(generator, machine, run, runs);
+                }
+                generator.writeEndArray();
+            });
+        } else {
+            out().println(machine.line());
+            out().println(kvHeads + " KV heads of " + headSize + (rope ? ", K rotated" : "") + "; median of " + rounds);
+            out().println();
+            TextTable table = new TextTable(
+                    "kv_cache_dtype", "scales", "from", "tokens", "us", "ns/element", "GB/s", "% of copy", "vs bf16");
+            for (Run run : runs) {
+                table.row(
+                        run.dtype().label(),
+                        run.scaleLabel(),
+                        ElementType.shortName(run.shape().rows()),
+                        String.valueOf(run.shape().tokens()),
+                        Numbers.fixed(run.microseconds(), 1),
+                        Numbers.fixed(
+                                run.microseconds() * 1e3 / (2 * run.shape().elements()), 3),
+                        Numbers.fixed(run.gbps(), 1),
+                        Numbers.fixed(100 * run.gbps() / machine.copyGbps(), 1),
+                        BenchAttentionCommand.ratio(run.relativeToBf16(runs)));
+            }
+            table.print(out());
+        }
+        if (plot != null) {
+            Map<String, List<BenchChart.Point>> lines = new LinkedHashMap<>();
+            for (Run run : runs) {
+                lines.computeIfAbsent(run.line(), line -> new ArrayList<>())
+                        .add(new BenchChart.Point(run.shape().tokens(), run.gbps()));
+            }
+            plot.write(BenchChart.of(
+                    "Cache writes, " + machine.device().arch() + ", "
+                            + machine.device().threads() + " threads",
+                    "tokens of a step",
+                    "copy bandwidth",
+                    machine.copyGbps(),
+                    lines));
+        }
+    }
+
+    private void write(JsonGenerator generator, BenchReport machine, Run run, List<Run> runs) throws IOException {
+        generator.writeStartObject();
+        generator.writeStringField("backend", machine.device().backend());
+        generator.writeStringField("isa", machine.device().arch());
+        generator.writeNumberField("tokens", run.shape().tokens());
+        generator.writeNumberField("kv_heads", kvHeads);
+        generator.writeNumberField("head_size", headSize);
+        generator.writeStringField("dtype", run.shape().rows().label());
+        generator.writeBooleanField("rope", rope);
+        generator.writeStringField("kv_cache_dtype", run.dtype().label());
+        generator.writeStringField("scales", run.scaleLabel());
+        generator.writeNumberField("us", run.microseconds());
+        generator.writeNumberField("gbps", run.gbps());
+        generator.writeNumberField("percent_of_copy_bandwidth", 100 * run.gbps() / machine.copyGbps());
+        writeNumber(generator, "time_vs_bf16", run.relativeToBf16(runs));
+        generator.writeEndObject();
+    }
+}
