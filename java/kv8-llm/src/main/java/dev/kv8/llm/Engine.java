@@ -250,7 +250,15 @@ final class Engine implements AutoCloseable {
     /** Ends all requests with an error, and takes no more. */
     void die(Throwable reason) {
         intake.die(reason);
-        takeIn();
+        intake.take(arrived, cancelled);
+        arrived.forEach(request -> requests.put(request.generation.id(), request));
+        arrived.clear();
+        cancelled.clear();
+        try {
+            scheduler.batch().clear();
+        } catch (RuntimeException e) {
+            reason.addSuppressed(e);
+        }
         for (Request request : List.copyOf(requests.values())) {
             scheduler.remove(request);
             if (!request.hasEnded()) {

@@ -1,12 +1,13 @@
 package dev.kv8.llm;
 
 import java.time.Duration;
-import java.util.concurrent.locks.LockSupport;
 
 /** The thread that steps an engine while there is something to do. It is a daemon: a process may end without closing its model. */
 final class EngineThread implements AutoCloseable {
     private static final System.Logger LOG = System.getLogger(LLM.class.getName());
-    private static final long TRANSFER_NANOS = 50_000;
+    /** How long to leave transfers alone; what comes meanwhile is taken in at once. */
+    private static final Duration TRANSFER = Duration.ofNanos(100_000);
+
     private static final Duration LONG = Duration.ofMinutes(1);
 
     private final Engine engine;
@@ -26,7 +27,7 @@ final class EngineThread implements AutoCloseable {
             try {
                 switch (engine.step()) {
                     case ADVANCED -> {}
-                    case TRANSFERRING -> LockSupport.parkNanos(TRANSFER_NANOS);
+                    case TRANSFERRING -> intake.await(TRANSFER);
                     case IDLE -> intake.await(LONG);
                 }
             } catch (InterruptedException e) {

@@ -81,11 +81,14 @@ final class Intake {
         }
     }
 
+    /** Ends a request; one that has ended already is not changed. */
     void cancel(long id) {
         lock.lock();
         try {
-            cancellations.add(id);
-            told.signal();
+            if (state != State.CLOSED) { // closing cancels all
+                cancellations.add(id);
+                told.signal();
+            }
         } finally {
             lock.unlock();
         }

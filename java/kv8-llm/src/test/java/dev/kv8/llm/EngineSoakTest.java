@@ -8,6 +8,7 @@ import dev.kv8.KvBackend;
 import dev.kv8.PreemptionPolicy;
 import java.time.Duration;
 import java.util.ArrayList;
+import java.util.Arrays;
 import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
@@ -133,7 +134,7 @@ class EngineSoakTest {
             int[] all = whole.get(completion.index());
             assertThat(completion.tokenIds())
                     .as("seed %d, request %d", SEED, one.generation().id())
-                    .isEqualTo(java.util.Arrays.copyOf(all, completion.tokenIds().length));
+                    .isEqualTo(Arrays.copyOf(all, completion.tokenIds().length));
             if (completion.finishReason() == FinishReason.LENGTH) {
                 assertThat(completion.tokenIds()).hasSameSizeAs(all);
             }

@@ -14,6 +14,7 @@ final class FailingBackend {
 
     private volatile String failing = "";
     private volatile boolean lost;
+    private volatile boolean broken;
 
     FailingBackend(KvBackend backend) {
         proxy = (KvBackend) Proxy.newProxyInstance(
@@ -22,7 +23,9 @@ final class FailingBackend {
                         throw new DeviceException("the device is lost");
                     }
                     if (method.getName().equals(failing) && working.getAndUpdate(left -> Math.max(-1, left - 1)) == 0) {
-                        throw new DeviceException(failing + " has failed");
+                        throw broken
+                                ? new AssertionError(failing + " is broken")
+                                : new DeviceException(failing + " has failed");
                     }
                     try {
                         return method.invoke(backend, arguments);
@@ -40,6 +43,12 @@ final class FailingBackend {
     void failOnce(String kernel, int after) {
         failing = kernel;
         working.set(after);
+    }
+
+    /** As {@link #failOnce}, but with an error that nobody expects. */
+    void breakOnce(String kernel, int after) {
+        broken = true;
+        failOnce(kernel, after);
     }
 
     /** From now on the device does not answer. */

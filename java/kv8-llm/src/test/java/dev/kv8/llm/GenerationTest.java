@@ -3,6 +3,7 @@ package dev.kv8.llm;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatIllegalArgumentException;
 import static org.assertj.core.api.Assertions.assertThatIllegalStateException;
+import static org.assertj.core.api.Assertions.assertThatThrownBy;
 import static org.assertj.core.api.Assertions.within;
 
 import dev.kv8.ByteSize;
@@ -15,7 +16,9 @@ import java.nio.file.Files;
 import java.nio.file.Path;
 import java.time.Duration;
 import java.util.ArrayList;
+import java.util.Arrays;
 import java.util.List;
+import java.util.SplittableRandom;
 import java.util.concurrent.CompletableFuture;
 import org.junit.jupiter.api.AfterAll;
 import org.junit.jupiter.api.BeforeAll;
@@ -102,6 +105,73 @@ class GenerationTest {
         assertThat(llm.stats().steps()).isGreaterThan(before);
     }
 
+    /** Submitting, reading and cancelling from eight threads at once, in a cache where some must wait. */
+    @Test
+    void manyThreadsAtOnceLeaveNothingBehind() {
+        long seed = Long.getLong("kv8.seed", 20261126);
+        try (LLM busy = builder()
+                .kvCacheMemory(ByteSize.of(12 * 16 * 3072))
+                .maxSequences(6)
+                .build()) {
+            List<CompletableFuture<Integer>> threads = new ArrayList<>();
+            for (int thread = 0; thread < 8; thread++) {
+                SplittableRandom random = new SplittableRandom(seed + thread);
+                threads.add(
+                        CompletableFuture.supplyAsync(() -> requests(busy, random), task -> new Thread(task).start()));
+            }
+            int ended = threads.stream().mapToInt(CompletableFuture::join).sum();
+            EngineStats stats = busy.stats();
+            assertThat(ended).as("seed %d", seed).isEqualTo(8 * 12);
+            assertThat(stats.finishedRequests() + stats.cancelledRequests())
+                    .as("seed %d: %s", seed, stats)
+                    .isEqualTo(8 * 12);
+            assertThat(stats.running() + stats.waiting()).isZero();
+            assertThat(busy.cache().stats().usedBlocks()).isZero();
+            assertThat(busy.cache().stats().openSequences()).isZero();
+        }
+    }
+
+    /** Counts the requests whose chunks joined were their texts. */
+    private static int requests(LLM busy, SplittableRandom random) {
+        int ended = 0;
+        for (int i = 0; i < 12; i++) {
+            String prompt = TinyModel.prompts().get(random.nextInt(5));
+            SamplingParams params = sampled()
+                    .n(1 + random.nextInt(2))
+                    .maxTokens(1 + random.nextInt(20))
+                    .build();
+            Generation generation = busy.submit(GenerationRequest.of(prompt, params));
+            Recorder recorder = new Recorder(1 + random.nextInt(3));
+            generation.chunks().subscribe(recorder);
+            if (random.nextInt(4) == 0) {
+                generation.cancel();
+            }
+            List<TextChunk> chunks = recorder.all();
+            boolean same = true;
+            for (Completion completion : generation.completions().join()) {
+                same &= Recorder.text(chunks, completion.index()).equals(completion.text());
+            }
+            ended += same ? 1 : 0;
+        }
+        return ended;
+    }
+
+    @Test
+    void anErrorThatNobodyExpectsEndsTheEngineAndAllRequests() {
+        FailingBackend failing = new FailingBackend(backend);
+        try (LLM broken = builder().backend(failing.backend()).build()) {
+            failing.breakOnce("siluMul", 20);
+            Generation generation =
+                    broken.submit(GenerationRequest.of(PROMPT, sampled().build()));
+            assertThatThrownBy(() -> generation.completions().join()).hasMessageContaining("siluMul is broken");
+            assertThatIllegalStateException()
+                    .isThrownBy(() -> broken.generate(PROMPT))
+                    .withMessageContaining("The engine is dead")
+                    .withMessageContaining("siluMul is broken");
+            assertThat(broken.cache().stats().usedBlocks()).isZero();
+        }
+    }
+
     @Test
     void aThreadThatIsInterruptedGetsWhatThereIs() {
         Thread.currentThread().interrupt();
@@ -160,7 +230,7 @@ class GenerationTest {
         assertThat(first.top())
                 .extracting(TokenLogprobs.Alternative::tokenId)
                 .containsExactlyElementsOf(
-                        java.util.Arrays.stream(reference.topIds()).boxed().toList());
+                        Arrays.stream(reference.topIds()).boxed().toList());
         for (int i = 1; i < 5; i++) {
             assertThat(first.top().get(0).logprob() - first.top().get(i).logprob())
                     .isCloseTo(
@@ -218,7 +288,7 @@ class GenerationTest {
     }
 
     private static long distinct(int[] ids) {
-        return java.util.Arrays.stream(ids).distinct().count();
+        return Arrays.stream(ids).distinct().count();
     }
 
     @Test
