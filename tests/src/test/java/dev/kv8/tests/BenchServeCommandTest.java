@@ -45,10 +45,22 @@ class BenchServeCommandTest {
     }
 
     @Test
+    void random_weights_of_any_size_run_with_the_models_tokenizer() {
+        Json result = run(" --json --random-weights 256x2 --requests 2 --kv-cache-dtype fp8")
+                .succeeds()
+                .json();
+        Json only = result.get("runs").list().get(0);
+        assertThat(only.get("tokens_per_second").number()).isPositive();
+        // 2 layers, K and V, one KV head of 64, a byte each
+        assertThat(only.get("cache_bytes_per_token").number()).isEqualTo(256);
+    }
+
+    @Test
     void wrong_usage_says_what_is_allowed() {
         run(" --rate fast").isWrongUsage("--rate is \"fast\"");
         run(" --rate 0").isWrongUsage("more than 0, or inf");
         run(" --requests 0").isWrongUsage("--requests is 0");
+        run(" --random-weights 100x2").isWrongUsage("100x2", "a multiple of 256");
         run(" --plot serve.pdf").isWrongUsage("serve.pdf");
         String help = kv8("bench", "serve", "--help").succeeds().out();
         assertThat(help).contains("Example:", "--json", "inf");

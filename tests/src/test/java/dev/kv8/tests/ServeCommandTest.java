@@ -59,8 +59,7 @@ class ServeCommandTest {
                 "--port",
                 "0",
                 "--json");
-        Process process =
-                new ProcessBuilder(line).redirectError(err.toFile()).start();
+        Process process = new ProcessBuilder(line).redirectError(err.toFile()).start();
         try (BufferedReader out = new BufferedReader(new InputStreamReader(process.getInputStream(), UTF_8))) {
             String started = out.readLine();
             assertThat(started).as(Files.readString(err)).isNotNull();

@@ -10,9 +10,11 @@ import java.io.IOException;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.LinkedHashMap;
+import java.util.LinkedHashSet;
 import java.util.List;
 import java.util.Locale;
 import java.util.Map;
+import java.util.Objects;
 import org.jspecify.annotations.Nullable;
 import picocli.CommandLine.Command;
 import picocli.CommandLine.Option;
@@ -27,13 +29,23 @@ import picocli.CommandLine.Option;
         footer = {
             "",
             "Example:",
-            "  kv8 bench serve --model tiny-llama --kv-cache-memory 8MiB --rate 2,4,8,inf --plot serve.svg"
+            "  kv8 bench serve --model tiny-llama --kv-cache-memory 8MiB --rate 2,4,8,inf --plot serve.svg",
+            "  kv8 bench serve --model tiny-llama --random-weights 1024x12 --kv-cache-memory 12MiB"
         })
 final class BenchServeCommand extends Kv8Command {
     private static final int MIB = 1 << 20;
 
     @Option(names = "--model", paramLabel = "DIR", required = true, description = "Hugging Face folder of a model.")
     Path model;
+
+    @Option(
+            names = "--random-weights",
+            paramLabel = "SIZE",
+            description =
+                    "Not the model's own weights, but a Llama of random ones with its tokenizer: hidden size and layers,"
+                            + " such as 1024x12.")
+    @Nullable
+    String randomWeights;
 
     @Option(
             names = "--kv-cache-dtype",
@@ -112,29 +124,59 @@ final class BenchServeCommand extends Kv8Command {
         check("--prompt-tokens", promptTokens);
         check("--output-tokens", outputTokens);
         List<ServeLoad> loads = loads();
+        if (randomWeights == null) {
+            measure(model, loads);
+            return 0;
+        }
+        try (RandomModel random = randomModel(randomWeights)) {
+            measure(random.folder(), loads);
+        }
+        return 0;
+    }
+
+    private RandomModel randomModel(String size) throws IOException {
+        try {
+            return RandomModel.write(size, model);
+        } catch (IllegalArgumentException e) {
+            throw wrongUsage(e);
+        }
+    }
+
+    private void measure(Path measured, List<ServeLoad> loads) throws IOException {
+        Map<KvCacheDType, LLM> engines = new LinkedHashMap<>();
+        try {
+            for (KvCacheDType dtype : new LinkedHashSet<>(dtypes)) {
+                engines.put(dtype, open(measured, dtype));
+            }
+            Map<KvCacheDType, List<ServeRun>> runs = run(engines, loads);
+            if (plot != null) {
+                plot.write(ServeChart.of(runs));
+            }
+            report(engines.values().iterator().next().cache().backend().info(), runs);
+        } finally {
+            engines.values().forEach(LLM::close);
+        }
+    }
+
+    /** Load by load, each with all dtypes, so that they share what else the machine does. */
+    private Map<KvCacheDType, List<ServeRun>> run(Map<KvCacheDType, LLM> engines, List<ServeLoad> loads) {
         Map<KvCacheDType, List<ServeRun>> runs = new LinkedHashMap<>();
-        DeviceInfo device = null;
+        engines.forEach((dtype, llm) -> {
+            runs.put(dtype, new ArrayList<>());
+            ServeRun.of(llm, warmUp());
+        });
         try (ProgressLine progress = new ProgressLine(err(), "serve")) {
             int done = 0;
-            for (KvCacheDType dtype : dtypes) {
-                try (LLM llm = open(dtype)) {
-                    device = llm.cache().backend().info();
-                    ServeRun.of(llm, warmUp());
-                    List<ServeRun> ofDtype = new ArrayList<>();
-                    for (ServeLoad load : loads) {
-                        llm.cache().clearPrefixes();
-                        ofDtype.add(ServeRun.of(llm, load));
-                        progress.update(++done, (long) dtypes.size() * loads.size());
-                    }
-                    runs.put(dtype, ofDtype);
+            for (ServeLoad load : loads) {
+                for (Map.Entry<KvCacheDType, List<ServeRun>> ofDtype : runs.entrySet()) {
+                    LLM llm = Objects.requireNonNull(engines.get(ofDtype.getKey()));
+                    llm.cache().clearPrefixes();
+                    ofDtype.getValue().add(ServeRun.of(llm, load));
+                    progress.update(++done, (long) engines.size() * loads.size());
                 }
             }
         }
-        if (plot != null) {
-            plot.write(ServeChart.of(runs));
-        }
-        report(device, runs);
-        return 0;
+        return runs;
     }
 
     private void check(String option, int value) {
@@ -166,10 +208,10 @@ final class BenchServeCommand extends Kv8Command {
                 Math.min(requests, 4), promptTokens, Math.min(outputTokens, 32), Double.POSITIVE_INFINITY, ~seed);
     }
 
-    private LLM open(KvCacheDType dtype) {
+    private LLM open(Path measured, KvCacheDType dtype) {
         try {
             LLM.Builder builder = LLM.builder()
-                    .model(model)
+                    .model(measured)
                     .kvCacheDType(dtype)
                     .kvCacheMemory(kvCacheMemory)
                     .maxBatchTokens(maxBatchTokens)
@@ -180,20 +222,18 @@ final class BenchServeCommand extends Kv8Command {
         }
     }
 
-    private void report(@Nullable DeviceInfo device, Map<KvCacheDType, List<ServeRun>> runs) throws IOException {
+    private void report(DeviceInfo device, Map<KvCacheDType, List<ServeRun>> runs) throws IOException {
         if (json) {
             printJson(generator -> write(generator, device, runs));
             return;
         }
-        if (device != null) {
-            out().printf(
-                            Locale.ROOT,
-                            "%s, %s (%s), %d threads%n",
-                            device.name(),
-                            device.backend(),
-                            device.arch(),
-                            device.threads());
-        }
+        out().printf(
+                        Locale.ROOT,
+                        "%s, %s (%s), %d threads%n",
+                        device.name(),
+                        device.backend(),
+                        device.arch(),
+                        device.threads());
         out().printf(
                         Locale.ROOT,
                         "%s MiB of cache, %d requests of %d + %d tokens%n%n",
@@ -264,15 +304,13 @@ final class BenchServeCommand extends Kv8Command {
         return Double.isInfinite(run.rate()) ? "inf" : Numbers.plain(run.rate());
     }
 
-    private void write(JsonGenerator generator, @Nullable DeviceInfo device, Map<KvCacheDType, List<ServeRun>> runs)
+    private void write(JsonGenerator generator, DeviceInfo device, Map<KvCacheDType, List<ServeRun>> runs)
             throws IOException {
-        if (device != null) {
-            generator.writeObjectFieldStart("machine");
-            generator.writeStringField("name", device.name());
-            generator.writeStringField("isa", device.arch());
-            generator.writeNumberField("threads", device.threads());
-            generator.writeEndObject();
-        }
+        generator.writeObjectFieldStart("machine");
+        generator.writeStringField("name", device.name());
+        generator.writeStringField("isa", device.arch());
+        generator.writeNumberField("threads", device.threads());
+        generator.writeEndObject();
         generator.writeNumberField("memory_bytes", kvCacheMemory.bytes());
         generator.writeNumberField("requests", requests);
         generator.writeNumberField("prompt_tokens", promptTokens);
