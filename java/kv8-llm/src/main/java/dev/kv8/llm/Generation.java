@@ -39,7 +39,7 @@ public final class Generation {
         chunks = new TextChunks(samples, executor);
     }
 
-    /** Unique within its {@link LLM}, in the order of submission. */
+    /** Unique within its {@link LLM}; a later submission has a larger one. */
     public long id() {
         return id;
     }

@@ -7,6 +7,7 @@ import dev.kv8.SwappedSequence;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
+import java.util.Optional;
 import org.jspecify.annotations.Nullable;
 
 /** One text of a {@link Request}: its tokens so far, its sequence in the cache while it has one. */
@@ -53,19 +54,25 @@ final class Sample {
     /**
      * Brings its sequence back, or opens one with all tokens so far, of which the cache may have some; what it had the first time
      * is reported.
+     *
+     * @return false when it can't be brought back, because not all its blocks are free; it waits on then
      */
-    void open(KvCache cache) {
+    boolean open(KvCache cache) {
         SwappedSequence away = swapped;
         if (away != null) {
-            sequence = cache.swapIn(away)
-                    .orElseThrow(() -> new IllegalStateException("The blocks that were there a moment ago are gone."));
+            Optional<Sequence> back = cache.swapIn(away);
+            if (back.isEmpty()) {
+                return false;
+            }
+            sequence = back.get();
             swapped = null;
-            return;
+            return true;
         }
         boolean first = !request.hasBegun();
         sequence = cache.open(request.options, Arrays.copyOf(tokens, length));
         opened = first;
         request.begin();
+        return true;
     }
 
     /** Begins where the lead is. */

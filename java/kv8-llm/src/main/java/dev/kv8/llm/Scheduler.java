@@ -154,19 +154,25 @@ final class Scheduler implements AutoCloseable {
             if (needed > places || !next.fits(cache)) {
                 return true;
             }
+            if (!isOpened(next)) {
+                return true;
+            }
             waiting.remove();
             places -= needed;
-            try {
-                next.open(cache);
-            } catch (DeviceException e) {
-                throw new RequestException(next.request, e);
-            }
             run(next);
             if (!isAwaiting(next, together) && !place(next)) {
                 return false;
             }
         }
         return true;
+    }
+
+    private boolean isOpened(Sample next) {
+        try {
+            return next.open(cache);
+        } catch (RuntimeException e) { // only this one suffers from it
+            throw new RequestException(next.request, e);
+        }
     }
 
     private void run(Sample sample) {
