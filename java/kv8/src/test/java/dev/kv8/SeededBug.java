@@ -9,8 +9,8 @@ import java.util.stream.Stream;
 import javax.tools.ToolProvider;
 
 /**
- * A bug as a patch: what it is, where it was seen, a line {@code Caught by: Test,Test#method} and a unified diff of classes of this
- * package. Its lines must be found as they stand in one place; line numbers don't matter.
+ * A bug as a patch: what it is, a report of another engine that it is akin to, a line {@code Caught by: Test,Test#method} and a
+ * unified diff of one class of this package. Its lines must be found as they stand in one place; line numbers don't matter.
  */
 record SeededBug(String name, List<String> caughtBy, String patch) {
     private static final Path BUGS = Path.of("src", "test", "bugs");

@@ -22,7 +22,7 @@ import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.MethodSource;
 
 /**
- * Do the tests see a bug when there is one? Each patch in {@code src/test/bugs} plants one that a cache manager has had somewhere;
+ * Do the tests see a bug when there is one? Each patch in {@code src/test/bugs} plants one of a kind that cache managers have had;
  * the tests that it names have to fail with it, and to pass without. Bugs are planted two at a time, each in a folder and a JVM of
  * its own.
  */
