@@ -24,20 +24,27 @@ class PagedHead {
     KV8_INLINE PagedHead(const kv8_cache_view& view, const uint8_t* block_table_row, int kv_head)
         : view_(view), table_(block_table_row), head_(kv_head) {}
 
-    // Keys [first, last), at least one, all in the tile that begins at `tile`.
+    // Rows of keys [first, last), at least one, all in the tile that begins at `tile`; their scales are asked for.
     KV8_INLINE void locate(int64_t tile, int64_t first, int64_t last, TileSide& k, TileSide& v) const {
-        int64_t entry = first / view_.block_size, slot = first % view_.block_size;
-        int i = int(first - tile);
-        const int begin = i, end = int(last - tile);
-        for (; i < end; entry++, slot = 0) {
-            const int count = int(end - i < view_.block_size - slot ? end - i : view_.block_size - slot);
-            const uint8_t* const block = block_at(entry);
-            locate_run(view_.k, block, slot, count, i, k);
-            locate_run(view_.v, block, slot, count, i, v);
-            i += count;
-        }
-        repeat_outside(begin, end, k);
-        repeat_outside(begin, end, v);
+        for_runs(first, last, [&](const uint8_t* block, int64_t slot, int64_t key, int count) {
+            const int i = int(key - tile);
+            locate_run(view_.k, block, slot, count, k.rows + i);
+            locate_run(view_.v, block, slot, count, v.rows + i);
+        });
+        repeat_outside(int(first - tile), int(last - tile), k);
+        repeat_outside(int(first - tile), int(last - tile), v);
+    }
+
+    // Scales of keys [first, last) of the tile, where the cache has some.
+    KV8_INLINE void read_scales(int64_t tile, int64_t first, int64_t last, TileSide& k, TileSide& v) const {
+        if (view_.k.row_scale_offset < 0 && view_.v.row_scale_offset < 0) return;
+        for_runs(first, last, [&](const uint8_t* block, int64_t slot, int64_t key, int count) {
+            const int i = int(key - tile);
+            if (view_.k.row_scale_offset >= 0)
+                std::memcpy(k.scales + i, row_scale(view_.k, block, slot), size_t(count) * 4);
+            if (view_.v.row_scale_offset >= 0)
+                std::memcpy(v.scales + i, row_scale(view_.v, block, slot), size_t(count) * 4);
+        });
     }
 
   private:
@@ -52,14 +59,29 @@ class PagedHead {
         return reinterpret_cast<const uint8_t*>(view_.memory.ptr) + block * view_.block_stride;
     }
 
-    // Keys that lie one after the other in a block become keys [i, i + count) of the tile.
-    KV8_INLINE void locate_run(const kv8_side& side, const uint8_t* block, int64_t slot, int count, int i,
-                               TileSide& tile) const {
+    // run(block, slot, key, count) for keys [first, last), by blocks.
+    template <class Run>
+    KV8_INLINE void for_runs(int64_t first, int64_t last, const Run& run) const {
+        int64_t entry = first / view_.block_size, slot = first % view_.block_size;
+        for (int64_t key = first; key < last; entry++, slot = 0) {
+            const int64_t rest = last - key, in_block = view_.block_size - slot;
+            const int count = int(rest < in_block ? rest : in_block);
+            run(block_at(entry), slot, key, count);
+            key += count;
+        }
+    }
+
+    KV8_INLINE void locate_run(const kv8_side& side, const uint8_t* block, int64_t slot, int count,
+                               const uint8_t** rows) const {
         const uint8_t* row = block + side.offset + head_ * side.head_stride + slot * side.slot_stride;
-        for (int key = 0; key < count; key++, row += side.slot_stride) tile.rows[i + key] = row;
-        if (side.row_scale_offset >= 0)
-            std::memcpy(tile.scales + i, block + side.row_scale_offset + head_ * side.row_scale_head_stride + slot * 4,
-                        size_t(count) * 4);
+        for (int key = 0; key < count; key++, row += side.slot_stride) rows[key] = row;
+        if (side.row_scale_offset < 0) return;
+        __builtin_prefetch(row_scale(side, block, slot));
+        __builtin_prefetch(row_scale(side, block, slot + count - 1));
+    }
+
+    KV8_INLINE const uint8_t* row_scale(const kv8_side& side, const uint8_t* block, int64_t slot) const {
+        return block + side.row_scale_offset + head_ * side.row_scale_head_stride + slot * 4;
     }
 
     const kv8_cache_view& view_;

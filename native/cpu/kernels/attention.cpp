@@ -53,6 +53,7 @@ class SideStream {
           wide_row_bytes_(head_size * (reading_.form == RowForm::kFloat ? 4 : 2)),
           wide_(wide) {}
 
+    KV8_INLINE TileSide& current() { return tiles_[current_]; }
     KV8_INLINE TileSide& next() { return tiles_[1 - current_]; }
     KV8_INLINE const float* scales() const { return tiles_[current_].scales; }
     KV8_INLINE float factor() const { return reading_.factor; }
@@ -177,6 +178,7 @@ class Item {
             v_.advance();
             if (tile + kTileKeys < end_) locate_next(tile + kTileKeys);
             const int begin = int(most(first - tile, 0)), end = int(least(last - tile, kTileKeys));
+            cache_.read_scales(tile, tile + begin, tile + end, k_.current(), v_.current());
             score(begin / kSums * kSums, end);
             softmax(tile, begin, end);
             accumulate(tile, begin, end);
