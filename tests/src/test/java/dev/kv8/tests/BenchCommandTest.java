@@ -43,9 +43,10 @@ class BenchCommandTest {
 
     @Test
     void shapes_are_combined_and_compared_within_themselves() {
-        Json result = kv8((Object[]) ("bench attention --batch 1,2 --context 20,40 --q-heads 2,4 --kv-heads 2 --head-size 64"
-                        + " --rounds 1 --layers 1 --q-dtype float32,bfloat16 --kv-cache-dtype bfloat16,fp8 --json")
-                        .split(" "))
+        Json result = kv8((Object[])
+                        ("bench attention --batch 1,2 --context 20,40 --q-heads 2,4 --kv-heads 2 --head-size 64"
+                                        + " --rounds 1 --layers 1 --q-dtype float32,bfloat16 --kv-cache-dtype bfloat16,fp8 --json")
+                                .split(" "))
                 .succeeds()
                 .json();
         List<Json> runs = result.get("runs").list();
@@ -53,21 +54,23 @@ class BenchCommandTest {
         assertThat(runs)
                 .filteredOn(run -> run.get("kv_cache_dtype").text().equals("bfloat16"))
                 .allSatisfy(run -> assertThat(run.get("time_vs_bf16").number()).isEqualTo(1));
-        assertThat(runs).allSatisfy(run -> assertThat(run.get("layers").number()).isEqualTo(1));
+        assertThat(runs)
+                .allSatisfy(run -> assertThat(run.get("layers").number()).isEqualTo(1));
     }
 
     @Test
     void casts_are_measured_beside_the_copy(@TempDir Path folder) {
         Path plot = folder.resolve("cast.svg");
-        Json result = kv8((Object[]) ("bench cast --from f32,bf16,e4m3fn --to e4m3fn,f32 --elements 1000,4099 --rounds 2 --json"
-                        + " --plot " + plot)
-                        .split(" "))
+        Json result = kv8((Object[])
+                        ("bench cast --from f32,bf16,e4m3fn --to e4m3fn,f32 --elements 1000,4099 --rounds 2 --json"
+                                        + " --plot " + plot)
+                                .split(" "))
                 .succeeds()
                 .json();
         assertThat(result.get("machine").get("copy_gbps").number()).isPositive();
         assertThat(result.get("runs").list().stream()
-                        .map(run -> run.get("from").text() + ">" + run.get("to").text()
-                                + " " + (int) run.get("elements").number()))
+                        .map(run -> run.get("from").text() + ">" + run.get("to").text() + " "
+                                + (int) run.get("elements").number()))
                 .containsExactly(
                         "f32>e4m3fn 1000",
                         "bf16>e4m3fn 1000",

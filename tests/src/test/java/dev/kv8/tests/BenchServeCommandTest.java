@@ -11,8 +11,8 @@ import org.junit.jupiter.api.io.TempDir;
 
 class BenchServeCommandTest {
     private static final String MODEL = "models/tiny-llama";
-    private static final String SMALL = "bench serve --model " + MODEL
-            + " --kv-cache-memory 2MiB --prompt-tokens 90 --output-tokens 22";
+    private static final String SMALL =
+            "bench serve --model " + MODEL + " --kv-cache-memory 2MiB --prompt-tokens 90 --output-tokens 22";
 
     @TempDir
     Path folder;
@@ -24,7 +24,8 @@ class BenchServeCommandTest {
     /** Memory for six texts in 16 bits, and twelve in eight. */
     @Test
     void the_same_memory_keeps_twice_the_texts_resident_in_fp8() {
-        List<Json> runs = run(" --requests 24 --json").succeeds().json().get("runs").list();
+        List<Json> runs =
+                run(" --requests 24 --json").succeeds().json().get("runs").list();
         assertThat(runs).extracting(run -> run.get("kv_cache_dtype").text()).containsExactly("auto", "fp8");
         assertThat(runs).allSatisfy(run -> {
             assertThat(run.get("tokens_per_second").number()).isPositive();
