@@ -34,8 +34,8 @@ import org.junit.jupiter.params.provider.MethodSource;
  *
  * <p>The tolerance: a float32 sum of n terms is off by about {@code sqrt(n) 2^-24} of its terms' magnitude, and a layer has five
  * products in a row (QKV, scores, values, and the two of the MLP, the output projection among them), whose errors add up in
- * the hidden state over layers. So {@code 5 (layers + 1) sqrt(hidden) 2^-24} of the largest logit is what to expect; four times that is
- * allowed, because attention's exponentials amplify the scores' errors.
+ * the hidden state over layers. So {@code 5 (layers + 1) sqrt(hidden) 2^-24} of the largest logit is what to expect; eight times that
+ * is allowed, because attention's exponentials amplify the scores' errors, most of all where large norm weights make scores large.
  */
 class ArchitecturesTest {
     private static final long SEED = Long.getLong("kv8.seed", 8);
@@ -140,7 +140,7 @@ class ArchitecturesTest {
     private static double tolerance(String json, double[] row) {
         int hidden = json.contains("'hidden_size':128") ? 128 : 96;
         double largest = Arrays.stream(row).map(Math::abs).max().orElseThrow();
-        return 4 * 5 * (3 + 1) * Math.sqrt(hidden) * 0x1p-24 * largest;
+        return 8 * 5 * (3 + 1) * Math.sqrt(hidden) * 0x1p-24 * largest;
     }
 
     /** The largest error of any logit, of what is allowed. */
