@@ -51,7 +51,7 @@ class CombinedRow {
 
   private:
     static constexpr int kSums = 256 / kLanes;
-    static constexpr int kAtOnce = 8;  // splits whose loads are under way together
+    static constexpr int kAtOnce = 6;  // splits whose loads are under way together
 
     KV8_DEVICE bool has_sum(int i) const { return i * kLanes + lane() < head_size_; }
 

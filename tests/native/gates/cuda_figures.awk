@@ -17,6 +17,20 @@ function finish(    name, loop) {
     kernel = ""
 }
 
+function instruction(opcode, target,    name) {
+    if (opcode !~ /^[a-z]/) return
+    instructions++
+    for (name in counted) if (opcode ~ counted[name]) counts[name]++
+    matrices += opcode ~ counted["matrix"]
+    work += opcode !~ /^mov\./  # names for what is in a register already, to ptxas
+    matrices_until[instructions] = matrices
+    work_until[instructions] = work
+    if (opcode ~ /^bra/ && target in label_at) {
+        loop_first[loops] = label_at[target]
+        loop_last[loops++] = instructions
+    }
+}
+
 BEGIN {
     counted["matrix"] = "^mma\\.sync\\.aligned\\.m16n8k16\\."
     counted["matrix_loads"] = "^ldmatrix\\."
@@ -55,20 +69,14 @@ is_report { next }
 /^\.maxntid/ { threads = $2 + 0 }
 /^\.minnctapersm/ { resident = $2 + 0 }
 /^\$L__[A-Za-z0-9_]+:/ { sub(/:.*/, ""); label_at[$0] = instructions; next }
+# Assembly in braces has several instructions in a line.
 /^\t/ {
-    opcode = $1; target = $2
-    if (opcode ~ /^@/) { opcode = $2; target = $3 }
-    sub(/;$/, "", opcode); sub(/;$/, "", target)
-    if (opcode !~ /^[a-z]/) next
-    instructions++
-    for (name in counted) if (opcode ~ counted[name]) counts[name]++
-    matrices += opcode ~ counted["matrix"]
-    work += opcode !~ /^mov\./  # names for what is in a register already, to ptxas
-    matrices_until[instructions] = matrices
-    work_until[instructions] = work
-    if (opcode ~ /^bra/ && target in label_at) {
-        loop_first[loops] = label_at[target]
-        loop_last[loops++] = instructions
+    statements = split($0, statement, ";")
+    for (s = 1; s <= statements; s++) {
+        sub(/^[\t {]+/, "", statement[s])
+        split(statement[s], word, /[\t ]+/)
+        if (word[1] ~ /^@/) instruction(word[2], word[3])
+        else instruction(word[1], word[2])
     }
 }
 END { finish() }
