@@ -7,9 +7,7 @@ import dev.kv8.KvCacheDType;
 import dev.kv8.KvScales.Granularity;
 import java.io.IOException;
 import java.util.ArrayList;
-import java.util.LinkedHashMap;
 import java.util.List;
-import java.util.Map;
 import org.jspecify.annotations.Nullable;
 import picocli.CommandLine.Command;
 import picocli.CommandLine.Mixin;
@@ -115,11 +113,11 @@ final class BenchAttentionCommand extends Kv8Command {
 
     @Override
     public Integer call() throws IOException {
-        batches.forEach(value -> check("--batch", value));
-        contexts.forEach(value -> check("--context", value));
-        queryHeads.forEach(value -> check("--q-heads", value));
-        check("--kv-heads", kvHeads);
-        check("--rounds", rounds);
+        batches.forEach(value -> checkAtLeastOne("--batch", value));
+        contexts.forEach(value -> checkAtLeastOne("--context", value));
+        queryHeads.forEach(value -> checkAtLeastOne("--q-heads", value));
+        checkAtLeastOne("--kv-heads", kvHeads);
+        checkAtLeastOne("--rounds", rounds);
         for (int heads : queryHeads) {
             if (heads % kvHeads != 0) {
                 throw wrongUsage(
@@ -137,12 +135,6 @@ final class BenchAttentionCommand extends Kv8Command {
             report(BenchReport.of(backend.info(), bandwidth), runs);
         }
         return 0;
-    }
-
-    private void check(String option, int value) {
-        if (value < 1) {
-            throw wrongUsage(option + " is " + value + "; give 1 or more.");
-        }
     }
 
     private List<DecodeCase.Shape> shapes() {
@@ -231,22 +223,12 @@ final class BenchAttentionCommand extends Kv8Command {
         }
         if (plot != null) {
             plot.write(BenchChart.of(
-                    "Decode attention, " + machine.device().arch() + ", "
-                            + machine.device().threads() + " threads",
+                    machine.titled("Decode attention"),
                     "keys of each sequence",
                     "read bandwidth",
                     machine.readGbps(),
-                    lines(runs)));
+                    BenchChart.lines(runs, DecodeRun::line, run -> run.shape().context(), DecodeRun::gbps)));
         }
-    }
-
-    private static Map<String, List<BenchChart.Point>> lines(List<DecodeRun> runs) {
-        Map<String, List<BenchChart.Point>> lines = new LinkedHashMap<>();
-        for (DecodeRun run : runs) {
-            lines.computeIfAbsent(run.line(), line -> new ArrayList<>())
-                    .add(new BenchChart.Point(run.shape().context(), run.gbps()));
-        }
-        return lines;
     }
 
     private void printTable(BenchReport machine, List<DecodeRun> runs) {

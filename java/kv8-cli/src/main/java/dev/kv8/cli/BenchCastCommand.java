@@ -6,9 +6,7 @@ import dev.kv8.DeviceMemory;
 import dev.kv8.KvBackend;
 import java.io.IOException;
 import java.util.ArrayList;
-import java.util.LinkedHashMap;
 import java.util.List;
-import java.util.Map;
 import java.util.Random;
 import org.jspecify.annotations.Nullable;
 import picocli.CommandLine.Command;
@@ -96,9 +94,7 @@ final class BenchCastCommand extends Kv8Command {
 
     @Override
     public Integer call() throws IOException {
-        if (rounds < 1) {
-            throw wrongUsage("--rounds is " + rounds + "; give 1 or more.");
-        }
+        checkAtLeastOne("--rounds", rounds);
         for (int count : elements) {
             if (count < 1 || count > MOST_ELEMENTS) {
                 throw wrongUsage("--elements is " + count + "; give 1 to " + MOST_ELEMENTS + ".");
@@ -184,18 +180,12 @@ final class BenchCastCommand extends Kv8Command {
             table.print(out());
         }
         if (plot != null) {
-            Map<String, List<BenchChart.Point>> lines = new LinkedHashMap<>();
-            for (Run run : runs) {
-                lines.computeIfAbsent(run.line(), line -> new ArrayList<>())
-                        .add(new BenchChart.Point(run.elements(), run.gbps()));
-            }
             plot.write(BenchChart.of(
-                    "Casts, " + machine.device().arch() + ", "
-                            + machine.device().threads() + " threads",
+                    machine.titled("Casts"),
                     "elements",
                     "copy bandwidth",
                     machine.copyGbps(),
-                    lines));
+                    BenchChart.lines(runs, Run::line, Run::elements, Run::gbps)));
         }
     }
 

@@ -1,8 +1,12 @@
 package dev.kv8.cli;
 
 import java.awt.Color;
+import java.util.ArrayList;
+import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.function.Function;
+import java.util.function.ToDoubleFunction;
 import org.knowm.xchart.XYChart;
 import org.knowm.xchart.XYChartBuilder;
 import org.knowm.xchart.style.Styler.ChartTheme;
@@ -43,6 +47,17 @@ final class BenchChart {
                 points.stream().map(Point::x).toList(),
                 points.stream().map(Point::gbps).toList()));
         return chart;
+    }
+
+    /** The runs' points, a line for each name in the order in which it comes first. */
+    static <R> Map<String, List<Point>> lines(
+            List<R> runs, Function<R, String> name, ToDoubleFunction<R> size, ToDoubleFunction<R> gbps) {
+        Map<String, List<Point>> lines = new LinkedHashMap<>();
+        for (R run : runs) {
+            lines.computeIfAbsent(name.apply(run), line -> new ArrayList<>())
+                    .add(new Point(size.applyAsDouble(run), gbps.applyAsDouble(run)));
+        }
+        return lines;
     }
 
     private static double end(Map<String, List<Point>> lines, boolean first) {

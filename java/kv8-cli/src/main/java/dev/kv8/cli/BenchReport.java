@@ -24,6 +24,11 @@ record BenchReport(DeviceInfo device, double readGbps, double copyGbps) {
                 copyGbps);
     }
 
+    /** A chart's title: what it shows, and on what. */
+    String titled(String subject) {
+        return subject + ", " + device.arch() + ", " + device.threads() + " threads";
+    }
+
     /** The field "machine". */
     void write(JsonGenerator generator) throws IOException {
         generator.writeObjectFieldStart("machine");

@@ -120,9 +120,9 @@ final class BenchServeCommand extends Kv8Command {
 
     @Override
     public Integer call() throws IOException {
-        check("--requests", requests);
-        check("--prompt-tokens", promptTokens);
-        check("--output-tokens", outputTokens);
+        checkAtLeastOne("--requests", requests);
+        checkAtLeastOne("--prompt-tokens", promptTokens);
+        checkAtLeastOne("--output-tokens", outputTokens);
         List<ServeLoad> loads = loads();
         if (randomWeights == null) {
             measure(model, loads);
@@ -177,12 +177,6 @@ final class BenchServeCommand extends Kv8Command {
             }
         }
         return runs;
-    }
-
-    private void check(String option, int value) {
-        if (value < 1) {
-            throw wrongUsage(option + " is " + value + "; give 1 or more.");
-        }
     }
 
     private List<ServeLoad> loads() {

@@ -7,10 +7,8 @@ import dev.kv8.KvCacheDType;
 import dev.kv8.KvScales.Granularity;
 import java.io.IOException;
 import java.util.ArrayList;
-import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Locale;
-import java.util.Map;
 import org.jspecify.annotations.Nullable;
 import picocli.CommandLine.Command;
 import picocli.CommandLine.Mixin;
@@ -117,9 +115,9 @@ final class BenchWriteCommand extends Kv8Command {
 
     @Override
     public Integer call() throws IOException {
-        tokens.forEach(value -> check("--tokens", value));
-        check("--kv-heads", kvHeads);
-        check("--rounds", rounds);
+        tokens.forEach(value -> checkAtLeastOne("--tokens", value));
+        checkAtLeastOne("--kv-heads", kvHeads);
+        checkAtLeastOne("--rounds", rounds);
         List<WriteCase.Shape> shapes = shapes();
         List<Run> runs = new ArrayList<>();
         try (KvBackend backend = KvBackend.open();
@@ -132,12 +130,6 @@ final class BenchWriteCommand extends Kv8Command {
             report(BenchReport.of(backend.info(), bandwidth), runs);
         }
         return 0;
-    }
-
-    private void check(String option, int value) {
-        if (value < 1) {
-            throw wrongUsage(option + " is " + value + "; give 1 or more.");
-        }
     }
 
     private List<WriteCase.Shape> shapes() {
@@ -210,18 +202,12 @@ final class BenchWriteCommand extends Kv8Command {
             table.print(out());
         }
         if (plot != null) {
-            Map<String, List<BenchChart.Point>> lines = new LinkedHashMap<>();
-            for (Run run : runs) {
-                lines.computeIfAbsent(run.line(), line -> new ArrayList<>())
-                        .add(new BenchChart.Point(run.shape().tokens(), run.gbps()));
-            }
             plot.write(BenchChart.of(
-                    "Cache writes, " + machine.device().arch() + ", "
-                            + machine.device().threads() + " threads",
+                    machine.titled("Cache writes"),
                     "tokens of a step",
                     "copy bandwidth",
                     machine.copyGbps(),
-                    lines));
+                    BenchChart.lines(runs, Run::line, run -> run.shape().tokens(), Run::gbps)));
         }
     }
 

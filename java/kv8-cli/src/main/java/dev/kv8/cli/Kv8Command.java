@@ -45,6 +45,12 @@ abstract class Kv8Command implements Callable<Integer> {
         return new ParameterException(spec.commandLine(), String.valueOf(e.getMessage()), e);
     }
 
+    final void checkAtLeastOne(String option, int value) {
+        if (value < 1) {
+            throw wrongUsage(option + " is " + value + "; give 1 or more.");
+        }
+    }
+
     /** Prints one JSON object on a line of its own; {@code fields} writes what is inside it. */
     final void printJson(JsonFields fields) throws IOException {
         StringWriter text = new StringWriter();
