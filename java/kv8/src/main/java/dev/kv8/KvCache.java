@@ -258,6 +258,7 @@ public final class KvCache implements AutoCloseable {
      * reserves nothing: open and add what was admitted before asking again. The new tokens are not counted as needed now, only
      * as what the whole pool must hold. With a {@linkplain KvCacheConfig#window window} that is never more than the window and a step
      * of one block, so a text may be longer than the pool: it is admitted when no other one holds blocks, and computed in parts that fit.
+     * With several {@linkplain KvCacheConfig#layerGroups groups of layers} those with a window count as needing it and a step as long.
      *
      * @param maxNewTokens that will be appended at most, 0 when unknown
      * @throws IllegalArgumentException when it or a token id is negative
