@@ -19,7 +19,7 @@ final class Abandoned {
                     LOG.log(
                             System.Logger.Level.WARNING,
                             "A Sequence was garbage-collected without close(); its blocks ("
-                                    + (table.size() - table.gone())
+                                    + table.held()
                                     + ") have been given back. Close sequences when they end.");
                 }
                 ledger.requestRelease(table);

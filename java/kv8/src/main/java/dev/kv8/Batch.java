@@ -121,9 +121,25 @@ public final class Batch implements AutoCloseable {
         return tablesForReading().positions();
     }
 
-    /** Slots in the cache by row, {@code block * blockSize + index}, int64 in device memory; as {@link #tokenIds}. */
+    /**
+     * Slots in the cache by row, {@code block * blockSize + index}, int64 in device memory; as {@link #tokenIds}.
+     *
+     * @throws IllegalStateException when the layers have blocks of their own, by {@linkplain KvCacheConfig#layerGroups group}: ask
+     *     for those of a layer
+     */
     public DeviceMemory slots() {
-        return tablesForReading().slots();
+        int groups = cache.config().layerGroups();
+        if (groups > 1) {
+            throw new IllegalStateException(
+                    "This cache has " + groups + " groups of layers with blocks of their own. Ask for slots(layer).");
+        }
+        return slots(0);
+    }
+
+    /** As {@link #slots()}, of one layer. */
+    public DeviceMemory slots(int layer) {
+        Objects.checkIndex(layer, cache.config().layers());
+        return tablesForReading().slots(cache.config().groups().of(layer));
     }
 
     private StepTables tablesForReading() {

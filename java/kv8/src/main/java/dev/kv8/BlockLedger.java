@@ -15,7 +15,7 @@ final class BlockLedger {
     }
 
     private final int blockSize;
-    private final int window;
+    private final LayerGroups groups;
     private final int pinnable;
     private final String description;
     private final BlockCopier copier;
@@ -36,7 +36,7 @@ final class BlockLedger {
     /** {@code scales} gives those in force. */
     BlockLedger(KvCacheConfig config, Supplier<KvScales> scales, BlockCopier copier) {
         this.blockSize = config.blockSize();
-        this.window = config.window();
+        this.groups = config.groups();
         this.pinnable = config.pinnableBlocks();
         this.description = config.toString();
         this.copier = copier;
@@ -111,7 +111,7 @@ final class BlockLedger {
 
     /** A table for a new sequence, with the whole cached blocks of its first {@code length} tokens. */
     BlockTable table(int[] tokens, int length, SequenceOptions options) {
-        BlockTable table = new BlockTable(options);
+        BlockTable table = new BlockTable(options, groups.count());
         prefixes.takeOver(table, tokens, length);
         prefixes.count(length, table.computed);
         return table;
@@ -156,13 +156,13 @@ final class BlockLedger {
 
     /** A table that shares the blocks of {@code table}. */
     BlockTable fork(BlockTable table) {
-        BlockTable shared = new BlockTable(table.options());
+        BlockTable shared = new BlockTable(table.options(), groups.count());
         shared.copy(table, pool);
         return shared;
     }
 
     /**
-     * A table of {@code blocks} blocks behind {@code gone} that fell out of the window; the caller brings their content, then to be given to {@link #fill} or {@link #giveBack}.
+     * A table of {@code blocks} blocks with all layers behind {@code gone} that fell out of the window; the caller brings their content, then to be given to {@link #fill} or {@link #giveBack}.
      *
      * @throws IllegalStateException when they are not there; nothing has changed then
      */
@@ -211,20 +211,21 @@ final class BlockLedger {
      * @throws IllegalStateException when there is none, or they would be too many
      */
     BlockTable pin(BlockTable table, int tokens) {
-        int gone = table.gone();
         int count = prefixes.registered(table, tokens / blockSize);
-        if (count <= gone) {
+        if (!canBeContinued(table, count)) {
             throw new IllegalStateException("Of the first " + tokens + " computed tokens no full block of " + blockSize
                     + " tokens is cached, so there is nothing to pin. Pin after a commit that fills a block, with"
                     + " prefixCaching on, and not what was stored before clearPrefixes.");
         }
-        BlockTable pin = BlockTable.ofPin(table.options());
-        pin.beginWithGone(gone);
-        pin.ensureCapacity(count);
+        BlockTable pin = BlockTable.ofPin(table.options(), groups.count());
+        pin.addGone(count);
         int more = 0;
-        for (int i = gone; i < count; i++) {
-            pin.add(pool.find(table.keys(), i * PrefixIndex.KEY));
-            more += pool.isPinned(pin.block(i)) ? 0 : 1;
+        for (int group = 0; group < groups.count(); group++) {
+            pin.setGone(group, firstPinned(table, count, group));
+            for (int i = pin.gone(group); i < count; i++) {
+                pin.replace(i, group, prefixes.find(table, i, group));
+                more += pool.isPinned(pin.block(i, group)) ? 0 : 1;
+            }
         }
         if (pool.pinned() + more > pinnable) {
             throw new IllegalStateException(
@@ -232,11 +233,31 @@ final class BlockLedger {
                             + pinnable + " may be (pinnedShare); " + more
                             + " more don't fit. Close other pins, pin fewer tokens, or give a larger pinnedShare.");
         }
-        for (int i = gone; i < count; i++) {
-            pool.pin(pin.block(i), table.options());
+        for (int group = 0; group < groups.count(); group++) {
+            for (int i = pin.gone(group); i < count; i++) {
+                pool.pin(pin.block(i, group), table.options());
+            }
         }
         publish();
         return pin;
+    }
+
+    /** Whether a sequence that begins with the table's first {@code blocks} blocks could go on behind them. */
+    private boolean canBeContinued(BlockTable table, int blocks) {
+        if (groups.isOne()) {
+            return blocks > table.gone();
+        }
+        for (int group = 0; group < groups.count(); group++) {
+            if (table.gone(group) > groups.firstSeen(group, blocks * blockSize)) {
+                return false;
+            }
+        }
+        return blocks > 0;
+    }
+
+    /** Where several groups are, one has nothing but the window of what follows: more of it would be of no use without the others'. */
+    private int firstPinned(BlockTable table, int blocks, int group) {
+        return groups.isOne() ? table.gone() : groups.firstSeen(group, blocks * blockSize);
     }
 
     /** See {@link KvCache#canAdmit}. */
@@ -250,16 +271,16 @@ final class BlockLedger {
      */
     @Nullable
     BlockTable restore(SwappedSequence swapped, SwapSpace space) {
-        BlockTable table = new BlockTable(swapped.options);
+        BlockTable table = new BlockTable(swapped.options, groups.count());
         int target = blocksFor(swapped.computed);
-        if (target - swapped.gone - prefixes.heldPrefix(swapped) > pool.available()) {
+        if (swapped.blocks - prefixes.heldPrefix(swapped) > pool.available()) {
             return null;
         }
         prefixes.match(table, swapped);
         int matched = table.size();
         table.ensureCapacity(target);
         while (table.size() < target) {
-            table.add(pool.allocate());
+            table.grow(pool);
         }
         try {
             space.load(swapped.memory(), table, matched);
@@ -275,7 +296,7 @@ final class BlockLedger {
     }
 
     /**
-     * Reserves the blocks of the next {@code tokens} tokens; false when they are not there, and nothing has changed. A shared
+     * Reserves the blocks of the next {@code tokens} tokens, of all groups; false when they are not there, and nothing has changed. A shared
      * or registered block that the first of them falls into is copied, so neither is ever written. When only a registered
      * block's copy does not fit, it is no longer registered instead: reuse takes no room away from a sequence. Blocks that have
      * fallen out of the window go back: now and not when the tokens behind them were committed, so that these can be truncated.
@@ -283,28 +304,34 @@ final class BlockLedger {
     boolean reserve(BlockTable table, int tokens) {
         int last = table.computed / blockSize;
         boolean begun = last < table.size();
-        boolean shared = begun && pool.references(table.block(last)) > 1;
-        boolean copy = shared || (begun && pool.isRegistered(table.block(last)));
         int target = blocksFor(table.computed + tokens);
-        int missing = target - table.size();
-        int expired = expired(table.computed);
-        int available = pool.available() + heldAlone(table, expired);
-        if (missing + (copy ? 1 : 0) > available) {
-            if (missing > available || shared) {
-                return false;
+        int missing = (target - table.size()) * groups.count();
+        int shared = 0;
+        int registered = 0;
+        int available = pool.available();
+        for (int group = 0; group < groups.count(); group++) {
+            if (begun && isShared(table, last, group)) {
+                shared++;
+            } else if (begun && pool.isRegistered(table.block(last, group))) {
+                registered++;
             }
-            pool.unregister(table.block(last));
-            copy = false;
+            available += heldAlone(table, group, groups.firstSeen(group, table.computed));
+        }
+        boolean copiesFit = missing + shared + registered <= available;
+        if (!copiesFit && missing + shared > available) {
+            return false;
         }
         EvictionEvent eviction = CacheRecording.isOn() ? EvictionEvent.begin(pool) : null;
         table.ensureCapacity(target);
         prefixes.prepare(table, target);
-        table.giveBackFront(expired, pool);
-        if (copy) {
-            copyOnWrite(table, last);
+        for (int group = 0; group < groups.count(); group++) {
+            table.giveBackFront(group, groups.firstSeen(group, table.computed), pool);
+        }
+        if (shared + registered > 0) {
+            makeWritable(table, last, copiesFit);
         }
         while (table.size() < target) {
-            table.add(pool.allocate());
+            table.grow(pool);
         }
         table.scheduled = tokens;
         if (eviction != null) {
@@ -314,27 +341,44 @@ final class BlockLedger {
         return true;
     }
 
-    /** Blocks at the front whose tokens no query from position {@code computed} on sees. */
-    private int expired(int computed) {
-        return window == 0 ? 0 : Math.max(0, computed - window + 1) / blockSize;
-    }
-
-    /** Of the first {@code count} blocks, those that can be reserved again when this table gives them back. */
-    private int heldAlone(BlockTable table, int count) {
+    /** Of a group's first {@code count} blocks, those that can be reserved again when this table gives them back. */
+    private int heldAlone(BlockTable table, int group, int count) {
         int alone = 0;
-        for (int i = table.gone(); i < count; i++) {
-            alone += pool.references(table.block(i)) == 1 ? 1 : 0;
+        for (int i = table.gone(group); i < count; i++) {
+            alone += pool.references(table.block(i, group)) == 1 ? 1 : 0;
         }
         return alone;
     }
 
     /** The least length that the table can be truncated to, but for 0: all that its next query sees is there. */
     int leastLength(BlockTable table) {
-        return table.gone() == 0 ? 0 : table.gone() * blockSize + window - 1;
+        int least = 0;
+        for (int group = 0; group < groups.count(); group++) {
+            if (table.gone(group) > 0) {
+                least = Math.max(least, table.gone(group) * blockSize + groups.window(group) - 1);
+            }
+        }
+        return least;
     }
 
-    private void copyOnWrite(BlockTable table, int index) {
-        int shared = table.block(index);
+    private boolean isShared(BlockTable table, int index, int group) {
+        return pool.references(table.block(index, group)) > 1;
+    }
+
+    /** Lets the table write to its block {@code index} of each group. */
+    private void makeWritable(BlockTable table, int index, boolean copiesFit) {
+        for (int group = 0; group < groups.count(); group++) {
+            boolean shared = isShared(table, index, group);
+            if (shared || (copiesFit && pool.isRegistered(table.block(index, group)))) {
+                copyOnWrite(table, index, group);
+            } else if (pool.isRegistered(table.block(index, group))) {
+                pool.unregister(table.block(index, group));
+            }
+        }
+    }
+
+    private void copyOnWrite(BlockTable table, int index, int group) {
+        int shared = table.block(index, group);
         int own = pool.allocate();
         try {
             copier.copy(shared, own);
@@ -342,7 +386,7 @@ final class BlockLedger {
             pool.release(own);
             throw e;
         }
-        table.replace(index, own);
+        table.replace(index, group, own);
         pool.release(shared);
         copiedBlocks++;
     }

@@ -13,6 +13,9 @@ import org.jspecify.annotations.Nullable;
  *
  * <p>Outside of a batch it has exactly the blocks that {@code computed} tokens need; in one, those of {@code computed +
  * scheduled}. With a window, blocks before it are {@link #GONE}. All but {@code end} is for the writer thread only.
+ *
+ * <p>Of several {@linkplain LayerGroups groups of layers} each has a block for the same tokens; they lie beside each other. Methods that
+ * name no group are for tables with one.
  */
 final class BlockTable {
     private static final VarHandle END;
@@ -50,11 +53,14 @@ final class BlockTable {
     /** Instead of a block that was given back. */
     static final int GONE = -1;
 
+    private final int groups;
+    /** {@code [size][groups]}. */
     private int[] blocks = new int[8];
+
     private int size;
 
-    /** Blocks at the front that were given back because they fell out of the window; their entries are {@link #GONE}. */
-    private int gone;
+    /** By group: blocks at the front that were given back because they fell out of the window; their entries are {@link #GONE}. */
+    private int[] gone;
 
     /** The keys of the first {@link #keyCount} full blocks, {@link PrefixIndex#KEY} longs each. */
     private long[] keys = {};
@@ -90,19 +96,26 @@ final class BlockTable {
     private final SequenceOptions options;
     private final boolean pin;
 
-    /** Of a sequence opened with {@code options}. */
+    /** Of a sequence opened with {@code options}, in a cache whose blocks have all layers. */
     BlockTable(SequenceOptions options) {
-        this(options, false);
+        this(options, 1);
     }
 
-    private BlockTable(SequenceOptions options, boolean pin) {
+    /** Of a sequence opened with {@code options}. */
+    BlockTable(SequenceOptions options, int groups) {
+        this(options, groups, false);
+    }
+
+    private BlockTable(SequenceOptions options, int groups, boolean pin) {
         this.options = options;
+        this.groups = groups;
         this.pin = pin;
+        gone = new int[groups];
     }
 
     /** Of a pin, whose blocks are pinned and given back as such. */
-    static BlockTable ofPin(SequenceOptions options) {
-        return new BlockTable(options, true);
+    static BlockTable ofPin(SequenceOptions options, int groups) {
+        return new BlockTable(options, groups, true);
     }
 
     SequenceOptions options() {
@@ -113,21 +126,42 @@ final class BlockTable {
         return pin;
     }
 
+    int groups() {
+        return groups;
+    }
+
+    /** Blocks of one group, those that are gone included. */
     int size() {
         return size;
+    }
+
+    /** Blocks of all groups that are not gone. */
+    int held() {
+        int held = size * groups;
+        for (int count : gone) {
+            held -= count;
+        }
+        return held;
     }
 
     int block(int index) {
         return blocks[index];
     }
 
+    int block(int index, int group) {
+        return blocks[index * groups + group];
+    }
+
+    /** {@code [size][groups]}. */
     int[] blocks() {
         return blocks;
     }
 
+    /** Makes room for {@code capacity} blocks of each group. */
     void ensureCapacity(int capacity) {
-        if (capacity > blocks.length) {
-            blocks = Arrays.copyOf(blocks, Math.max(capacity, 2 * blocks.length));
+        int entries = Math.multiplyExact(capacity, groups);
+        if (entries > blocks.length) {
+            blocks = Arrays.copyOf(blocks, Math.max(entries, 2 * blocks.length));
         }
     }
 
@@ -148,37 +182,73 @@ final class BlockTable {
         blocks[size++] = block;
     }
 
+    /** Adds a new block of each group, but where it is gone. Capacity must have been ensured, and the pool have them. */
+    void grow(BlockPool pool) {
+        for (int group = 0; group < groups; group++) {
+            replace(size, group, size < gone[group] ? GONE : pool.allocate());
+        }
+        size++;
+    }
+
     void replace(int index, int block) {
         blocks[index] = block;
     }
 
-    /** Gives back the blocks behind the first {@code kept}, the last one first. */
+    void replace(int index, int group, int block) {
+        blocks[index * groups + group] = block;
+    }
+
+    /** Gives back the blocks behind the first {@code kept} of each group, the last one first. */
     void shrink(int kept, BlockPool pool) {
         while (size > kept) {
-            if (--size >= gone) {
-                pool.release(blocks[size]);
+            size--;
+            for (int group = 0; group < groups; group++) {
+                if (size >= gone[group]) {
+                    pool.release(block(size, group));
+                }
             }
         }
-        gone = Math.min(gone, size);
+        for (int group = 0; group < groups; group++) {
+            gone[group] = Math.min(gone[group], size);
+        }
     }
 
     int gone() {
-        return gone;
+        return gone[0];
+    }
+
+    int gone(int group) {
+        return gone[group];
+    }
+
+    /** By group; a copy. */
+    int[] goneByGroup() {
+        return gone.clone();
     }
 
     /** The first {@code count} blocks of a table without blocks were given back before. */
     void beginWithGone(int count) {
-        ensureCapacity(count);
-        Arrays.fill(blocks, 0, count, GONE);
-        size = count;
-        gone = count;
+        addGone(count);
+        gone[0] = count;
     }
 
-    /** Gives back those of the first {@code count} blocks that are still there. */
-    void giveBackFront(int count, BlockPool pool) {
-        for (; gone < count; gone++) {
-            pool.release(blocks[gone]);
-            blocks[gone] = GONE;
+    /** Lets a table have {@code newSize} blocks of each group; the caller gives blocks to those that are not gone, and says which are. */
+    void addGone(int newSize) {
+        ensureCapacity(newSize);
+        Arrays.fill(blocks, size * groups, newSize * groups, GONE);
+        size = newSize;
+    }
+
+    /** The first {@code count} blocks of a group are gone. */
+    void setGone(int group, int count) {
+        gone[group] = count;
+    }
+
+    /** Gives back those of the first {@code count} blocks of a group that are still there. */
+    void giveBackFront(int group, int count, BlockPool pool) {
+        for (; gone[group] < count; gone[group]++) {
+            pool.release(block(gone[group], group));
+            replace(gone[group], group, GONE);
         }
     }
 
@@ -186,33 +256,39 @@ final class BlockTable {
     void releaseAll(BlockPool pool) {
         ReleaseHint hint = Objects.requireNonNull(end, "an open table keeps its blocks").hint;
         int rank = options.priority().rank();
-        while (size > gone) {
-            int block = blocks[--size];
-            if (pin) {
-                pool.unpin(block);
-            } else {
-                pool.release(block, hint, rank);
+        while (size > 0) {
+            size--;
+            for (int group = 0; group < groups; group++) {
+                int block = block(size, group);
+                if (block == GONE) {
+                    continue;
+                }
+                if (pin) {
+                    pool.unpin(block);
+                } else {
+                    pool.release(block, hint, rank);
+                }
             }
         }
-        size = 0;
-        gone = 0;
+        Arrays.fill(gone, 0);
     }
 
     /** Holds what {@code other} holds, instead of its own. What both have at the front stays, so no count of it moves. */
     void copy(BlockTable other, BlockPool pool) {
-        int common = 0;
-        while (common < Math.min(size, other.size) && blocks[common] == other.blocks[common]) {
-            common++;
-        }
-        shrink(common, pool);
+        int most = Math.min(size, other.size) * groups;
+        int common = Arrays.mismatch(blocks, 0, most, other.blocks, 0, most);
+        shrink((common < 0 ? most : common) / groups, pool);
         ensureCapacity(other.size);
-        while (size < other.size) {
-            if (size >= other.gone) {
-                pool.share(other.blocks[size]);
+        int end = other.size * groups;
+        for (int at = size * groups; at < end; at++) {
+            int block = other.blocks[at];
+            if (block != GONE) {
+                pool.share(block);
             }
-            add(other.blocks[size]);
+            blocks[at] = block;
         }
-        gone = other.gone;
+        size = other.size;
+        System.arraycopy(other.gone, 0, gone, 0, groups);
         computed = other.computed;
         ensureKeys(other.keyCount);
         System.arraycopy(other.keys, 0, keys, 0, other.keyCount * PrefixIndex.KEY);
@@ -237,7 +313,7 @@ final class BlockTable {
         long ownEpoch = epoch;
         epoch = other.epoch;
         other.epoch = ownEpoch;
-        int ownGone = gone;
+        int[] ownGone = gone;
         gone = other.gone;
         other.gone = ownGone;
         int ownComputed = computed;

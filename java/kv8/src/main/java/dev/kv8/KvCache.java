@@ -38,7 +38,9 @@ public final class KvCache implements AutoCloseable {
     private final DeviceMemory memory;
     private final LayerViews views;
     private final SaturationCounters saturated;
-    private final AttentionOptions causal;
+    /** By layer: attention that says nothing else. */
+    private final AttentionOptions[] causal;
+
     private final BlockLedger ledger;
     private final List<Batch> batches = new ArrayList<>();
     private final BeamOrder beamOrder = new BeamOrder();
@@ -62,7 +64,9 @@ public final class KvCache implements AutoCloseable {
         this.memory = memory;
         this.views = views;
         this.saturated = saturated;
-        causal = AttentionOptions.causal(config.headSize()).withWindow(config.window());
+        causal = new AttentionOptions[config.layers()];
+        Arrays.setAll(
+                causal, layer -> AttentionOptions.causal(config.headSize()).withWindow(config.window(layer)));
         long bytes = config.blockBytes();
         ledger = new BlockLedger(
                 config, views::scales, (from, to) -> backend.copy(memory, from * bytes, memory, to * bytes, bytes));
@@ -196,8 +200,9 @@ public final class KvCache implements AutoCloseable {
      *
      * @throws IOException when the file can't be written; none is left then, nor is an old one touched
      * @throws IllegalArgumentException when the sequence is of another cache
-     * @throws IllegalStateException when it is closed or in an open batch, when the cache has no {@link KvCacheConfig#modelId}, or
-     *     when the device stores other FP8 codes than OCP's (gfx942), which files do not have
+     * @throws IllegalStateException when it is closed or in an open batch, when the cache has no {@link KvCacheConfig#modelId} or
+     *     several {@linkplain KvCacheConfig#layerGroups groups of layers}, or when the device stores other FP8 codes than OCP's
+     *     (gfx942), which files do not have
      */
     public void save(Sequence sequence, Path file) throws IOException {
         ledger.enter();
@@ -253,6 +258,7 @@ public final class KvCache implements AutoCloseable {
      * reserves nothing: open and add what was admitted before asking again. The new tokens are not counted as needed now, only
      * as what the whole pool must hold. With a {@linkplain KvCacheConfig#window window} that is never more than the window and a step
      * of one block, so a text may be longer than the pool: it is admitted when no other one holds blocks, and computed in parts that fit.
+     * With several {@linkplain KvCacheConfig#layerGroups groups of layers} those with a window count as needing it and a step as long.
      *
      * @param maxNewTokens that will be appended at most, 0 when unknown
      * @throws IllegalArgumentException when it or a token id is negative
@@ -306,7 +312,8 @@ public final class KvCache implements AutoCloseable {
             writtenIn[layer] = ledger.generation();
             DeviceMemory positions = rope == null ? null : step.positions();
             DeviceMemory counts = saturated.counting(layer, batch.tokens());
-            backend.write(views.view(layer), k, v, batch.tokens(), step.slots(), rope, positions, counts);
+            DeviceMemory slots = step.slots(config.groups().of(layer));
+            backend.write(views.view(layer), k, v, batch.tokens(), slots, rope, positions, counts);
         } finally {
             ledger.exit();
         }
@@ -314,29 +321,32 @@ public final class KvCache implements AutoCloseable {
 
     /**
      * Causal attention of the batch's queries over all tokens of their sequences, those of this step included, or over those in the
-     * {@linkplain KvCacheConfig#window window}, scaled by
+     * layer's {@linkplain KvCacheConfig#window(int) window}, scaled by
      * {@code 1 / sqrt(headSize)}. The layer must have been written in this step.
      *
      * @param q {@code [tokens][queryHeads][headSize]}, {@code queryHeads} a multiple of the cache's heads
      * @param out like {@code q}
      */
     public void attend(int layer, Batch batch, HeadRows q, HeadRows out) {
-        attend(layer, batch, q, out, causal);
+        ledger.check();
+        checkLayer(layer);
+        attend(layer, batch, q, out, causal[layer]);
     }
 
     /**
      * Attention with a window, softcap, sinks, ALiBi or another scale; see {@link #attend(int, Batch, HeadRows, HeadRows)}.
      *
-     * @throws IllegalArgumentException when it would see more than the cache's {@linkplain KvCacheConfig#window window}
+     * @throws IllegalArgumentException when it would see more than the layer's {@linkplain KvCacheConfig#window(int) window}
      */
     public void attend(int layer, Batch batch, HeadRows q, HeadRows out, AttentionOptions options) {
         ledger.enter();
         try {
             checkLayer(layer);
-            checkWindow(options);
+            checkWindow(layer, options);
             StepTables step = batch.startedTables(this);
             AttentionPlan plan = step.plan(q.heads());
-            backend.attend(views.view(layer), plan, step.blockTable(), step.tableStride(), q, out, null, options);
+            DeviceMemory table = step.blockTable(config.groups().of(layer));
+            backend.attend(views.view(layer), plan, table, step.tableStride(), q, out, null, options);
         } finally {
             ledger.exit();
         }
@@ -526,12 +536,13 @@ public final class KvCache implements AutoCloseable {
         return tiers == null ? 0 : tiers.framesInUse();
     }
 
-    private void checkWindow(AttentionOptions options) {
-        int kept = config.window();
+    private void checkWindow(int layer, AttentionOptions options) {
+        int kept = config.window(layer);
         if (kept > 0 && (options.window() == 0 || options.window() > kept)) {
             throw new IllegalArgumentException("The attention has "
                     + (options.window() == 0 ? "no window" : "a window of " + options.window())
-                    + ", but this cache keeps " + kept + " tokens only (KvCacheConfig.window). Give 1 to " + kept
+                    + ", but this cache keeps " + kept + " tokens only (KvCacheConfig.window"
+                    + (config.layerGroups() == 1 ? "). Give 1 to " : ", layer " + layer + "). Give 1 to ") + kept
                     + ".");
         }
     }

@@ -30,8 +30,9 @@ public final class KvCacheConfig {
     private final int[] skipLayers;
     private final KvScales scales;
     private final @Nullable ByteSize memory;
+    private final int[] layerWindows;
+    private final LayerGroups groups;
     private final PoolLayout layout;
-    private final int window;
     private final boolean prefixCaching;
     private final boolean partialReuse;
     private final EvictionPolicyKind eviction;
@@ -72,13 +73,10 @@ public final class KvCacheConfig {
         }
         scales = builder.scales == null ? KvScales.none(layers) : builder.scales;
         checkScales();
+        layerWindows = windowsOf(builder, layers);
+        groups = LayerGroups.of(blockSize, layerWindows);
         layout = makeLayout();
         memory = builder.memory;
-        window = builder.window;
-        if (window < 0) {
-            throw new IllegalArgumentException(
-                    "window is " + window + "; give 0 for none, or the number of keys that a query sees.");
-        }
         prefixCaching = builder.prefixCaching;
         partialReuse = builder.partialReuse;
         eviction = builder.eviction;
@@ -102,9 +100,43 @@ public final class KvCacheConfig {
         }
     }
 
+    private static int[] windowsOf(Builder builder, int layers) {
+        if (builder.window < 0) {
+            throw new IllegalArgumentException(
+                    "window is " + builder.window + "; give 0 for none, or the number of keys that a query sees.");
+        }
+        int[] given = builder.layerWindows;
+        if (given == null) {
+            int[] windows = new int[layers];
+            Arrays.fill(windows, builder.window);
+            return windows;
+        }
+        if (builder.window != 0) {
+            throw new IllegalArgumentException(
+                    "Give window or layerWindows, not both (window is " + builder.window + ").");
+        }
+        if (given.length != layers) {
+            throw new IllegalArgumentException("layerWindows has " + given.length + " windows for " + layers
+                    + " layers; give one for each, 0 where there is none.");
+        }
+        for (int layer = 0; layer < layers; layer++) {
+            if (given[layer] < 0) {
+                throw new IllegalArgumentException("The window of layer " + layer + " is " + given[layer]
+                        + "; give 0 for none, or the number of keys that a query sees.");
+            }
+        }
+        return given;
+    }
+
     private void checkTiers() {
         if (tiers.isEmpty()) {
             return;
+        }
+        if (!groups.isOne()) {
+            throw new IllegalArgumentException("tiers take blocks that have all layers, but layerWindows makes "
+                    + groups.count()
+                    + " groups of layers with blocks of their own. Give window (0 when a layer has none)"
+                    + " instead of layerWindows, or no tiers.");
         }
         if (!prefixCaching) {
             throw new IllegalArgumentException(
@@ -164,7 +196,7 @@ public final class KvCacheConfig {
             kRows[layer] = k[layer].isFp8() && isDynamic(scales.layer(layer).k());
             vRows[layer] = v[layer].isFp8() && isDynamic(scales.layer(layer).v());
         }
-        return new PoolLayout(blockSize, kvHeads, headSize, k, v, kRows, vRows);
+        return new PoolLayout(groups, blockSize, kvHeads, headSize, k, v, kRows, vRows);
     }
 
     private static boolean isDynamic(KvScales.Side side) {
@@ -257,9 +289,26 @@ public final class KvCacheConfig {
         return scales;
     }
 
-    /** Keys that a query of any layer sees, its own included; 0 = all. */
+    /** Keys that a query of any layer sees at most, its own included; 0 = all. */
     public int window() {
-        return window;
+        return groups.window(0);
+    }
+
+    /** Keys that a query of {@code layer} sees at most, its own included; 0 = all. */
+    public int window(int layer) {
+        return layerWindows[layer];
+    }
+
+    /**
+     * Groups of layers with blocks of their own; 1 when a block has all layers, as it has unless {@link Builder#layerWindows} says
+     * that they differ.
+     */
+    public int layerGroups() {
+        return groups.count();
+    }
+
+    LayerGroups groups() {
+        return groups;
     }
 
     /** Whether new sequences share stored blocks of the same tokens. */
@@ -327,14 +376,14 @@ public final class KvCacheConfig {
         return listener;
     }
 
-    /** Bytes of one block over all layers, the row scales of dynamic layers included. */
+    /** Bytes of one block, the row scales of dynamic layers included: over all layers, or those of one {@linkplain #layerGroups group}. */
     public long blockBytes() {
         return layout.blockBytes();
     }
 
-    /** Bytes that one token takes over all layers. */
+    /** Bytes that one token takes over all layers, while none has forgotten it. */
     public double bytesPerToken() {
-        return (double) blockBytes() / blockSize;
+        return (double) groups.count() * blockBytes() / blockSize;
     }
 
     PoolLayout layout() {
@@ -363,6 +412,7 @@ public final class KvCacheConfig {
         private @Nullable KvScales scales;
         private @Nullable ByteSize memory;
         private int window;
+        private int @Nullable [] layerWindows;
         private boolean prefixCaching = true;
         private boolean partialReuse = true;
         private EvictionPolicyKind eviction = EvictionPolicyKind.DEFAULT;
@@ -449,11 +499,25 @@ public final class KvCacheConfig {
         /**
          * For a model whose layers all have a sliding window: keys that a query sees, its own included; 0, the default, for all.
          * A sequence gives blocks back that fell out of the window, so it holds at most the window and what a step adds. Where only
-         * some layers have a window, leave it 0: a block has all layers. Attention without a window, or with a larger one, is
+         * some layers have a window, give {@link #layerWindows}. Attention without a window, or with a larger one, is
          * refused.
          */
         public Builder window(int keys) {
             window = keys;
+            return this;
+        }
+
+        /**
+         * For a model that mixes windows, or layers with and without one: keys that a query of each layer sees, its own included; 0
+         * for all. Layers of one window get blocks of their own, and give back what fell out of it while the others keep theirs.
+         * All blocks have one size, so {@link #blocks} counts smaller ones: a token that no layer has forgotten takes a place in
+         * {@link KvCacheConfig#layerGroups} of them. When all layers have the same window it is as {@link #window(int)}.
+         *
+         * <p>With several groups there are no {@link #tiers}, sequences can't be {@linkplain KvCache#save saved} or restored, and
+         * {@link #partialReuse} has no effect.
+         */
+        public Builder layerWindows(int... keys) {
+            layerWindows = keys.clone();
             return this;
         }
 

@@ -20,7 +20,7 @@ public final class PinnedPrefix implements AutoCloseable {
     PinnedPrefix(BlockLedger ledger, BlockTable table, int blockSize) {
         this.ledger = ledger;
         this.table = table;
-        blocks = table.size() - table.gone();
+        blocks = table.held();
         tokens = table.size() * blockSize;
         abandoned = Abandoned.watchPin(this, ledger, table);
     }

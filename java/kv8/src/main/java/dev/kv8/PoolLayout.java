@@ -6,7 +6,8 @@ import java.util.stream.Stream;
 
 /**
  * Where everything lies inside a block. Decision: all layers of a block lie together, so one copy moves a block to a tier or
- * to a fork; each layer's part is K as {@code [kv_head][slot][head_size]}, then V, then row scales.
+ * to a fork. Of {@linkplain LayerGroups several groups} a block has the layers of one, and is as large as the largest one's. Each
+ * layer's part is K as {@code [kv_head][slot][head_size]}, then V, then row scales.
  *
  * <p>Head sizes are multiples of 16 and block sizes of 8, so rows start at multiples of 16 bytes by themselves. Parts are
  * multiples of 64 bytes but for the row scales of one side alone, hence rounding a block up to 64 costs 32 bytes at most.
@@ -22,6 +23,7 @@ final class PoolLayout {
     private final long blockBytes;
 
     PoolLayout(
+            LayerGroups groups,
             int blockSize,
             int kvHeads,
             int headSize,
@@ -35,16 +37,18 @@ final class PoolLayout {
         int layers = kDtypes.length;
         k = new LayerLayout.Side[layers];
         v = new LayerLayout.Side[layers];
-        long offset = 0;
+        long[] ends = new long[groups.count()];
         for (int layer = 0; layer < layers; layer++) {
+            long offset = ends[groups.of(layer)];
             long vOffset = offset + rowBytes(kDtypes[layer]);
             long kRowOffset = vOffset + rowBytes(vDtypes[layer]);
             long vRowOffset = kRowOffset + (kRowScales[layer] ? rowScaleBytes() : 0);
             k[layer] = side(kDtypes[layer], offset, kRowScales[layer], kRowOffset);
             v[layer] = side(vDtypes[layer], vOffset, vRowScales[layer], vRowOffset);
-            offset = vRowOffset + (vRowScales[layer] ? rowScaleBytes() : 0);
+            ends[groups.of(layer)] = vRowOffset + (vRowScales[layer] ? rowScaleBytes() : 0);
         }
-        blockBytes = (offset + BLOCK_ALIGNMENT - 1) / BLOCK_ALIGNMENT * BLOCK_ALIGNMENT;
+        blockBytes =
+                (Arrays.stream(ends).max().orElseThrow() + BLOCK_ALIGNMENT - 1) / BLOCK_ALIGNMENT * BLOCK_ALIGNMENT;
     }
 
     private long rowBytes(DType dtype) {
@@ -70,7 +74,7 @@ final class PoolLayout {
         return blockBytes;
     }
 
-    /** Of these, row scales. */
+    /** Of these, row scales; of a block with all layers. */
     long rowScaleBytesOfBlock() {
         return Stream.concat(Arrays.stream(k), Arrays.stream(v))
                         .filter(LayerLayout.Side::hasRowScales)
@@ -94,7 +98,7 @@ final class PoolLayout {
         return new LayerLayout(blocks, blockSize, kvHeads, headSize, blockBytes, k[layer], v[layer]);
     }
 
-    /** Sets to zero what is behind the first {@code tokens} tokens of a block, and what belongs to no token. */
+    /** Sets to zero what is behind the first {@code tokens} tokens of a block with all layers, and what belongs to no token. */
     void clearBehind(ByteBuffer block, int tokens) {
         int end = 0;
         for (int layer = 0; layer < k.length; layer++) {

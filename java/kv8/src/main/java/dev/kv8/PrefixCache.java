@@ -32,6 +32,9 @@ final class PrefixCache {
     private final @Nullable PartialBlockIndex parts;
     private final PrefixLeaders leaders = new PrefixLeaders();
     private final PrefixHasher hasher;
+    private final LayerGroups groups;
+    private final GroupHits groupHits;
+    private final GroupKey groupKey = new GroupKey();
     private final int blockSize;
     private final long[] candidate = new long[PrefixIndex.KEY];
     private final long[] root = new long[PrefixIndex.KEY];
@@ -58,7 +61,9 @@ final class PrefixCache {
         this.copier = copier;
         this.news = news;
         this.blockSize = config.blockSize();
-        if (config.prefixCaching() && config.partialReuse()) {
+        this.groups = config.groups();
+        this.groupHits = new GroupHits(groups, blockSize, pool);
+        if (config.prefixCaching() && config.partialReuse() && groups.isOne()) {
             parts = new PartialBlockIndex(config.blocks(), blockSize);
             pool.whenUnregistered(parts::remove);
         } else {
@@ -104,6 +109,14 @@ final class PrefixCache {
             return;
         }
         int most = wholeBlocks(length);
+        if (!groups.isOne()) {
+            int from = table.computed / blockSize;
+            int end = longest(table, tokens, from, most);
+            if (end > from) {
+                groupHits.take(table, end);
+            }
+            return;
+        }
         if (config.window() > 0 && table.computed == 0) {
             table.ensureCapacity(most);
             table.ensureKeys(most);
@@ -112,11 +125,25 @@ final class PrefixCache {
         take(table, tokens, most);
     }
 
+    private int longest(BlockTable table, int[] tokens, int from, int most) {
+        table.ensureKeys(most);
+        return groupHits.longest(table, from, most, count -> makeKeys(table, tokens, count));
+    }
+
     /** Puts the longest cached run of a swapped sequence's full blocks, from the first in its window on, into its new table. */
     void match(BlockTable table, SwappedSequence swapped) {
         table.epoch = swapped.epoch;
-        table.beginWithGone(swapped.gone);
-        table.computed = swapped.gone * blockSize;
+        if (!groups.isOne()) {
+            for (int group = 0; group < groups.count(); group++) {
+                table.setGone(group, swapped.gone(group));
+            }
+            int matched = matched(table, swapped);
+            table.ensureCapacity(matched);
+            groupHits.takeLeading(table, matched);
+            return;
+        }
+        table.beginWithGone(swapped.gone(0));
+        table.computed = swapped.gone(0) * blockSize;
         if (config.prefixCaching() && table.epoch == epoch) {
             take(table, swapped.tokens, swapped.computed / blockSize);
         }
@@ -142,6 +169,16 @@ final class PrefixCache {
                 uses.shared(table.keys(), next * PrefixIndex.KEY);
             }
         }
+    }
+
+    /** How many leading blocks of each group {@code swapped} shares; {@code table} has its epoch, and says what is gone. */
+    private int matched(BlockTable table, SwappedSequence swapped) {
+        if (!config.prefixCaching() || table.epoch != epoch) {
+            return 0;
+        }
+        int most = swapped.computed / blockSize;
+        keys(table, swapped.tokens, most);
+        return groupHits.leading(table, most);
     }
 
     /** How many blocks of a prompt can be taken over. */
@@ -282,22 +319,31 @@ final class PrefixCache {
             return;
         }
         int full = table.computed / blockSize;
-        for (int i = Math.max(table.gone(), computedBefore / blockSize); i < full; i++) {
+        for (int i = computedBefore / blockSize; i < full; i++) {
             makeKeys(table, tokens, i + 1);
-            int block = table.block(i);
-            if (pool.register(block, table.keys(), i * PrefixIndex.KEY, table.options())) {
-                if (parts != null) {
-                    long parent = i == 0 ? root(table.options().salt())[0] : table.keys()[(i - 1) * PrefixIndex.KEY];
-                    parts.add(block, parent, tokens, i * blockSize);
-                }
-                if (news != null) {
-                    BlockKey key = BlockKey.of(table.keys(), i * PrefixIndex.KEY);
-                    news.stored(key, parent(table, i), i * blockSize, tokens, i * blockSize);
+            for (int group = 0; group < groups.count(); group++) {
+                if (i >= table.gone(group)) {
+                    register(table, i, group, tokens);
                 }
             }
-            if (uses != null) {
-                uses.computed(table.keys(), i * PrefixIndex.KEY);
+        }
+    }
+
+    private void register(BlockTable table, int i, int group, int[] tokens) {
+        int block = table.block(i, group);
+        GroupKey key = groupKey.of(group, table.keys(), i * PrefixIndex.KEY);
+        if (pool.register(block, key.words, key.at, table.options())) {
+            if (parts != null) {
+                long parent = i == 0 ? root(table.options().salt())[0] : table.keys()[(i - 1) * PrefixIndex.KEY];
+                parts.add(block, parent, tokens, i * blockSize);
             }
+            if (news != null) {
+                BlockKey stored = key.toBlockKey();
+                news.stored(stored, parent(table, i, group), i * blockSize, tokens, i * blockSize);
+            }
+        }
+        if (uses != null) {
+            uses.computed(table.keys(), i * PrefixIndex.KEY);
         }
     }
 
@@ -313,11 +359,12 @@ final class PrefixCache {
         }
     }
 
-    /** The key that the table's block {@code index} hangs on. */
-    private BlockKey parent(BlockTable table, int index) {
+    /** The key that a group's block {@code index} of the table hangs on. */
+    private BlockKey parent(BlockTable table, int index, int group) {
         return index == 0
-                ? BlockKey.of(root(table.options().salt()), 0)
-                : BlockKey.of(table.keys(), (index - 1) * PrefixIndex.KEY);
+                ? groupKey.of(group, root(table.options().salt()), 0).toBlockKey()
+                : groupKey.of(group, table.keys(), (index - 1) * PrefixIndex.KEY)
+                        .toBlockKey();
     }
 
     /** For a load of a table's blocks {@code from} to {@code to}, whose keys are made; null when nobody listens. */
@@ -326,7 +373,7 @@ final class PrefixCache {
         return news == null
                 ? null
                 : new LoadText(
-                        parent(table, from),
+                        parent(table, from, 0),
                         from * blockSize,
                         Arrays.copyOfRange(tokens, from * blockSize, to * blockSize));
     }
@@ -366,14 +413,26 @@ final class PrefixCache {
      * How many of the blocks that a new sequence would take over are held already, so that sharing them takes no room. Changes
      * nothing.
      */
-    int heldPrefix(int[] tokens, int length, String salt) {
-        return heldPrefix(tokens, salt, 0, wholeBlocks(length));
+    int heldPrefix(int[] tokens, int length, SequenceOptions options) {
+        if (!groups.isOne() && config.prefixCaching()) {
+            BlockTable probed = new BlockTable(options, groups.count());
+            return groupHits.held(probed, longest(probed, tokens, 0, wholeBlocks(length)));
+        }
+        return heldPrefix(tokens, options.salt(), 0, wholeBlocks(length));
     }
 
     /** The same for a sequence that was swapped out, which has all its tokens already. */
     int heldPrefix(SwappedSequence swapped) {
+        if (!groups.isOne()) {
+            BlockTable probed = new BlockTable(swapped.options, groups.count());
+            probed.epoch = swapped.epoch;
+            for (int group = 0; group < groups.count(); group++) {
+                probed.setGone(group, swapped.gone(group));
+            }
+            return groupHits.heldLeading(probed, matched(probed, swapped));
+        }
         return swapped.epoch == epoch
-                ? heldPrefix(swapped.tokens, swapped.options.salt(), swapped.gone, swapped.computed / blockSize)
+                ? heldPrefix(swapped.tokens, swapped.options.salt(), swapped.gone(0), swapped.computed / blockSize)
                 : 0;
     }
 
@@ -396,17 +455,26 @@ final class PrefixCache {
         return held;
     }
 
-    /** How many leading blocks of a table are cached, of the first {@code count}; those that are gone count as cached. */
+    /** How many leading blocks of a table are cached in all groups, of the first {@code count}; those that are gone count as cached. */
     int registered(BlockTable table, int count) {
         if (!config.prefixCaching() || table.epoch != epoch) {
             return 0;
         }
-        int known = Math.min(count, table.keyCount);
-        int found = table.gone();
-        while (found < known && pool.find(table.keys(), found * PrefixIndex.KEY) >= 0) {
-            found++;
+        int found = Math.min(count, table.keyCount);
+        for (int group = 0; group < groups.count(); group++) {
+            for (int i = table.gone(group); i < found; i++) {
+                if (find(table, i, group) < 0) {
+                    found = i;
+                }
+            }
         }
         return found;
+    }
+
+    /** The block with the content of a group's block {@code index} of the table; -1 when none is cached. */
+    int find(BlockTable table, int index, int group) {
+        GroupKey key = groupKey.of(group, table.keys(), index * PrefixIndex.KEY);
+        return pool.find(key.words, key.at);
     }
 
     /** As {@link #clear}, and with keys that no tier has seen under other weights. */

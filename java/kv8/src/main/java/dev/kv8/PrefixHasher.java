@@ -68,6 +68,12 @@ final class PrefixHasher {
         field("heads", config.kvHeads() + " of " + config.headSize());
         field("block size", Integer.toString(config.blockSize()));
         field("layers", Integer.toString(config.layers()));
+        if (!config.groups().isOne()) {
+            for (int layer = 0; layer < config.layers(); layer++) {
+                field("group", Integer.toString(config.groups().of(layer)));
+            }
+            field("windows", config.groups().windows().toString());
+        }
         for (int layer = 0; layer < config.layers(); layer++) {
             side("k", config.kDtype(layer), scales.layer(layer).k());
             side("v", config.vDtype(layer), scales.layer(layer).v());

@@ -28,6 +28,12 @@ final class SequenceStorage {
     }
 
     private void checkSupported() {
+        if (!config.groups().isOne()) {
+            throw new IllegalStateException("Files have blocks with all layers, but this cache has "
+                    + config.layerGroups()
+                    + " groups of layers with blocks of their own: its sequences can't be saved or"
+                    + " restored. Give KvCacheConfig.window (0 when a layer has none) instead of layerWindows.");
+        }
         if (config.modelId().isEmpty()) {
             throw new IllegalStateException(
                     "This cache does not know its model, so a file could be restored under other"

@@ -6,15 +6,19 @@ import java.util.Arrays;
 
 /**
  * What kernels read about one step: token ids, positions and slots by row, starts, lengths and block tables by sequence, and
- * the attention schedules made from them, one for each number of query heads and made once a step.
+ * the attention schedules made from them, one for each number of query heads and made once a step. Slots and block tables are those of
+ * a {@linkplain LayerGroups group of layers}.
  */
 final class StepTables implements AutoCloseable {
     private final KvBackend backend;
     private final KvCacheConfig config;
     private final StepBuffer tokenIds;
     private final StepBuffer positions;
-    private final StepBuffer slots;
-    private final StepBuffer blockTable;
+    /** By group. */
+    private final StepBuffer[] slots;
+    /** By group. */
+    private final StepBuffer[] blockTables;
+
     private final StepBuffer queryStarts;
     private final StepBuffer sequenceLengths;
     private int sequences;
@@ -31,8 +35,12 @@ final class StepTables implements AutoCloseable {
         boolean mirrored = !backend.info().hostAccessible();
         tokenIds = new StepBuffer(backend, mirrored);
         positions = new StepBuffer(backend, mirrored);
-        slots = new StepBuffer(backend, mirrored);
-        blockTable = new StepBuffer(backend, mirrored);
+        slots = new StepBuffer[config.layerGroups()];
+        blockTables = new StepBuffer[config.layerGroups()];
+        for (int group = 0; group < slots.length; group++) {
+            slots[group] = new StepBuffer(backend, mirrored);
+            blockTables[group] = new StepBuffer(backend, mirrored);
+        }
         queryStarts = new StepBuffer(backend, false);
         sequenceLengths = new StepBuffer(backend, false);
     }
@@ -52,43 +60,67 @@ final class StepTables implements AutoCloseable {
         }
         tokenIds.ensureBytes((long) tokens * Integer.BYTES);
         positions.ensureBytes((long) tokens * Integer.BYTES);
-        slots.ensureBytes((long) tokens * Long.BYTES);
         queryStarts.ensureBytes((count + 1L) * Integer.BYTES);
         sequenceLengths.ensureBytes((long) count * Integer.BYTES);
-        blockTable.ensureBytes((long) count * stride * Integer.BYTES);
+        for (int group = 0; group < slots.length; group++) {
+            slots[group].ensureBytes((long) tokens * Long.BYTES);
+            blockTables[group].ensureBytes((long) count * stride * Integer.BYTES);
+        }
 
         queryStarts.ints().put(0, 0);
         int row = 0;
         for (int i = 0; i < count; i++) {
             BlockTable table = batch[i].table;
             batch[i].copyTokens(table.computed, table.scheduled, tokenIds.ints(), row);
-            fillRows(table, row);
+            fillPositions(table, row);
+            for (int group = 0; group < slots.length; group++) {
+                fillSlots(table, group, row);
+                fillBlocks(table, group, i * stride);
+            }
             row += table.scheduled;
             queryStarts.ints().put(i + 1, row);
             sequenceLengths.ints().put(i, table.computed + table.scheduled);
-            blockTable.ints().put(i * stride, table.blocks(), 0, table.size());
         }
         inUse = true;
         tokenIds.upload(tokens * Integer.BYTES);
         positions.upload(tokens * Integer.BYTES);
-        slots.upload(tokens * Long.BYTES);
-        blockTable.upload(count * stride * Integer.BYTES);
+        for (int group = 0; group < slots.length; group++) {
+            slots[group].upload(tokens * Long.BYTES);
+            blockTables[group].upload(count * stride * Integer.BYTES);
+        }
         sequences = count;
         tableStride = stride;
         Arrays.fill(planned, false);
     }
 
-    private void fillRows(BlockTable table, int firstRow) {
-        int blockSize = config.blockSize();
+    private void fillPositions(BlockTable table, int firstRow) {
         IntBuffer position = positions.ints();
-        LongBuffer slot = slots.longs();
+        int end = table.computed + table.scheduled;
+        for (int p = table.computed, row = firstRow; p < end; p++, row++) {
+            position.put(row, p);
+        }
+    }
+
+    private void fillBlocks(BlockTable table, int group, int at) {
+        IntBuffer target = blockTables[group].ints();
+        if (table.groups() == 1) {
+            target.put(at, table.blocks(), 0, table.size());
+            return;
+        }
+        for (int i = 0; i < table.size(); i++) {
+            target.put(at + i, table.block(i, group));
+        }
+    }
+
+    private void fillSlots(BlockTable table, int group, int firstRow) {
+        int blockSize = config.blockSize();
+        LongBuffer slot = slots[group].longs();
         int end = table.computed + table.scheduled;
         for (int p = table.computed, row = firstRow; p < end; ) {
             int index = p / blockSize;
             int blockEnd = (int) Math.min(end, (index + 1L) * blockSize);
-            long slotOfPosition0 = (long) table.block(index) * blockSize - (long) index * blockSize;
+            long slotOfPosition0 = (long) table.block(index, group) * blockSize - (long) index * blockSize;
             for (; p < blockEnd; p++, row++) {
-                position.put(row, p);
                 slot.put(row, slotOfPosition0 + p);
             }
         }
@@ -123,12 +155,12 @@ final class StepTables implements AutoCloseable {
         return positions.device();
     }
 
-    DeviceMemory slots() {
-        return slots.device();
+    DeviceMemory slots(int group) {
+        return slots[group].device();
     }
 
-    DeviceMemory blockTable() {
-        return blockTable.device();
+    DeviceMemory blockTable(int group) {
+        return blockTables[group].device();
     }
 
     /** Entries between the block tables of two sequences. */
@@ -143,8 +175,10 @@ final class StepTables implements AutoCloseable {
         }
         tokenIds.close();
         positions.close();
-        slots.close();
-        blockTable.close();
+        for (int group = 0; group < slots.length; group++) {
+            slots[group].close();
+            blockTables[group].close();
+        }
         queryStarts.close();
         sequenceLengths.close();
     }

@@ -7,8 +7,8 @@ import java.util.concurrent.atomic.AtomicLong;
 import org.jspecify.annotations.Nullable;
 
 /**
- * Blocks on their way to host memory and back, and how fast that goes. Decision: a copy is of whole blocks with all layers and row
- * scales, as they are, and in the order of kernels: what a step wrote is moved after it, and a block is written again after it was
+ * Blocks on their way to host memory and back, and how fast that goes. Decision: a copy is of whole blocks with row scales, as
+ * they are, by token and group, and in the order of kernels: what a step wrote is moved after it, and a block is written again after it was
  * moved. The only wait is the one that measures.
  */
 final class SwapSpace {
@@ -85,16 +85,21 @@ final class SwapSpace {
 
     /** Copies a table's blocks to new host memory; null when it has none. */
     private @Nullable DeviceMemory save(BlockTable table) {
-        int gone = table.gone();
-        int held = table.size() - gone;
+        int held = table.held();
         if (held == 0) {
             return null;
         }
         DeviceMemory host = backend.allocateHost(held * blockBytes);
         try {
             long begin = System.nanoTime();
-            for (int i = 0; i < held; i++) {
-                backend.copy(pool, table.block(gone + i) * blockBytes, host, i * blockBytes, blockBytes);
+            long target = 0;
+            for (int i = 0; i < table.size(); i++) {
+                for (int group = 0; group < table.groups(); group++) {
+                    if (i >= table.gone(group)) {
+                        backend.copy(pool, table.block(i, group) * blockBytes, host, target, blockBytes);
+                        target += blockBytes;
+                    }
+                }
             }
             moved(held, begin);
             return host;
@@ -110,10 +115,21 @@ final class SwapSpace {
             return;
         }
         long begin = System.nanoTime();
-        for (int i = first; i < table.size(); i++) {
-            backend.copy(host, (i - table.gone()) * blockBytes, pool, table.block(i) * blockBytes, blockBytes);
+        long source = 0;
+        int blocks = 0;
+        for (int i = 0; i < table.size(); i++) {
+            for (int group = 0; group < table.groups(); group++) {
+                if (i < table.gone(group)) {
+                    continue;
+                }
+                if (i >= first) {
+                    backend.copy(host, source, pool, table.block(i, group) * blockBytes, blockBytes);
+                    blocks++;
+                }
+                source += blockBytes;
+            }
         }
-        moved(table.size() - first, begin);
+        moved(blocks, begin);
     }
 
     private void moved(int blocks, long begin) {

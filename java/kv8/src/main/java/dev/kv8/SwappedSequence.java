@@ -16,8 +16,11 @@ public final class SwappedSequence implements AutoCloseable {
     final int length;
     final int computed;
     final int cachedTokens;
-    /** Blocks at the front that had fallen out of the window, so that they are not in memory. */
-    final int gone;
+    /** By group of layers: blocks at the front that had fallen out of the window, so that they are not in memory. */
+    private final int[] gone;
+
+    /** Blocks of all groups that are in memory. */
+    final int blocks;
 
     /** That of the {@link BlockTable} that it had. */
     final long epoch;
@@ -40,9 +43,15 @@ public final class SwappedSequence implements AutoCloseable {
         length = from.length();
         computed = from.computedTokens();
         cachedTokens = from.cachedTokens();
-        gone = from.table.gone();
+        gone = from.table.goneByGroup();
+        blocks = from.table.held();
         epoch = from.table.epoch;
         bytes = memory == null ? 0 : memory.bytes();
+    }
+
+    /** Of a group, blocks at the front that had fallen out of the window. */
+    int gone(int group) {
+        return gone[group];
     }
 
     /** Tokens, computed and pending. */

@@ -8,6 +8,7 @@ import java.time.Duration;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.EnumSource;
+import org.junit.jupiter.params.provider.ValueSource;
 
 /** A step allocates nothing on the Java heap once the batch and the sequences have grown. */
 class AllocationTest {
@@ -16,15 +17,18 @@ class AllocationTest {
     private static final int LAYERS = 4;
     private static final int[] PARENTS = {3, 3, 0, 1, 3, 6, 5, 0};
 
-    @Test
-    void aWarmStepAllocatesNothing() {
+    /** With one group of layers and with two. */
+    @ParameterizedTest
+    @ValueSource(ints = {0, 700})
+    void aWarmStepAllocatesNothing(int window) {
         SilentBackend backend = new SilentBackend();
         KvCacheConfig config = KvCacheConfig.builder()
                 .layers(LAYERS)
+                .layerWindows(0, window, 0, window)
                 .kvHeads(2)
                 .headSize(64)
                 .dtype(KvCacheDType.FP8)
-                .blocks(512)
+                .blocks(1024)
                 .build();
         try (KvCache cache = KvCache.create(backend, config);
                 DeviceMemory memory = backend.allocate(1 << 16)) {

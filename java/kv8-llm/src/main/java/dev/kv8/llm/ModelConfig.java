@@ -123,8 +123,7 @@ public record ModelConfig(
     }
 
     /**
-     * Keys before which no layer looks, the query's own included; 0 when one sees all. Only then can a cache give blocks back
-     * while a sequence runs, because a block has all layers.
+     * Keys before which no layer looks, the query's own included; 0 when one sees all.
      */
     public int slidingWindow() {
         int largest = 0;
@@ -143,13 +142,28 @@ public record ModelConfig(
                 attention.scale(), layerConfigs.get(layer).slidingWindow(), attention.softcap(), null, null);
     }
 
-    /** A cache configuration of this model's shape, still without dtype and size. */
+    /**
+     * A cache configuration of this model's shape, still without dtype and size. A block has all layers, so a sequence gives blocks back
+     * only where all have a window.
+     */
     KvCacheConfig.Builder cacheConfig() {
+        return shape().window(slidingWindow());
+    }
+
+    /**
+     * As {@link #cacheConfig}, but each layer gives back what falls out of its own window. Where windows differ, layers have blocks of
+     * their own by {@linkplain KvCacheConfig.Builder#layerWindows window}, which neither tiers nor files take.
+     */
+    KvCacheConfig.Builder groupedCacheConfig() {
+        return shape().layerWindows(
+                        layerConfigs.stream().mapToInt(Layer::slidingWindow).toArray());
+    }
+
+    private KvCacheConfig.Builder shape() {
         return KvCacheConfig.builder()
                 .layers(layers())
                 .kvHeads(kvHeads)
                 .headSize(headSize)
-                .window(slidingWindow())
                 .modelDtype(dtype);
     }
 }

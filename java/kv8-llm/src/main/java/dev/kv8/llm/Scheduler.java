@@ -195,15 +195,21 @@ final class Scheduler implements AutoCloseable {
         return together && !sample.catchUp();
     }
 
-    /** Adds what the step has room for; false when the blocks are not there. */
+    /**
+     * Adds what the step has room for; false when the blocks are not there. Where layers have blocks of their own, of which some forget,
+     * less may fit where more does not, because what it lets fall out of a window makes room for the next.
+     */
     private boolean place(Sample sample) {
         Sequence sequence = sample.sequence();
         int room = Math.min(sequence.pendingTokens(), maxBatchTokens - batch.tokens());
         if (room == 0) {
             return true;
         }
-        if (!batch.add(sequence, room)) {
-            return false;
+        while (!batch.add(sequence, room)) {
+            if (room <= cache.config().blockSize() || cache.config().layerGroups() == 1) {
+                return false;
+            }
+            room /= 2;
         }
         sample.countCached();
         scheduled.add(sample);
@@ -239,7 +245,10 @@ final class Scheduler implements AutoCloseable {
     private void preempt(Sample victim) {
         int tokens = victim.sequence().computedTokens();
         int blockSize = cache.config().blockSize();
-        long bytes = (tokens + blockSize - 1L) / blockSize * cache.config().blockBytes();
+        long bytes = (long) ((tokens + blockSize - 1L)
+                / blockSize
+                * blockSize
+                * cache.config().bytesPerToken());
         PreemptionPolicy.Cost cost =
                 new PreemptionPolicy.Cost(tokens, bytes, cache.swapBytesPerSecond(), prefill.tokensPerSecond());
         switch (preemption.choose(cost)) {

@@ -27,6 +27,7 @@ import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.Arguments;
 import org.junit.jupiter.params.provider.CsvSource;
 import org.junit.jupiter.params.provider.MethodSource;
+import org.junit.jupiter.params.provider.ValueSource;
 
 /**
  * The logits of every architecture, RoPE scaling and weight type, in prefill, chunked prefill and decode, against {@link ReferenceModel}
@@ -233,6 +234,35 @@ class ArchitecturesTest {
                                 .blocks(2)
                                 .prefixCaching(false)
                                 .build())) {
+            int[] ones = IntStream.generate(() -> 1).limit(TOKENS).toArray();
+            assertThat(worst(json, logits(model, cache, tables, tokens(), ones), expected))
+                    .isLessThan(1);
+        }
+    }
+
+    /**
+     * One layer sees all and two have a window of at most 7 keys: 37 tokens take five blocks of 8 in one group of layers and never more
+     * than two in each of the others, instead of five in all.
+     */
+    @ParameterizedTest
+    @ValueSource(strings = {"gemma2", "gemma3", "qwen2, windows", "qwen3, windows, biases"})
+    void aModelThatMixesWindowsNeedsBlocksForThoseOnly(String name) {
+        String json = json(name, "default", DType.FLOAT32);
+        new RandomCheckpoint(folder, json).write(DType.FLOAT32, false, SEED);
+        double[][] expected = new ReferenceModel(folder, json).logits(tokens());
+        ModelConfig config = ModelConfig.read(folder);
+        try (Checkpoint checkpoint = Checkpoint.open(folder);
+                LlamaModel model = LlamaModel.load(backend, config, checkpoint);
+                RopeTables tables = RopeTables.create(backend, config, config.maxPositions());
+                KvCache cache = KvCache.create(
+                        backend,
+                        config.groupedCacheConfig()
+                                .dtype(KvCacheDType.FLOAT32)
+                                .blockSize(8)
+                                .blocks(5 + 2 + 2)
+                                .prefixCaching(false)
+                                .build())) {
+            assertThat(cache.config().layerGroups()).isEqualTo(3);
             int[] ones = IntStream.generate(() -> 1).limit(TOKENS).toArray();
             assertThat(worst(json, logits(model, cache, tables, tokens(), ones), expected))
                     .isLessThan(1);

@@ -8,9 +8,11 @@ import dev.kv8.KvBackend;
 import java.nio.file.Path;
 import java.util.Arrays;
 import java.util.List;
+import java.util.SplittableRandom;
 import java.util.stream.IntStream;
 import org.junit.jupiter.api.AfterAll;
 import org.junit.jupiter.api.BeforeAll;
+import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.ValueSource;
@@ -77,6 +79,41 @@ class GeneratedArchitecturesTest {
                     check(reference, completion);
                 }
             }
+        }
+    }
+
+    /**
+     * A memory of 20 blocks of 8 tokens for one layer each, where 102 tokens would take 39 in all: the layer that sees all takes 13 of them. A step
+     * of all 64 tokens that a batch may have does not fit at first, so it is made in parts.
+     */
+    @Test
+    void aTextThatFitsOnlyBecauseLayersForget() {
+        String json = json("Gemma3");
+        new RandomCheckpoint(folder, json).write(DType.FLOAT32, false, SEED);
+        int[] prompt = new SplittableRandom(SEED).ints(90, 0, 2048).toArray();
+        GenerationRequest request = GenerationRequest.builder()
+                .promptTokenIds(prompt)
+                .sampling(SamplingParams.builder()
+                        .temperature(0)
+                        .maxTokens(12)
+                        .ignoreEos(true)
+                        .build())
+                .build();
+        try (LLM llm = LLM.builder()
+                .model(folder)
+                .backend(backend)
+                .kvCacheDType("float32")
+                .kvCacheMemory(ByteSize.of(80 << 10))
+                .blockSize(8)
+                .maxBatchTokens(64)
+                .build()) {
+            assertThat(llm.cache().config().layerGroups()).isEqualTo(3);
+            assertThat(llm.cache().config().blocks()).isEqualTo(20);
+            List<Completion> first = llm.submit(request).completions().join();
+            assertThat(first.get(0).tokenIds()).hasSize(12);
+            check(new ReferenceModel(folder, json), first.get(0));
+            Completion again = llm.submit(request).completions().join().get(0);
+            assertThat(again.tokenIds()).isEqualTo(first.get(0).tokenIds());
         }
     }
 

@@ -1,0 +1,157 @@
+package dev.kv8;
+
+import java.util.function.IntConsumer;
+
+/**
+ * How much of a prompt is cached when every group of layers has blocks of its own: as much as each of them can go on from. One that sees
+ * all keys needs all blocks, one with a window those of the last window. For the writer thread only.
+ */
+final class GroupHits {
+    private final LayerGroups groups;
+    private final int blockSize;
+    private final BlockPool pool;
+    private final GroupKey key = new GroupKey();
+
+    GroupHits(LayerGroups groups, int blockSize, BlockPool pool) {
+        this.groups = groups;
+        this.blockSize = blockSize;
+        this.pool = pool;
+    }
+
+    private int find(int group, BlockTable table, int index) {
+        key.of(group, table.keys(), index * PrefixIndex.KEY);
+        return pool.find(key.words, key.at);
+    }
+
+    /**
+     * The largest number of blocks, {@code from} to {@code most}, that a table can go on from, which stores those before {@code from}.
+     *
+     * @param makeKeys makes the table's keys of that many blocks
+     */
+    int longest(BlockTable table, int from, int most, IntConsumer makeKeys) {
+        int end = from;
+        if (groups.window(0) != 0) {
+            makeKeys.accept(most);
+            end = most;
+        }
+        while (end < most && groups.window(0) == 0) {
+            makeKeys.accept(end + 1);
+            if (isMissing(table, end)) {
+                break;
+            }
+            end++;
+        }
+        for (int before = -1; end > from && end != before; ) {
+            before = end;
+            for (int group = 0; group < groups.count(); group++) {
+                if (groups.window(group) != 0) {
+                    end = Math.min(end, lastWhole(group, table, from, end));
+                }
+            }
+        }
+        return end;
+    }
+
+    /** Whether a group without a window lacks the block. */
+    private boolean isMissing(BlockTable table, int index) {
+        for (int group = 0; group < groups.count(); group++) {
+            if (groups.window(group) == 0 && find(group, table, index) < 0) {
+                return true;
+            }
+        }
+        return false;
+    }
+
+    /** The largest end up to {@code end} before which the group's window is cached, as far as it is behind {@code from}. */
+    private int lastWhole(int group, BlockTable table, int from, int end) {
+        int index = end - 1;
+        while (index >= Math.max(from, firstSeen(group, end))) {
+            if (find(group, table, index) < 0) {
+                end = index;
+            }
+            index--;
+        }
+        return Math.max(from, end);
+    }
+
+    private int firstSeen(int group, int blocks) {
+        return groups.firstSeen(group, blocks * blockSize);
+    }
+
+    /** Puts the blocks of {@link #longest} behind those that the table stores; what falls out of a window by that goes back. */
+    void take(BlockTable table, int end) {
+        int from = table.computed / blockSize;
+        int begun = table.size();
+        for (int group = 0; group < groups.count(); group++) {
+            table.giveBackFront(group, Math.min(begun, firstSeen(group, end)), pool);
+        }
+        table.addGone(end);
+        for (int group = 0; group < groups.count(); group++) {
+            table.setGone(group, Math.max(table.gone(group), firstSeen(group, end)));
+            if (begun > from && from >= table.gone(group)) { // a part of it is there
+                pool.release(table.block(from, group));
+            }
+        }
+        for (int index = from; index < end; index++) {
+            takeAt(table, index);
+        }
+        table.computed = end * blockSize;
+    }
+
+    /** Of the blocks that an empty table would {@link #take}, those that are held already. */
+    int held(BlockTable table, int end) {
+        int held = 0;
+        for (int group = 0; group < groups.count(); group++) {
+            held += held(group, table, firstSeen(group, end), end);
+        }
+        return held;
+    }
+
+    private int held(int group, BlockTable table, int from, int end) {
+        int held = 0;
+        for (int index = from; index < end; index++) {
+            held += pool.references(find(group, table, index)) > 0 ? 1 : 0;
+        }
+        return held;
+    }
+
+    // ---- all that a table without blocks once had, behind what is gone
+
+    /** How many leading blocks, {@code most} at most, are cached in all groups. */
+    int leading(BlockTable table, int most) {
+        for (int index = 0; index < most; index++) {
+            for (int group = 0; group < groups.count(); group++) {
+                if (index >= table.gone(group) && find(group, table, index) < 0) {
+                    return index;
+                }
+            }
+        }
+        return most;
+    }
+
+    /** Puts the first {@code count} blocks of each group into the table. */
+    void takeLeading(BlockTable table, int count) {
+        table.addGone(count);
+        for (int index = 0; index < count; index++) {
+            takeAt(table, index);
+        }
+    }
+
+    private void takeAt(BlockTable table, int index) {
+        for (int group = 0; group < groups.count(); group++) {
+            if (index >= table.gone(group)) {
+                key.of(group, table.keys(), index * PrefixIndex.KEY);
+                table.replace(index, group, pool.take(key.words, key.at, table.options()));
+            }
+        }
+    }
+
+    /** Of the blocks that {@link #takeLeading} takes, those that are held already. */
+    int heldLeading(BlockTable table, int count) {
+        int held = 0;
+        for (int group = 0; group < groups.count(); group++) {
+            held += held(group, table, table.gone(group), count);
+        }
+        return held;
+    }
+}
