@@ -1,6 +1,7 @@
 // kv8_cast on every device, bit for bit against exact arithmetic.
 #include <gtest/gtest.h>
 
+#include <cmath>
 #include <random>
 
 #include "staging.h"
@@ -113,6 +114,65 @@ TEST(Cast, DividesByTheScaleWithOneRounding) {
             }
         }
     }
+}
+
+// What the quickest way to codes takes: runs of numbers whose quotients are in the format's range.
+void expect_ordinary_casts(kv8_dtype to, const std::vector<float>& values, float scale) {
+    const float most = to == KV8_E4M3FN ? 448.0f : to == KV8_E4M3FNUZ ? 240.0f : 57344.0f;
+    std::vector<uint32_t> ordinary;
+    for (float x : values)
+        if (std::abs(double(x) / scale) <= most)
+            for (float either : {x, -x}) ordinary.push_back(bits_of(either));
+    ASSERT_FALSE(ordinary.empty());
+    while (ordinary.size() % 512 != 0) ordinary.push_back(ordinary.back());
+    expect_casts(KV8_F32, to, ordinary, scale);
+}
+
+TEST(Cast, QuantizesOrdinaryNumbersAtEveryBoundary) {
+    for (kv8_dtype to : kFp8) {
+        for (float scale : kScales) {
+            std::vector<float> values;
+            for (uint32_t point : exact::boundaries(to)) {
+                const float nearest = float_of(point) * scale;
+                if (!std::isfinite(nearest)) continue;
+                values.insert(values.end(),
+                              {nearest, std::nextafter(nearest, 0.0f), std::nextafter(nearest, HUGE_VALF)});
+            }
+            expect_ordinary_casts(to, values, scale);
+        }
+    }
+}
+
+// Quotients that lie next to halfway between a boundary of two codes and a float32 beside it, within 2^-44 of themselves: whoever
+// multiplies by a reciprocal instead of dividing might round such a one to the boundary, or not. With a boundary's significand
+// halved in its last place, N, of 25 bits, and significands X and S of 24 bits it is X 2^j = N S + d for a small d, so
+// S = -d / N modulo 2^j: there is one S for each d, or none.
+TEST(Cast, QuantizesByTheScalesThatAreHardToDivideBy) {
+    int cases = 0;
+    for (int boundary = 16; boundary < 32; boundary++) {
+        for (int side : {-1, 1}) {
+            // Below a power of two float32 lie twice as close.
+            const uint64_t n = boundary == 16 && side < 0 ? (uint64_t{1} << 25) - 1 : (uint64_t(boundary) << 20) + side;
+            uint64_t inverse = 1;  // modulo 2^64, each step doubles the bits that are right
+            for (int step = 0; step < 6; step++) inverse *= 2 - n * inverse;
+            for (int j : {24, 25}) {
+                for (int64_t d = -16; d <= 16; d++) {
+                    const uint64_t s = (uint64_t(-d) * inverse) & ((uint64_t{1} << j) - 1);
+                    const uint64_t x = (n * s + uint64_t(d)) >> j;
+                    const auto is_significand = [](uint64_t w) { return w >> 23 == 1; };
+                    if (d == 0 || !is_significand(s) || !is_significand(x)) continue;
+                    ASSERT_EQ(x << j, n * s + uint64_t(d));
+                    cases++;
+                    std::vector<float> values;
+                    for (int exponent = -20; exponent <= 17; exponent++)
+                        for (int64_t beside : {-1, 0, 1})
+                            values.push_back(std::ldexp(float(int64_t(x) + beside), exponent - 23));
+                    for (kv8_dtype to : kFp8) expect_ordinary_casts(to, values, std::ldexp(float(s), -23));
+                }
+            }
+        }
+    }
+    EXPECT_GT(cases, 50);
 }
 
 TEST(Cast, ConvertsBetweenTheFp8FormatsThroughTheExactValue) {

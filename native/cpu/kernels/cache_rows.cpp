@@ -2,6 +2,9 @@
 //
 // A row passes through a float32 buffer on the stack: it is loaded from its dtype, rotated, and stored in another dtype, so
 // that seven loads and seven stores serve all pairs. Move copies bytes where source and destination mean the same by them.
+#include <algorithm>
+
+#include "cpu/encode_numbers.h"
 #include "cpu/kernels.h"
 #include "cpu/rope.h"
 #include "cpu/row_io.h"
@@ -44,6 +47,15 @@ KV8_INLINE f32 chan_lanes(const kv8_side& side, int64_t head, int d) {
     return load<f32>(lanes);
 }
 
+// Whether all channels of a head have one scale.
+KV8_INLINE bool shares_scale(const kv8_side& side) { return side.chan.ptr == 0 || side.chan_dim_stride == 0; }
+
+// Of the first channel.
+KV8_INLINE float chan_scale(const kv8_side& side, int64_t head) {
+    if (side.chan.ptr == 0) return 1;
+    return load<float>(reinterpret_cast<const float*>(side.chan.ptr) + head * side.chan_head_stride);
+}
+
 // row * chan, kept normal and finite: then a zero divided by it stays zero, and a zero code times it too.
 KV8_INLINE f32 joint_scale(float row, f32 chan) {
     const f32 product = splat(row) * chan;
@@ -55,11 +67,11 @@ KV8_INLINE f32 joint_scale(float row, f32 chan) {
 // null where there is none. A power of two is divided by with a product, which is the same number.
 template <class Body>
 KV8_INLINE void with_divisor(const kv8_side& side, int64_t head, const float* row, const Body& body) {
-    if (side.chan.ptr != 0 && side.chan_dim_stride != 0) {
+    if (!shares_scale(side)) {
         if (row == nullptr) return body(KV8_LAMBDA(const f32& x, int d) { return x / chan_lanes(side, head, d); });
         return body(KV8_LAMBDA(const f32& x, int d) { return x / joint_scale(*row, chan_lanes(side, head, d)); });
     }
-    f32 scale = chan_lanes(side, head, 0);
+    f32 scale = splat(chan_scale(side, head));
     if (row != nullptr) scale = joint_scale(*row, scale);
     const float reciprocal = 1 / scale[0];
     const bool power_of_two = (bits<uint32_t>(scale[0]) & 0x7fffff) == 0 && reciprocal >= kFloatMin;
@@ -67,8 +79,17 @@ KV8_INLINE void with_divisor(const kv8_side& side, int64_t head, const float* ro
     body(KV8_LAMBDA(const f32& x, int) { return x / scale; });
 }
 
-// The scale that makes the greatest of x / chan the greatest value that a cache holds. What is infinite or NaN does not count.
-KV8_INLINE float row_scale_of(const Row& row, int width, const kv8_side& side, int64_t head, float max_cached) {
+// The greatest magnitude of x / chan. What is infinite or NaN does not count.
+KV8_INLINE float greatest_quotient(const Row& row, int width, const kv8_side& side, int64_t head) {
+    if (shares_scale(side)) {
+        // A quotient rounded is the greater, the greater x is. Magnitudes are ordered as their bits are.
+        i32 most = splat(0);
+        for (int d = 0; d < width; d += kLanes) most = max(bits<i32>(abs(load<f32>(row.x + d))), most);
+        if (!any(less(splat(int32_t(fp8::kFloatInfinity) - 1), most))) {
+            const float quotient = reduce_max(bits<f32>(most)) / chan_scale(side, head);
+            if (quotient <= kFloatMax) return quotient;
+        }
+    }
     f32 most = splat(0.0f);
     with_divisor(side, head, nullptr, [&](auto divide) {
         for (int d = 0; d < width; d += kLanes) {
@@ -76,7 +97,12 @@ KV8_INLINE float row_scale_of(const Row& row, int width, const kv8_side& side, i
             most = select(less_equal(quotient, splat(kFloatMax)), max(quotient, most), most);
         }
     });
-    const float amax = reduce_max(most);
+    return reduce_max(most);
+}
+
+// The scale that makes the greatest of x / chan the greatest value that a cache holds.
+KV8_INLINE float row_scale_of(const Row& row, int width, const kv8_side& side, int64_t head, float max_cached) {
+    const float amax = greatest_quotient(row, width, side, head);
     if (amax == 0.0f) return 1.0f;
     const float scale = amax / max_cached;
     return scale < kFloatMin ? kFloatMin : scale;
@@ -93,29 +119,55 @@ KV8_INLINE void put_codes(uint8_t* to, f32 quotients, i32& saturated) {
     Element::store(to, quotients);
 }
 
-// Stores a row in the cache's dtype, and its own scale if the side keeps one. Returns how many elements saturated.
-int64_t put_row(const Row& row, const kv8_cache_view& view, const kv8_side& side, Slot slot, int64_t head) {
-    uint8_t* to = cache_row(view, side, slot, head);
+// Stores a row's codes, whatever its values are. `row_scale` is null where there is none. Returns how many elements saturated.
+template <class Element>
+int64_t put_any_codes(uint8_t* to, const Row& row, int width, const kv8_side& side, int64_t head,
+                      const float* row_scale) {
     i32 saturated = splat(0);
-    with_dtype(side.dtype, [&](auto element) {
-        using Element = decltype(element);
-        if constexpr (!Element::fp8) {
-            for (int d = 0; d < view.head_size; d += kLanes)
-                Element::store(to + d * Element::bytes, load<f32>(row.x + d));
-        } else {
-            float scale = 1;
-            if (has_row_scales(side)) {
-                scale = row_scale_of(row, view.head_size, side, head, Element::max_cached);
-                store(row_scale(view, side, slot, head), scale);
-            }
-            with_divisor(side, head, has_row_scales(side) ? &scale : nullptr, [&](auto divide) {
-                for (int d = 0; d < view.head_size; d += kLanes)
-                    put_codes<Element>(to + d, divide(load<f32>(row.x + d), d), saturated);
-            });
-        }
+    with_divisor(side, head, row_scale, [&](auto divide) {
+        for (int d = 0; d < width; d += kLanes) put_codes<Element>(to + d, divide(load<f32>(row.x + d), d), saturated);
     });
     return any(saturated) ? int64_t(reduce_add(convert<float>(saturated))) : 0;
 }
+
+// Stores rows in the cache's dtype, and their own scales if the side keeps them.
+template <class Element>
+class RowWriter {
+  public:
+    RowWriter(const kv8_cache_view& view, const kv8_side& side) : view_(view), side_(side) {}
+
+    KV8_INLINE void put(const Row& row, Slot slot, int64_t head) {
+        uint8_t* const to = cache_row(view_, side_, slot, head);
+        const int width = view_.head_size;
+        const auto values = KV8_LAMBDA(int64_t d) { return load<f32>(row.x + d); };
+        if constexpr (!Element::fp8) {
+            for (int d = 0; d < width; d += kLanes) Element::store(to + d * Element::bytes, values(d));
+        } else {
+            const bool own = has_row_scales(side_);
+            float scale = 1;
+            if (own) {
+                scale = row_scale_of(row, width, side_, head, Element::max_cached);
+                store(row_scale(view_, side_, slot, head), scale);
+            }
+            if (shares_scale(side_)) {
+                const float joint =
+                    own ? joint_scale(scale, splat(chan_scale(side_, head)))[0] : chan_scale(side_, head);
+                if (joint != reciprocal_.scale()) reciprocal_ = Reciprocal(joint);
+                if (encode_numbers<typename Element::Format>(to, width, reciprocal_, Element::max_cached, values))
+                    return;
+            }
+            saturated_ += put_any_codes<Element>(to, row, width, side_, head, own ? &scale : nullptr);
+        }
+    }
+
+    int64_t saturated() const { return saturated_; }
+
+  private:
+    const kv8_cache_view& view_;
+    const kv8_side& side_;
+    Reciprocal reciprocal_{1};
+    int64_t saturated_ = 0;
+};
 
 // The values of a cached row.
 void get_row(Row& row, const kv8_cache_view& view, const kv8_side& side, Slot slot, int64_t head) {
@@ -146,29 +198,41 @@ KV8_INLINE int64_t slot_of(kv8_span slots, int64_t token) {
     return load<int64_t>(reinterpret_cast<const int64_t*>(slots.ptr) + token);
 }
 
-void write(const kv8_write_args& args, int64_t begin, int64_t end) {
+// Rows of one side, K's rotated first. Returns how many elements saturated.
+int64_t write_side(const kv8_write_args& args, const kv8_side& side, const kv8_rows& rows, bool rotated, int64_t begin,
+                   int64_t end) {
     const kv8_cache_view& view = *args.view;
     const kv8_rope_table& rope = args.rope;
-    int64_t saturated_k = 0, saturated_v = 0;
-    Row row;
-    for (int64_t pair = begin; pair < end; pair++) {
-        const int64_t token = pair / view.kv_heads, head = pair % view.kv_heads;
-        const int64_t place = slot_of(args.slots, token);
-        if (place < 0) continue;
-        const Slot slot = {place / view.block_size, place % view.block_size};
-
-        load_row(row, args.k, token, head, view.head_size);
-        if (rope.rotary_size > 0) {
-            const auto* positions = reinterpret_cast<const int32_t*>(rope.positions.ptr);
-            const auto* table = reinterpret_cast<const uint8_t*>(rope.table.ptr);
-            const int64_t position = load<int32_t>(positions + token);
-            rotate(row.x, table + position * rope.rotary_size * sizeof(float), rope.rotary_size, rope.style);
+    const auto* positions = reinterpret_cast<const int32_t*>(rope.positions.ptr);
+    const auto* table = reinterpret_cast<const uint8_t*>(rope.table.ptr);
+    int64_t saturated = 0;
+    with_dtype(side.dtype, [&](auto element) {
+        RowWriter<decltype(element)> writer(view, side);
+        Row row;
+        for (int64_t pair = begin; pair < end;) {
+            const int64_t token = pair / view.kv_heads, head = pair % view.kv_heads;
+            const int64_t heads = std::min(view.kv_heads - head, end - pair);
+            pair += heads;
+            const int64_t place = slot_of(args.slots, token);
+            if (place < 0) continue;
+            const Slot slot = {place / view.block_size, place % view.block_size};
+            const uint8_t* const angles =
+                rotated ? table + load<int32_t>(positions + token) * int64_t(rope.rotary_size) * sizeof(float)
+                        : nullptr;
+            for (int64_t h = head; h < head + heads; h++) {
+                load_row(row, rows, token, h, view.head_size);
+                if (rotated) rotate(row.x, angles, rope.rotary_size, rope.style);
+                writer.put(row, slot, h);
+            }
         }
-        saturated_k += put_row(row, view, view.k, slot, head);
+        saturated = writer.saturated();
+    });
+    return saturated;
+}
 
-        load_row(row, args.v, token, head, view.head_size);
-        saturated_v += put_row(row, view, view.v, slot, head);
-    }
+void write(const kv8_write_args& args, int64_t begin, int64_t end) {
+    const int64_t saturated_k = write_side(args, args.view->k, args.k, args.rope.rotary_size > 0, begin, end);
+    const int64_t saturated_v = write_side(args, args.view->v, args.v, false, begin, end);
     if (args.saturated.ptr == 0) return;
     auto* counts = reinterpret_cast<int64_t*>(args.saturated.ptr);
     if (saturated_k != 0) __atomic_fetch_add(counts, saturated_k, __ATOMIC_RELAXED);
@@ -239,13 +303,16 @@ void copy_side(const kv8_move_blocks_args& args, const kv8_side& from, const kv8
 
 void convert_side(const kv8_move_blocks_args& args, const kv8_side& from, const kv8_side& to, int64_t source,
                   int64_t target) {
-    Row row;
-    for (int64_t h = 0; h < args.src->kv_heads; h++) {
-        for (int64_t s = 0; s < args.src->block_size; s++) {
-            get_row(row, *args.src, from, {source, s}, h);
-            put_row(row, *args.dst, to, {target, s}, h);
+    with_dtype(to.dtype, [&](auto element) {
+        RowWriter<decltype(element)> writer(*args.dst, to);
+        Row row;
+        for (int64_t h = 0; h < args.src->kv_heads; h++) {
+            for (int64_t s = 0; s < args.src->block_size; s++) {
+                get_row(row, *args.src, from, {source, s}, h);
+                writer.put(row, {target, s}, h);
+            }
         }
-    }
+    });
 }
 
 void move_blocks(const kv8_move_blocks_args& args, int64_t begin, int64_t end) {

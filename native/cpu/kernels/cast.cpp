@@ -1,4 +1,5 @@
 // Casts between the seven dtypes, and the maximum magnitudes that scales are made of.
+#include "cpu/encode_numbers.h"
 #include "cpu/kernels.h"
 #include "cpu/row_io.h"
 #include "cpu/stream_copy.h"
@@ -13,9 +14,9 @@ KV8_INLINE f32 rescale(f32 x, float scale) {
     return x;
 }
 
-// dst[0, count) from src[0, count).
+// dst[0, count) from src[0, count), one way for all values.
 template <class From, class To>
-KV8_INLINE void cast_elements(const uint8_t* src, uint8_t* dst, int64_t count, float scale) {
+void cast_any(const uint8_t* src, uint8_t* dst, int64_t count, float scale) {
     int64_t i = 0;
     for (; i + kLanes <= count; i += kLanes)
         To::store(dst + i * To::bytes, rescale<From, To>(From::load(src + i * From::bytes), scale));
@@ -23,6 +24,23 @@ KV8_INLINE void cast_elements(const uint8_t* src, uint8_t* dst, int64_t count, f
         const f32 x = rescale<From, To>(load_part<From>(src + i * From::bytes, count - i), scale);
         store_part<To>(dst + i * To::bytes, x, count - i);
     }
+}
+
+// The same, with numbers quantized as such.
+template <class From, class To>
+KV8_INLINE void cast_elements(const uint8_t* src, uint8_t* dst, int64_t count, float scale) {
+    int64_t i = 0;
+    if constexpr (To::fp8 && !From::fp8) {
+        constexpr int64_t kRun = 256;
+        const Reciprocal reciprocal(scale);
+        for (; i + kRun <= count; i += kRun) {
+            const uint8_t* const from = src + i * From::bytes;
+            const auto values = KV8_LAMBDA(int64_t j) { return From::load(from + j * From::bytes); };
+            if (!encode_numbers<typename To::Format>(dst + i, kRun, reciprocal, To::max_value, values))
+                cast_any<From, To>(from, dst + i, kRun, scale);
+        }
+    }
+    cast_any<From, To>(src + i * From::bytes, dst + i * To::bytes, count - i, scale);
 }
 
 template <class From, class To>
