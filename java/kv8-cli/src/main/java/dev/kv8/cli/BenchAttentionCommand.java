@@ -3,12 +3,9 @@ package dev.kv8.cli;
 import dev.kv8.DType;
 import dev.kv8.DeviceInfo;
 import dev.kv8.KvBackend;
-import dev.kv8.KvCacheDType;
-import dev.kv8.KvScales.Granularity;
 import java.io.IOException;
 import java.util.ArrayList;
 import java.util.List;
-import org.jspecify.annotations.Nullable;
 import picocli.CommandLine.Command;
 import picocli.CommandLine.Mixin;
 import picocli.CommandLine.Option;
@@ -29,15 +26,10 @@ import picocli.CommandLine.Option;
         })
 final class BenchAttentionCommand extends Kv8Command {
     @Mixin
-    CacheDTypes dtypes;
+    MeasuredCaches caches;
 
-    @Option(
-            names = "--scales",
-            paramLabel = "G",
-            split = ",",
-            defaultValue = "tensor",
-            description = "Scales of FP8 caches: none, tensor, head, channel, dynamic (default: ${DEFAULT-VALUE}).")
-    List<Granularity> granularities = new ArrayList<>();
+    @Mixin
+    Measurement measurement;
 
     @Option(
             names = "--batch",
@@ -63,12 +55,6 @@ final class BenchAttentionCommand extends Kv8Command {
             description = "Default: ${DEFAULT-VALUE}.")
     List<Integer> queryHeads = new ArrayList<>();
 
-    @Option(names = "--kv-heads", paramLabel = "N", defaultValue = "8", description = "Default: ${DEFAULT-VALUE}.")
-    int kvHeads;
-
-    @Option(names = "--head-size", paramLabel = "N", defaultValue = "128", description = "Default: ${DEFAULT-VALUE}.")
-    int headSize;
-
     @Option(
             names = "--q-dtype",
             paramLabel = "TYPE",
@@ -86,21 +72,6 @@ final class BenchAttentionCommand extends Kv8Command {
             description = "Of each cache; 0: as many as meet cold memory (default: ${DEFAULT-VALUE}).")
     int layers;
 
-    @Option(
-            names = "--rounds",
-            paramLabel = "N",
-            defaultValue = "9",
-            description = "Measurements of each, of which the median counts (default: ${DEFAULT-VALUE}).")
-    int rounds;
-
-    @Option(
-            names = "--plot",
-            paramLabel = "FILE",
-            converter = PlotFile.Converter.class,
-            description = "Draw GB/s by context as .svg or .png.")
-    @Nullable
-    PlotFile plot;
-
     /** Bytes of the smallest cache, beyond what processors keep. */
     private static final long COLD_BYTES = 128L << 20;
 
@@ -116,21 +87,27 @@ final class BenchAttentionCommand extends Kv8Command {
         batches.forEach(value -> checkAtLeastOne("--batch", value));
         contexts.forEach(value -> checkAtLeastOne("--context", value));
         queryHeads.forEach(value -> checkAtLeastOne("--q-heads", value));
-        checkAtLeastOne("--kv-heads", kvHeads);
-        checkAtLeastOne("--rounds", rounds);
+        checkAtLeastOne("--kv-heads", caches.kvHeads);
+        checkAtLeastOne("--rounds", measurement.rounds);
         for (int heads : queryHeads) {
-            if (heads % kvHeads != 0) {
+            if (heads % caches.kvHeads != 0) {
                 throw wrongUsage(
-                        "--q-heads is " + heads + "; give a multiple of --kv-heads, which is " + kvHeads + ".");
+                        "--q-heads is " + heads + "; give a multiple of --kv-heads, which is " + caches.kvHeads + ".");
             }
         }
         List<DecodeCase.Shape> shapes = shapes();
         List<DecodeRun> runs = new ArrayList<>();
         try (KvBackend backend = KvBackend.open();
-                MemoryBandwidth bandwidth = new MemoryBandwidth(backend, shapes.size() * rounds);
+                MemoryBandwidth bandwidth = new MemoryBandwidth(backend, shapes.size() * measurement.rounds);
                 ProgressLine progress = new ProgressLine(err(), "measure")) {
             for (int i = 0; i < shapes.size(); i++) {
-                runs.addAll(measure(backend, shapes.get(i), bandwidth, i * rounds, progress, shapes.size() * rounds));
+                runs.addAll(measure(
+                        backend,
+                        shapes.get(i),
+                        bandwidth,
+                        i * measurement.rounds,
+                        progress,
+                        shapes.size() * measurement.rounds));
             }
             report(BenchReport.of(backend.info(), bandwidth), runs);
         }
@@ -144,7 +121,13 @@ final class BenchAttentionCommand extends Kv8Command {
                 for (int batch : batches) {
                     for (int context : contexts) {
                         shapes.add(new DecodeCase.Shape(
-                                batch, context, layersOf(batch, context), heads, kvHeads, headSize, queryType));
+                                batch,
+                                context,
+                                layersOf(batch, context),
+                                heads,
+                                caches.kvHeads,
+                                caches.headSize,
+                                queryType));
                     }
                 }
             }
@@ -156,7 +139,7 @@ final class BenchAttentionCommand extends Kv8Command {
         if (layers > 0) {
             return layers;
         }
-        long smallest = 2L * batch * context * kvHeads * headSize; // one byte an element
+        long smallest = 2L * batch * context * caches.kvHeads * caches.headSize; // one byte an element
         return (int) Math.min(MOST_LAYERS, (COLD_BYTES + smallest - 1) / smallest);
     }
 
@@ -176,7 +159,7 @@ final class BenchAttentionCommand extends Kv8Command {
             for (int i = 0; i < WARM_UP; i++) {
                 cases.forEach(DecodeCase::attend);
             }
-            for (int round = 0; round < rounds; round++) {
+            for (int round = 0; round < measurement.rounds; round++) {
                 bandwidth.measure(firstRound + round);
                 for (int i = 0; i < runs.size(); i++) {
                     DecodeCase decode = cases.get(i);
@@ -192,12 +175,11 @@ final class BenchAttentionCommand extends Kv8Command {
 
     private void open(KvBackend backend, DecodeCase.Shape shape, List<DecodeCase> cases, List<DecodeRun> runs) {
         try {
-            for (KvCacheDType dtype : dtypes.list) {
-                for (Granularity scales : dtype.isFp8() ? granularities : List.of(Granularity.NONE)) {
-                    DecodeCase decode = new DecodeCase(backend, shape, dtype, scales);
-                    cases.add(decode);
-                    runs.add(new DecodeRun(shape, dtype, scales, decode.bytes(), new Timings(rounds)));
-                }
+            for (MeasuredCaches.Kind kind : caches.kinds()) {
+                DecodeCase decode = new DecodeCase(backend, shape, kind.dtype(), kind.scales());
+                cases.add(decode);
+                runs.add(new DecodeRun(
+                        shape, kind.dtype(), kind.scales(), decode.bytes(), new Timings(measurement.rounds)));
             }
         } catch (IllegalArgumentException e) {
             throw wrongUsage(e);
@@ -217,10 +199,12 @@ final class BenchAttentionCommand extends Kv8Command {
             });
         } else {
             out().println(machine.line());
-            out().println("head size " + headSize + ", " + kvHeads + " KV heads; a layer's time, median of " + rounds);
+            out().println("head size " + caches.headSize + ", " + caches.kvHeads
+                    + " KV heads; a layer's time, median of " + measurement.rounds);
             out().println();
             printTable(machine, runs);
         }
+        PlotFile plot = measurement.plot;
         if (plot != null) {
             plot.write(BenchChart.of(
                     machine.titled("Decode attention"),

@@ -8,8 +8,8 @@ import java.io.IOException;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Random;
-import org.jspecify.annotations.Nullable;
 import picocli.CommandLine.Command;
+import picocli.CommandLine.Mixin;
 import picocli.CommandLine.Option;
 
 /** {@code kv8 bench cast}: casts between FP8 and wider types, beside the machine's copy. */
@@ -25,6 +25,9 @@ import picocli.CommandLine.Option;
             "  kv8 bench cast --from f32,bf16,e4m3fn --to e4m3fn,f32,bf16 --elements 65536,16777216"
         })
 final class BenchCastCommand extends Kv8Command {
+    @Mixin
+    Measurement measurement;
+
     @Option(
             names = "--from",
             paramLabel = "TYPE",
@@ -60,21 +63,6 @@ final class BenchCastCommand extends Kv8Command {
             description = "Of the FP8 values (default: ${DEFAULT-VALUE}; by a power of two division is a product).")
     float scale;
 
-    @Option(
-            names = "--rounds",
-            paramLabel = "N",
-            defaultValue = "9",
-            description = "Measurements of each, of which the median counts (default: ${DEFAULT-VALUE}).")
-    int rounds;
-
-    @Option(
-            names = "--plot",
-            paramLabel = "FILE",
-            converter = PlotFile.Converter.class,
-            description = "Draw GB/s by elements as .svg or .png.")
-    @Nullable
-    PlotFile plot;
-
     /** The arrays of float32 take a gigabyte each then. */
     private static final int MOST_ELEMENTS = 1 << 28;
 
@@ -94,7 +82,7 @@ final class BenchCastCommand extends Kv8Command {
 
     @Override
     public Integer call() throws IOException {
-        checkAtLeastOne("--rounds", rounds);
+        checkAtLeastOne("--rounds", measurement.rounds);
         for (int count : elements) {
             if (count < 1 || count > MOST_ELEMENTS) {
                 throw wrongUsage("--elements is " + count + "; give 1 to " + MOST_ELEMENTS + ".");
@@ -105,7 +93,7 @@ final class BenchCastCommand extends Kv8Command {
             throw wrongUsage("No type in --from and --to makes a pair of an FP8 type and another; give one of each.");
         }
         try (KvBackend backend = KvBackend.open();
-                MemoryBandwidth bandwidth = new MemoryBandwidth(backend, rounds)) {
+                MemoryBandwidth bandwidth = new MemoryBandwidth(backend, measurement.rounds)) {
             measure(backend, bandwidth, runs);
             report(BenchReport.of(backend.info(), bandwidth), runs);
         } catch (IllegalArgumentException e) {
@@ -120,7 +108,7 @@ final class BenchCastCommand extends Kv8Command {
             for (DType source : from) {
                 for (DType target : to) {
                     if (source.isFp8() != target.isFp8()) {
-                        runs.add(new Run(source, target, count, new Timings(rounds)));
+                        runs.add(new Run(source, target, count, new Timings(measurement.rounds)));
                     }
                 }
             }
@@ -135,7 +123,7 @@ final class BenchCastCommand extends Kv8Command {
                 DeviceMemory target = backend.allocate((long) most * Float.BYTES);
                 ProgressLine progress = new ProgressLine(err(), "measure")) {
             NormalValues.upload(backend, wide, most, new Random(8));
-            for (int round = 0; round < rounds; round++) {
+            for (int round = 0; round < measurement.rounds; round++) {
                 bandwidth.measure(round);
                 for (Run run : runs) {
                     float written = run.from().isFp8() ? scale : 1;
@@ -144,7 +132,7 @@ final class BenchCastCommand extends Kv8Command {
                     int repetitions = Math.max(1, ROUND_ELEMENTS / run.elements());
                     run.timings().time(round, repetitions, () -> cast(backend, source, target, run));
                 }
-                progress.update(round + 1, rounds);
+                progress.update(round + 1, measurement.rounds);
             }
         }
     }
@@ -179,6 +167,7 @@ final class BenchCastCommand extends Kv8Command {
             }
             table.print(out());
         }
+        PlotFile plot = measurement.plot;
         if (plot != null) {
             plot.write(BenchChart.of(
                     machine.titled("Casts"),

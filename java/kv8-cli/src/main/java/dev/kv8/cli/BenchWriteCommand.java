@@ -9,7 +9,6 @@ import java.io.IOException;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Locale;
-import org.jspecify.annotations.Nullable;
 import picocli.CommandLine.Command;
 import picocli.CommandLine.Mixin;
 import picocli.CommandLine.Option;
@@ -29,15 +28,10 @@ import picocli.CommandLine.Option;
         })
 final class BenchWriteCommand extends Kv8Command {
     @Mixin
-    CacheDTypes dtypes;
+    MeasuredCaches caches;
 
-    @Option(
-            names = "--scales",
-            paramLabel = "G",
-            split = ",",
-            defaultValue = "tensor",
-            description = "Scales of FP8 caches: none, tensor, head, channel, dynamic (default: ${DEFAULT-VALUE}).")
-    List<Granularity> granularities = new ArrayList<>();
+    @Mixin
+    Measurement measurement;
 
     @Option(
             names = "--tokens",
@@ -46,12 +40,6 @@ final class BenchWriteCommand extends Kv8Command {
             defaultValue = "4096",
             description = "Written by a step (default: ${DEFAULT-VALUE}).")
     List<Integer> tokens = new ArrayList<>();
-
-    @Option(names = "--kv-heads", paramLabel = "N", defaultValue = "8", description = "Default: ${DEFAULT-VALUE}.")
-    int kvHeads;
-
-    @Option(names = "--head-size", paramLabel = "N", defaultValue = "128", description = "Default: ${DEFAULT-VALUE}.")
-    int headSize;
 
     @Option(
             names = "--dtype",
@@ -65,21 +53,6 @@ final class BenchWriteCommand extends Kv8Command {
 
     @Option(names = "--rope", description = "Rotate K on the way.")
     boolean rope;
-
-    @Option(
-            names = "--rounds",
-            paramLabel = "N",
-            defaultValue = "9",
-            description = "Measurements of each, of which the median counts (default: ${DEFAULT-VALUE}).")
-    int rounds;
-
-    @Option(
-            names = "--plot",
-            paramLabel = "FILE",
-            converter = PlotFile.Converter.class,
-            description = "Draw GB/s by tokens as .svg or .png.")
-    @Nullable
-    PlotFile plot;
 
     /** Bytes that the smallest cache holds, beyond what processors keep. */
     private static final long COLD_BYTES = 64L << 20;
@@ -116,15 +89,15 @@ final class BenchWriteCommand extends Kv8Command {
     @Override
     public Integer call() throws IOException {
         tokens.forEach(value -> checkAtLeastOne("--tokens", value));
-        checkAtLeastOne("--kv-heads", kvHeads);
-        checkAtLeastOne("--rounds", rounds);
+        checkAtLeastOne("--kv-heads", caches.kvHeads);
+        checkAtLeastOne("--rounds", measurement.rounds);
         List<WriteCase.Shape> shapes = shapes();
         List<Run> runs = new ArrayList<>();
         try (KvBackend backend = KvBackend.open();
-                MemoryBandwidth bandwidth = new MemoryBandwidth(backend, shapes.size() * rounds);
+                MemoryBandwidth bandwidth = new MemoryBandwidth(backend, shapes.size() * measurement.rounds);
                 ProgressLine progress = new ProgressLine(err(), "measure")) {
             for (int i = 0; i < shapes.size(); i++) {
-                runs.addAll(measure(backend, shapes.get(i), bandwidth, i * rounds));
+                runs.addAll(measure(backend, shapes.get(i), bandwidth, i * measurement.rounds));
                 progress.update(i + 1, shapes.size());
             }
             report(BenchReport.of(backend.info(), bandwidth), runs);
@@ -136,9 +109,9 @@ final class BenchWriteCommand extends Kv8Command {
         List<WriteCase.Shape> shapes = new ArrayList<>();
         for (DType rows : rowTypes) {
             for (int count : tokens) {
-                long smallest = 2L * count * kvHeads * headSize;
+                long smallest = 2L * count * caches.kvHeads * caches.headSize;
                 int layers = (int) Math.min(MOST_LAYERS, (COLD_BYTES + smallest - 1) / smallest);
-                shapes.add(new WriteCase.Shape(count, layers, kvHeads, headSize, rows, rope));
+                shapes.add(new WriteCase.Shape(count, layers, caches.kvHeads, caches.headSize, rows, rope));
             }
         }
         return shapes;
@@ -148,15 +121,13 @@ final class BenchWriteCommand extends Kv8Command {
         List<Run> runs = new ArrayList<>();
         List<WriteCase> cases = new ArrayList<>();
         try {
-            for (KvCacheDType dtype : dtypes.list) {
-                for (Granularity scales : dtype.isFp8() ? granularities : List.of(Granularity.NONE)) {
-                    WriteCase write = new WriteCase(backend, shape, dtype, scales);
-                    cases.add(write);
-                    runs.add(new Run(shape, dtype, scales, write.bytes(), new Timings(rounds)));
-                }
+            for (MeasuredCaches.Kind kind : caches.kinds()) {
+                WriteCase write = new WriteCase(backend, shape, kind.dtype(), kind.scales());
+                cases.add(write);
+                runs.add(new Run(shape, kind.dtype(), kind.scales(), write.bytes(), new Timings(measurement.rounds)));
             }
             cases.forEach(WriteCase::write);
-            for (int round = 0; round < rounds; round++) {
+            for (int round = 0; round < measurement.rounds; round++) {
                 bandwidth.measure(firstRound + round);
                 for (int i = 0; i < runs.size(); i++) {
                     runs.get(i).timings().time(round, cases.get(i)::write);
@@ -182,7 +153,8 @@ final class BenchWriteCommand extends Kv8Command {
             });
         } else {
             out().println(machine.line());
-            out().println(kvHeads + " KV heads of " + headSize + (rope ? ", K rotated" : "") + "; median of " + rounds);
+            out().println(caches.kvHeads + " KV heads of " + caches.headSize + (rope ? ", K rotated" : "")
+                    + "; median of " + measurement.rounds);
             out().println();
             TextTable table = new TextTable(
                     "kv_cache_dtype", "scales", "from", "tokens", "us", "ns/element", "GB/s", "% of copy", "vs bf16");
@@ -201,6 +173,7 @@ final class BenchWriteCommand extends Kv8Command {
             }
             table.print(out());
         }
+        PlotFile plot = measurement.plot;
         if (plot != null) {
             plot.write(BenchChart.of(
                     machine.titled("Cache writes"),
@@ -216,8 +189,8 @@ final class BenchWriteCommand extends Kv8Command {
         generator.writeStringField("backend", machine.device().backend());
         generator.writeStringField("isa", machine.device().arch());
         generator.writeNumberField("tokens", run.shape().tokens());
-        generator.writeNumberField("kv_heads", kvHeads);
-        generator.writeNumberField("head_size", headSize);
+        generator.writeNumberField("kv_heads", caches.kvHeads);
+        generator.writeNumberField("head_size", caches.headSize);
         generator.writeStringField("dtype", run.shape().rows().label());
         generator.writeBooleanField("rope", rope);
         generator.writeStringField("kv_cache_dtype", run.dtype().label());
