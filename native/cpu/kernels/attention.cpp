@@ -54,12 +54,19 @@ class SideStream {
           wide_(wide) {}
 
     KV8_INLINE TileSide& current() { return tiles_[current_]; }
-    KV8_INLINE TileSide& next() { return tiles_[1 - current_]; }
+    // To be filled with the rows of the next tile.
+    KV8_INLINE TileSide& next() {
+        has_next_ = true;
+        return tiles_[1 - current_];
+    }
     KV8_INLINE const float* scales() const { return tiles_[current_].scales; }
     KV8_INLINE float factor() const { return reading_.factor; }
     KV8_INLINE RowForm form() const { return reading_.form; }
     // The next tile becomes the one in use.
-    KV8_INLINE void advance() { current_ = 1 - current_; }
+    KV8_INLINE void advance() {
+        current_ = 1 - current_;
+        has_next_ = false;
+    }
     KV8_INLINE void prefetch_first() const { prefetch_rows(tiles_[1 - current_].rows, chunk_, row_bytes_); }
 
     // The end of the chunk that a key is in.
@@ -69,7 +76,10 @@ class SideStream {
     KV8_INLINE const uint8_t* const* rows(int first, int count) {
         const uint8_t* const* const here = tiles_[current_].rows + first;
         const int later = first + chunk_;
-        prefetch_rows(later < kTileKeys ? here + chunk_ : next().rows + later - kTileKeys, count, row_bytes_);
+        if (later < kTileKeys)
+            prefetch_rows(here + chunk_, count, row_bytes_);
+        else if (has_next_)
+            prefetch_rows(tiles_[1 - current_].rows + later - kTileKeys, count, row_bytes_);
         if (reading_.widen == nullptr) return here;
         reading_.widen(here, count, head_size_, wide_);
         for (int i = 0; i < count; i++) wide_rows_[i] = wide_ + i * wide_row_bytes_;
@@ -89,6 +99,7 @@ class SideStream {
     uint8_t* const wide_;
     TileSide tiles_[2];
     int current_ = 0;
+    bool has_next_ = false;
     const uint8_t* wide_rows_[kChunkKeys];
 };
 
