@@ -7,6 +7,7 @@
 
 #include "dispatch/error.h"
 #include "emulator/device_memory.h"
+#include "emulator/matrix_products.h"
 #include "emulator/runtime.h"
 
 namespace kv8::emulator {
@@ -51,6 +52,8 @@ class Device final : public gpu::DriverDevice {
         std::memcpy(params, launch.params, launch.params_bytes);
         run(kernel, params, launch.blocks, launch.shared_bytes);
     }
+
+    gpu::MatrixProducts& matrix_products() override { return matrix_products_; }
 
     gpu::Stream create_stream() override { return next_handle_++; }
     void destroy_stream(gpu::Stream) override {}
@@ -98,6 +101,7 @@ class Device final : public gpu::DriverDevice {
     }
 
     gpu::DeviceTraits traits_;
+    MatrixProducts matrix_products_;
     std::atomic<uint64_t> next_handle_{kFirstHandle};
     std::mutex turn_;
     std::map<const Kernel*, int> allowed_shared_bytes_;

@@ -7,6 +7,7 @@
 #include "gpu/host/attention.h"
 #include "gpu/host/device.h"
 #include "gpu/host/kernel_calls.h"
+#include "gpu/host/matrix_products.h"
 #include "gpu/host/native_fp8.h"
 
 struct kv8_impl_device : kv8::gpu::Device {
@@ -160,6 +161,10 @@ kv8_status fill(kv8_impl_device* device, kv8_impl_stream* stream, kv8_span dst, 
 
 // ---- kernels
 
+void matmul(Device& device, Stream stream, const kv8_matmul_args& args) {
+    device.driver().matrix_products().multiply(args, stream);
+}
+
 template <class Args, void (*Call)(Device&, Stream, Args&)>
 kv8_status on_stream(kv8_impl_device* device, kv8_impl_stream* stream, Args* args) {
     return on_device(device, [&] { Call(*device, native(stream), *args); });
@@ -194,9 +199,11 @@ const kv8_backend_table* backend_table(Driver& chosen, kv8_fail report) {
         on_stream<kv8_attention_plan_args, plan_attention>,
         on_stream<const kv8_attention_args, attention>,
         on_stream<const kv8_merge_states_args, merge_states>,
+        on_stream<const kv8_matmul_args, matmul>,
         on_stream<const kv8_rms_norm_args, rms_norm>,
         on_stream<const kv8_rope_args, rope>,
-        on_stream<const kv8_silu_mul_args, silu_mul>,
+        on_stream<const kv8_gate_mul_args, gate_mul>,
+        on_stream<const kv8_softcap_args, softcap>,
         on_stream<const kv8_embedding_args, embedding>,
         on_stream<const kv8_sample_args, sample>,
     };

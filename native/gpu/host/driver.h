@@ -30,6 +30,8 @@ struct DeviceLost {
     std::string text;  // the failed call and the vendor's words
 };
 
+class MatrixProducts;  // gpu/host/matrix_products.h
+
 using Stream = uint64_t;
 using Event = uint64_t;
 using Function = uint64_t;
@@ -58,6 +60,9 @@ class DriverDevice {
     // architecture when it is first asked for; allows `shared_bytes` of shared memory. Kept until the device is closed.
     virtual Function function(const char* module, const char* name, int shared_bytes) = 0;
     virtual void launch(const Launch& launch, Stream stream) = 0;
+
+    // Opened when it is first asked for, and kept until the device is closed.
+    virtual MatrixProducts& matrix_products() = 0;
 
     virtual Stream create_stream() = 0;
     virtual void destroy_stream(Stream stream) = 0;

@@ -117,6 +117,8 @@ void VendorDevice::launch(const Launch& l, Stream stream) {
             1u, static_cast<unsigned>(l.shared_bytes), stream, nullptr, arguments);
 }
 
+MatrixProducts& VendorDevice::matrix_products() { refuse(KV8_UNSUPPORTED, "This plug-in has no matrix products yet."); }
+
 // ---- streams and events
 
 Stream VendorDevice::create_stream() {

@@ -43,6 +43,7 @@ class VendorDevice : public DriverDevice {
     uint64_t free_memory() final;
     Function function(const char* module, const char* name, int shared_bytes) final;
     void launch(const Launch& launch, Stream stream) final;
+    MatrixProducts& matrix_products() final;
     Stream create_stream() final;
     void destroy_stream(Stream stream) final;
     void synchronize(Stream stream) final;
