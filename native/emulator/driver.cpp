@@ -53,7 +53,7 @@ class Device final : public gpu::DriverDevice {
         run(kernel, params, launch.blocks, launch.shared_bytes);
     }
 
-    gpu::MatrixProducts& matrix_products() override { return matrix_products_; }
+    void multiply(const kv8_matmul_args& args, gpu::Stream) override { emulator::multiply(args); }
 
     gpu::Stream create_stream() override { return next_handle_++; }
     void destroy_stream(gpu::Stream) override {}
@@ -101,7 +101,6 @@ class Device final : public gpu::DriverDevice {
     }
 
     gpu::DeviceTraits traits_;
-    MatrixProducts matrix_products_;
     std::atomic<uint64_t> next_handle_{kFirstHandle};
     std::mutex turn_;
     std::map<const Kernel*, int> allowed_shared_bytes_;
@@ -111,7 +110,7 @@ class Driver final : public gpu::Driver {
   public:
     const char* name() const override { return "emulator"; }
     int device_count() override { return 1; }
-    std::unique_ptr<gpu::DriverDevice> open(int) override { return std::make_unique<Device>(); }
+    std::unique_ptr<gpu::DriverDevice> open(int, const char*) override { return std::make_unique<Device>(); }
 };
 
 }  // namespace

@@ -50,7 +50,7 @@ void check_rows(const char* what, const kv8_rows& rows, uint64_t tokens, uint64_
 
 }  // namespace
 
-void MatrixProducts::multiply(const kv8_matmul_args& args, gpu::Stream) {
+void multiply(const kv8_matmul_args& args) {
     const size_t tokens = static_cast<size_t>(args.tokens), outputs = static_cast<size_t>(args.outputs),
                  inputs = static_cast<size_t>(args.inputs);
     const uint64_t weight_row = inputs * bytes_of(args.x.dtype), y_size = bytes_of(args.y.dtype);

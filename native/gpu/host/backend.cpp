@@ -7,7 +7,6 @@
 #include "gpu/host/attention.h"
 #include "gpu/host/device.h"
 #include "gpu/host/kernel_calls.h"
-#include "gpu/host/matrix_products.h"
 #include "gpu/host/native_fp8.h"
 
 struct kv8_impl_device : kv8::gpu::Device {
@@ -61,7 +60,8 @@ kv8_status device_count(int32_t* count) {
 }
 
 kv8_status device_open(const kv8_device_options* options, kv8_impl_device** out) {
-    return on_driver([&] { *out = new kv8_impl_device(driver->open(options->ordinal), options->ordinal); });
+    return on_driver(
+        [&] { *out = new kv8_impl_device(driver->open(options->ordinal, options->blas_library), options->ordinal); });
 }
 
 kv8_status device_close(kv8_impl_device* device) {
@@ -161,9 +161,7 @@ kv8_status fill(kv8_impl_device* device, kv8_impl_stream* stream, kv8_span dst, 
 
 // ---- kernels
 
-void matmul(Device& device, Stream stream, const kv8_matmul_args& args) {
-    device.driver().matrix_products().multiply(args, stream);
-}
+void matmul(Device& device, Stream stream, const kv8_matmul_args& args) { device.driver().multiply(args, stream); }
 
 template <class Args, void (*Call)(Device&, Stream, Args&)>
 kv8_status on_stream(kv8_impl_device* device, kv8_impl_stream* stream, Args* args) {

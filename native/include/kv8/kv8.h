@@ -107,6 +107,8 @@ typedef struct kv8_device_options {
     int32_t threads; /* CPU: worker threads including the caller, 0 = one per core available to the process */
     int32_t reserved;
     const char* isa; /* CPU: "scalar", "avx2", "avx512", "neon"; null = KV8_ISA from the environment, else the best */
+    /* GPU: the path of cuBLASLt or hipBLASLt; null = KV8_BLAS_LIBRARY from the environment, else where the loader finds it */
+    const char* blas_library;
 } kv8_device_options;
 
 KV8_API kv8_status kv8_device_open(kv8_backend* backend, const kv8_device_options* options, kv8_device** out);
