@@ -232,6 +232,11 @@ void merge_states(Device& device, const kv8_merge_states_args& args) {
 
 // ---- engine
 
+void matmul(Device&, const kv8_matmul_args&) {
+    refuse(KV8_UNSUPPORTED,
+           "The CPU backend has no matrix products: processors have libraries for them. kv8-llm uses oneDNN.");
+}
+
 void rms_norm(Device& device, const kv8_rms_norm_args& args) {
     split(device, static_cast<int64_t>(args.tokens) * args.heads, 12ll * args.width,
           [&](int64_t begin, int64_t end, int) { device.kernels.engine->rms_norm(args, begin, end); });
@@ -243,9 +248,14 @@ void rope(Device& device, const kv8_rope_args& args) {
           [&](int64_t begin, int64_t end, int) { device.kernels.engine->rope(args, begin, end); });
 }
 
-void silu_mul(Device& device, const kv8_silu_mul_args& args) {
+void gate_mul(Device& device, const kv8_gate_mul_args& args) {
     split(device, args.tokens, 32ll * args.width,
-          [&](int64_t begin, int64_t end, int) { device.kernels.engine->silu_mul(args, begin, end); });
+          [&](int64_t begin, int64_t end, int) { device.kernels.engine->gate_mul(args, begin, end); });
+}
+
+void softcap(Device& device, const kv8_softcap_args& args) {
+    split(device, args.tokens, 32ll * args.width,
+          [&](int64_t begin, int64_t end, int) { device.kernels.engine->softcap(args, begin, end); });
 }
 
 void embedding(Device& device, const kv8_embedding_args& args) {
@@ -313,9 +323,11 @@ const kv8_backend_table* backend_table(kv8_fail report) {
         in_turn<kv8_attention_plan_args, attention_plan>,
         in_turn<const kv8_attention_args, attention>,
         in_turn<const kv8_merge_states_args, merge_states>,
+        in_turn<const kv8_matmul_args, matmul>,
         in_turn<const kv8_rms_norm_args, rms_norm>,
         in_turn<const kv8_rope_args, rope>,
-        in_turn<const kv8_silu_mul_args, silu_mul>,
+        in_turn<const kv8_gate_mul_args, gate_mul>,
+        in_turn<const kv8_softcap_args, softcap>,
         in_turn<const kv8_embedding_args, embedding>,
         in_turn<const kv8_sample_args, sample>,
     };

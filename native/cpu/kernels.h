@@ -30,7 +30,8 @@ struct AttentionKernels {
 struct EngineKernels {
     void (*rms_norm)(const kv8_rms_norm_args&, int64_t begin, int64_t end);    // (token, head) pairs
     void (*rope)(const kv8_rope_args&, int64_t begin, int64_t end);            // (token, head) pairs
-    void (*silu_mul)(const kv8_silu_mul_args&, int64_t begin, int64_t end);    // tokens
+    void (*gate_mul)(const kv8_gate_mul_args&, int64_t begin, int64_t end);    // tokens
+    void (*softcap)(const kv8_softcap_args&, int64_t begin, int64_t end);      // tokens
     void (*embedding)(const kv8_embedding_args&, int64_t begin, int64_t end);  // tokens
     // The first of tokens [begin, end) whose logits hold NaN or +infinity or nothing finite, or -1.
     int64_t (*first_illegal_logits)(const kv8_sample_args&, int64_t begin, int64_t end);

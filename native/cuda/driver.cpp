@@ -2,6 +2,7 @@
 // their name.
 #include "cuda/driver.h"
 
+#include "cuda/cublas_lt.h"
 #include "cuda/numbers.h"
 #include "gpu/host/vendor/failure.h"
 #include "gpu/host/vendor/numbers.h"
@@ -22,7 +23,8 @@ std::string words_for(const Calls& calls, int code) {
 
 class Device final : public gpu::VendorDevice {
   public:
-    Device(const Calls& calls, int ordinal) : VendorDevice(calls), calls_(calls) {
+    Device(const Calls& calls, int ordinal, const char* blas_library)
+        : VendorDevice(calls, kCublasLt, blas_library), calls_(calls) {
         require(calls_.device_get, &device_, ordinal);
         char name[256] = "";
         require(calls_.device_name, name, static_cast<int>(sizeof(name)) - 1, device_);
@@ -121,7 +123,7 @@ class Device final : public gpu::VendorDevice {
 }  // namespace
 
 Driver::Driver()
-    : library_("KV8_CUDA_LIBRARY", {"libcuda.so.1"},
+    : library_("The driver library", nullptr, "KV8_CUDA_LIBRARY", {"libcuda.so.1"},
                "It comes with NVIDIA's driver: install that (nvidia-smi then lists the GPUs; in a container, start it "
                "with the GPUs), or set KV8_CUDA_LIBRARY to the library's path.") {
     library_.resolve(calls_.memory_info, "cuMemGetInfo_v2");
@@ -175,6 +177,8 @@ int Driver::device_count() {
     return count;
 }
 
-std::unique_ptr<gpu::DriverDevice> Driver::open(int ordinal) { return std::make_unique<Device>(calls_, ordinal); }
+std::unique_ptr<gpu::DriverDevice> Driver::open(int ordinal, const char* blas_library) {
+    return std::make_unique<Device>(calls_, ordinal, blas_library);
+}
 
 }  // namespace kv8::cuda

@@ -31,7 +31,7 @@ class Driver final : public gpu::Driver {
 
     const char* name() const override { return "cuda"; }
     int device_count() override;
-    std::unique_ptr<gpu::DriverDevice> open(int ordinal) override;
+    std::unique_ptr<gpu::DriverDevice> open(int ordinal, const char* blas_library) override;
 
   private:
     void require(const char* call, int code) const;

@@ -208,6 +208,10 @@ kv8_status kv8_merge_states(kv8_device* device, kv8_stream* stream, const kv8_me
     return run(device, stream, args, &kv8_backend_table::merge_states);
 }
 
+kv8_status kv8_matmul(kv8_device* device, kv8_stream* stream, const kv8_matmul_args* args) {
+    return run(device, stream, args, &kv8_backend_table::matmul);
+}
+
 kv8_status kv8_rms_norm(kv8_device* device, kv8_stream* stream, const kv8_rms_norm_args* args) {
     return run(device, stream, args, &kv8_backend_table::rms_norm);
 }
@@ -216,8 +220,12 @@ kv8_status kv8_rope(kv8_device* device, kv8_stream* stream, const kv8_rope_args*
     return run(device, stream, args, &kv8_backend_table::rope);
 }
 
-kv8_status kv8_silu_mul(kv8_device* device, kv8_stream* stream, const kv8_silu_mul_args* args) {
-    return run(device, stream, args, &kv8_backend_table::silu_mul);
+kv8_status kv8_gate_mul(kv8_device* device, kv8_stream* stream, const kv8_gate_mul_args* args) {
+    return run(device, stream, args, &kv8_backend_table::gate_mul);
+}
+
+kv8_status kv8_softcap(kv8_device* device, kv8_stream* stream, const kv8_softcap_args* args) {
+    return run(device, stream, args, &kv8_backend_table::softcap);
 }
 
 kv8_status kv8_embedding(kv8_device* device, kv8_stream* stream, const kv8_embedding_args* args) {

@@ -13,6 +13,22 @@ bool overlap(uint64_t a, Extent a_bytes, uint64_t b, Extent b_bytes) {
            static_cast<Extent>(b) < static_cast<Extent>(a) + a_bytes;
 }
 
+// Rows [tokens][1][width] as one range of bytes, gaps included.
+Extent extent_of(const kv8_rows& rows, int64_t tokens, int32_t width) {
+    return times(tokens - 1, tokens > 1 ? rows.token_stride : 0) + times(width, element_bytes(rows.dtype));
+}
+
+// Columns of one buffer may interleave: their ranges overlap, but no byte is in both.
+bool share_bytes(const kv8_rows& a, int32_t a_width, const kv8_rows& b, int32_t b_width, int64_t tokens) {
+    if (!overlap(a.data.ptr, extent_of(a, tokens, a_width), b.data.ptr, extent_of(b, tokens, b_width))) return false;
+    if (tokens == 1 || a.token_stride != b.token_stride) return true;
+    const Extent stride = a.token_stride, a_bytes = times(a_width, element_bytes(a.dtype)),
+                 b_bytes = times(b_width, element_bytes(b.dtype));
+    const Extent distance = static_cast<Extent>(b.data.ptr) - static_cast<Extent>(a.data.ptr);
+    const Extent behind = (distance % stride + stride) % stride;  // of b's row, behind the start of one of a's
+    return behind < a_bytes || behind + b_bytes > stride;
+}
+
 }  // namespace
 
 void check_struct_size(const char* name, uint32_t given, size_t expected) {
@@ -105,6 +121,30 @@ bool check(const kv8_merge_states_args& a) {
     return a.tokens > 0;
 }
 
+bool check(const kv8_matmul_args& a) {
+    check_struct_size("args", a.struct_size, sizeof(a));
+    check_at_least("tokens", a.tokens, 0);
+    check_at_least("outputs", a.outputs, 1);
+    check_at_least("inputs", a.inputs, 1);
+    check_rows("x", a.x, a.tokens, 1, a.inputs, Access::kRead);
+    check_rows("y", a.y, a.tokens, 1, a.outputs, Access::kWrite);
+    if (a.y.dtype != a.x.dtype && a.y.dtype != KV8_F32)
+        refuse(KV8_INVALID_ARGUMENT, "y.dtype is %d; it must be x's, %d, or KV8_F32 (0).", a.y.dtype, a.x.dtype);
+    if (a.tokens == 0) return false;
+    const int x_size = element_bytes(a.x.dtype), y_size = element_bytes(a.y.dtype);
+    const Extent weights = times(a.outputs, a.inputs) * x_size, bias = times(a.outputs, y_size);
+    check_span("weights", a.weights, weights, x_size);
+    check_absent_or_span("bias", a.bias, bias, y_size);
+    const Extent y = extent_of(a.y, a.tokens, a.outputs);
+    const char* read = share_bytes(a.x, a.inputs, a.y, a.outputs, a.tokens)               ? "x"
+                       : overlap(a.y.data.ptr, y, a.weights.ptr, weights)                 ? "weights"
+                       : !is_absent(a.bias) && overlap(a.y.data.ptr, y, a.bias.ptr, bias) ? "bias"
+                                                                                          : nullptr;
+    if (read != nullptr)
+        refuse(KV8_INVALID_ARGUMENT, "y and %s share bytes; a product cannot be stored over what it is made of.", read);
+    return true;
+}
+
 bool check(const kv8_rms_norm_args& a) {
     check_struct_size("args", a.struct_size, sizeof(a));
     check_at_least("tokens", a.tokens, 0);
@@ -131,13 +171,26 @@ bool check(const kv8_rope_args& a) {
     return a.tokens > 0 && a.rope.rotary_size > 0;
 }
 
-bool check(const kv8_silu_mul_args& a) {
+bool check(const kv8_gate_mul_args& a) {
     check_struct_size("args", a.struct_size, sizeof(a));
     check_at_least("tokens", a.tokens, 0);
     check_at_least("width", a.width, 1);
+    if (a.activation != KV8_SILU && a.activation != KV8_GELU_TANH)
+        refuse(KV8_INVALID_ARGUMENT, "activation is %d; allowed are KV8_SILU (0) and KV8_GELU_TANH (1).", a.activation);
     check_rows("gate", a.gate, a.tokens, 1, a.width, Access::kRead);
     check_rows("up", a.up, a.tokens, 1, a.width, Access::kRead);
     check_rows("out", a.out, a.tokens, 1, a.width, Access::kWrite);
+    return a.tokens > 0;
+}
+
+bool check(const kv8_softcap_args& a) {
+    check_struct_size("args", a.struct_size, sizeof(a));
+    check_at_least("tokens", a.tokens, 0);
+    check_at_least("width", a.width, 1);
+    if (!(a.cap >= 0x1p-126f && a.cap <= 0x1p126f))
+        refuse(KV8_INVALID_ARGUMENT, "cap is %g; it must be positive and finite, from 2^-126 to 2^126.",
+               static_cast<double>(a.cap));
+    check_rows("x", a.x, a.tokens, 1, a.width, Access::kWrite);
     return a.tokens > 0;
 }
 
@@ -147,6 +200,7 @@ bool check(const kv8_embedding_args& a) {
     check_at_least("width", a.width, 1);
     check_at_least("vocabulary", a.vocabulary, 1);
     check_plain_dtype("table_dtype", a.table_dtype);
+    check_scale("scale", a.scale);
     const int size = element_bytes(a.table_dtype);
     if (a.tokens > 0) check_span("table", a.table, times(a.vocabulary, a.width) * size, size);
     check_span("ids", a.ids, times(a.tokens, 4), 4);

@@ -24,9 +24,11 @@ bool check(const kv8_move_blocks_args&);
 bool check(const kv8_attention_plan_args&);
 bool check(const kv8_attention_args&);
 bool check(const kv8_merge_states_args&);
+bool check(const kv8_matmul_args&);
 bool check(const kv8_rms_norm_args&);
 bool check(const kv8_rope_args&);
-bool check(const kv8_silu_mul_args&);
+bool check(const kv8_gate_mul_args&);
+bool check(const kv8_softcap_args&);
 bool check(const kv8_embedding_args&);
 bool check(const kv8_sample_args&);
 

@@ -7,6 +7,7 @@
 
 #include "dispatch/error.h"
 #include "emulator/device_memory.h"
+#include "emulator/matrix_products.h"
 #include "emulator/runtime.h"
 
 namespace kv8::emulator {
@@ -51,6 +52,8 @@ class Device final : public gpu::DriverDevice {
         std::memcpy(params, launch.params, launch.params_bytes);
         run(kernel, params, launch.blocks, launch.shared_bytes);
     }
+
+    void multiply(const kv8_matmul_args& args, gpu::Stream) override { emulator::multiply(args); }
 
     gpu::Stream create_stream() override { return next_handle_++; }
     void destroy_stream(gpu::Stream) override {}
@@ -107,7 +110,7 @@ class Driver final : public gpu::Driver {
   public:
     const char* name() const override { return "emulator"; }
     int device_count() override { return 1; }
-    std::unique_ptr<gpu::DriverDevice> open(int) override { return std::make_unique<Device>(); }
+    std::unique_ptr<gpu::DriverDevice> open(int, const char*) override { return std::make_unique<Device>(); }
 };
 
 }  // namespace

@@ -4,6 +4,7 @@
 
 #include "gpu/attention_params.h"
 #include "gpu/attention_plan.h"
+#include "gpu/numerics.h"
 #include "gpu/report.h"
 
 namespace kv8::gpu {
@@ -242,19 +243,6 @@ class Record {
 
 // ---- scores
 
-// tanh(x): near 0 an odd polynomial (Cephes, tanhf), where 1 - e^-2x would cancel.
-KV8_DEVICE float tanh_of(float x) {
-    const float magnitude = x < 0 ? -x : x;
-    const float z = x * x;
-    float p = -5.70498872745e-3f;
-    p = fused(p, z, 2.06390887954e-2f);
-    p = fused(p, z, -5.37397155531e-2f);
-    p = fused(p, z, 1.33314422036e-1f);
-    p = fused(p, z, -3.33332819422e-1f);
-    const float near = fused(p * z, x, x);
-    const float e = exp2_fast(magnitude * (-2.0f * kLog2E));
-    const float far = divide(1.0f - e, 1.0f + e);
-    return magnitude < 0.625f ? near : x < 0 ? -far : far;
-}
+KV8_DEVICE float tanh_of(float x) { return tanh_by(x, exp2_fast((x < 0 ? -x : x) * (-2.0f * kLog2E))); }
 
 }  // namespace kv8::gpu

@@ -91,10 +91,16 @@ struct RopeParams {
     Fault* fault;
 };
 
-struct SiluMulParams {
-    static constexpr const char *kModule = "engine", *kKernel = "kv8_silu_mul_kernel";
+struct GateMulParams {
+    static constexpr const char *kModule = "engine", *kKernel = "kv8_gate_mul_kernel";
     static constexpr int kThreads = 256, kResident = 4, kSharedBytes = 0;
-    kv8_silu_mul_args args;
+    kv8_gate_mul_args args;
+};
+
+struct SoftcapParams {
+    static constexpr const char *kModule = "engine", *kKernel = "kv8_softcap_kernel";
+    static constexpr int kThreads = 256, kResident = 4, kSharedBytes = 0;
+    kv8_softcap_args args;
 };
 
 struct EmbeddingParams {
@@ -149,7 +155,10 @@ inline int64_t blocks_of(const RopeParams& p) {
     return blocks_for_chunks(int64_t{p.args.tokens} * p.args.heads * chunks_of(p.args.rope.rotary_size / 2),
                              p.kThreads);
 }
-inline int64_t blocks_of(const SiluMulParams& p) {
+inline int64_t blocks_of(const GateMulParams& p) {
+    return blocks_for_chunks(p.args.tokens * chunks_of(p.args.width), p.kThreads);
+}
+inline int64_t blocks_of(const SoftcapParams& p) {
     return blocks_for_chunks(p.args.tokens * chunks_of(p.args.width), p.kThreads);
 }
 inline int64_t blocks_of(const EmbeddingParams& p) {

@@ -6,6 +6,7 @@
 #include "dispatch/error.h"
 #include "gpu/host/vendor/failure.h"
 #include "gpu/host/vendor/numbers.h"
+#include "hip/hipblas_lt.h"
 
 namespace kv8::hip {
 namespace {
@@ -30,7 +31,8 @@ std::string words_for(const Calls& calls, int code) {
 
 class Device final : public gpu::VendorDevice {
   public:
-    Device(const Calls& calls, int ordinal) : VendorDevice(calls), calls_(calls), ordinal_(ordinal) {
+    Device(const Calls& calls, int ordinal, const char* blas_library)
+        : VendorDevice(calls, kHipblasLt, blas_library), calls_(calls), ordinal_(ordinal) {
         char name[256] = "";
         require(calls_.device_name, name, static_cast<int>(sizeof(name)) - 1, ordinal_);
         traits_.arch = arch();
@@ -117,7 +119,8 @@ class Device final : public gpu::VendorDevice {
 }  // namespace
 
 Driver::Driver()
-    : library_("KV8_HIP_LIBRARY", {"libamdhip64.so.7", "libamdhip64.so.6", "libamdhip64.so.5"},
+    : library_("The driver library", nullptr, "KV8_HIP_LIBRARY",
+               {"libamdhip64.so.7", "libamdhip64.so.6", "libamdhip64.so.5"},
                "It comes with AMD's ROCm: install its HIP runtime (package hip-runtime-amd; rocminfo then lists the "
                "GPUs), add its directory to LD_LIBRARY_PATH, or set KV8_HIP_LIBRARY to the library's path.") {
     library_.resolve(calls_.memory_info, "hipMemGetInfo");
@@ -173,6 +176,8 @@ int Driver::device_count() {
     return count;
 }
 
-std::unique_ptr<gpu::DriverDevice> Driver::open(int ordinal) { return std::make_unique<Device>(calls_, ordinal); }
+std::unique_ptr<gpu::DriverDevice> Driver::open(int ordinal, const char* blas_library) {
+    return std::make_unique<Device>(calls_, ordinal, blas_library);
+}
 
 }  // namespace kv8::hip

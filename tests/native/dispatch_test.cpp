@@ -113,11 +113,11 @@ TEST(Plugin, ServesCallsAndKeepsItsMessages) {
     EXPECT_REFUSED(kv8_rms_norm(device, nullptr, &norm), KV8_BUFFER_TOO_SMALL,
                    "x.data has 64 bytes; its shape needs 68");
 
-    kv8_silu_mul_args silu{};
+    kv8_gate_mul_args silu{};
     silu.struct_size = sizeof(silu);
     silu.tokens = silu.width = 1;
     silu.gate.data = silu.up.data = silu.out.data = row;
-    EXPECT_REFUSED(kv8_silu_mul(device, nullptr, &silu), KV8_UNSUPPORTED, "the test plug-in has no such kernel");
+    EXPECT_REFUSED(kv8_gate_mul(device, nullptr, &silu), KV8_UNSUPPORTED, "the test plug-in has no such kernel");
     EXPECT_EQ(kv8_free(device, ptr), KV8_OK);
 
     kv8_stream* stream = nullptr;

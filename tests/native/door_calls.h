@@ -28,9 +28,11 @@ struct DoorCalls {
     kv8_attention_plan_args plan{};
     kv8_attention_args attention{};
     kv8_merge_states_args merge_states{};
+    kv8_matmul_args matmul{};
     kv8_rms_norm_args rms_norm{};
     kv8_rope_args rope{};
-    kv8_silu_mul_args silu_mul{};
+    kv8_gate_mul_args gate_mul{};
+    kv8_softcap_args softcap{};
     kv8_embedding_args embedding{};
     kv8_sample_args sample{};
 
@@ -219,6 +221,15 @@ struct DoorCalls {
     }
 
     void make_engine_calls() {
+        start(matmul);
+        matmul.tokens = kTokens;
+        matmul.outputs = 24;
+        matmul.inputs = kWidth;
+        matmul.x = rows(kTokens, 1, kWidth, KV8_BF16);
+        matmul.y = rows(kTokens, 1, 24);
+        matmul.weights = allocate(24 * kWidth * 2);
+        matmul.bias = allocate(24 * 4);
+
         start(rms_norm);
         rms_norm.eps = 1e-5f;
         rms_norm.tokens = kTokens;
@@ -237,12 +248,19 @@ struct DoorCalls {
         rope.x = rows(kTokens, kHeads, kWidth, KV8_BF16);
         rope.rope = rope_table();
 
-        start(silu_mul);
-        silu_mul.tokens = kTokens;
-        silu_mul.width = kWidth;
-        silu_mul.gate = rows(kTokens, 1, kWidth);
-        silu_mul.up = rows(kTokens, 1, kWidth, KV8_F16);
-        silu_mul.out = rows(kTokens, 1, kWidth, KV8_BF16);
+        start(gate_mul);
+        gate_mul.tokens = kTokens;
+        gate_mul.width = kWidth;
+        gate_mul.activation = KV8_GELU_TANH;
+        gate_mul.gate = rows(kTokens, 1, kWidth);
+        gate_mul.up = rows(kTokens, 1, kWidth, KV8_F16);
+        gate_mul.out = rows(kTokens, 1, kWidth, KV8_BF16);
+
+        start(softcap);
+        softcap.tokens = kTokens;
+        softcap.width = kWidth;
+        softcap.cap = 30;
+        softcap.x = rows(kTokens, 1, kWidth, KV8_F16);
 
         start(embedding);
         embedding.tokens = kTokens;
@@ -250,6 +268,7 @@ struct DoorCalls {
         embedding.vocabulary = 11;
         embedding.table = allocate(11 * kWidth * 2);
         embedding.table_dtype = KV8_F16;
+        embedding.scale = 1.5f;
         embedding.ids = values(std::vector<int32_t>{10, 0, 3, 3, 9});
         embedding.out = rows(kTokens, 1, kWidth);
 

@@ -31,7 +31,9 @@ class Door : public testing::Test {
     kv8_status merge() { return finished(kv8_merge_states(c.device, nullptr, &c.merge_states)); }
     kv8_status norm() { return finished(kv8_rms_norm(c.device, nullptr, &c.rms_norm)); }
     kv8_status rope() { return finished(kv8_rope(c.device, nullptr, &c.rope)); }
-    kv8_status silu() { return finished(kv8_silu_mul(c.device, nullptr, &c.silu_mul)); }
+    kv8_status multiply() { return finished(kv8_matmul(c.device, nullptr, &c.matmul)); }
+    kv8_status gate() { return finished(kv8_gate_mul(c.device, nullptr, &c.gate_mul)); }
+    kv8_status cap() { return finished(kv8_softcap(c.device, nullptr, &c.softcap)); }
     kv8_status embed() { return finished(kv8_embedding(c.device, nullptr, &c.embedding)); }
     kv8_status sample() { return finished(kv8_sample(c.device, nullptr, &c.sample)); }
 
@@ -98,9 +100,14 @@ TEST_F(Door, ServesTheLegalCalls) {
     EXPECT_EQ(plan(), KV8_OK) << kv8_last_error();
     EXPECT_EQ(attend(), KV8_OK) << kv8_last_error();
     EXPECT_EQ(merge(), KV8_OK) << kv8_last_error();
+    if (gpu)
+        EXPECT_EQ(multiply(), KV8_OK) << kv8_last_error();
+    else
+        EXPECT_REFUSED(multiply(), KV8_UNSUPPORTED, "The CPU backend has no matrix products");
     EXPECT_EQ(norm(), KV8_OK) << kv8_last_error();
     EXPECT_EQ(rope(), KV8_OK) << kv8_last_error();
-    EXPECT_EQ(silu(), KV8_OK) << kv8_last_error();
+    EXPECT_EQ(gate(), KV8_OK) << kv8_last_error();
+    EXPECT_EQ(cap(), KV8_OK) << kv8_last_error();
     EXPECT_EQ(embed(), KV8_OK) << kv8_last_error();
     EXPECT_EQ(sample(), KV8_OK) << kv8_last_error();
 }
@@ -114,9 +121,11 @@ TEST_F(Door, NeedsArguments) {
     EXPECT_REFUSED(kv8_attention_plan(c.device, nullptr, nullptr), KV8_INVALID_ARGUMENT, "args is null");
     EXPECT_REFUSED(kv8_attention(c.device, nullptr, nullptr), KV8_INVALID_ARGUMENT, "args is null");
     EXPECT_REFUSED(kv8_merge_states(c.device, nullptr, nullptr), KV8_INVALID_ARGUMENT, "args is null");
+    EXPECT_REFUSED(kv8_matmul(c.device, nullptr, nullptr), KV8_INVALID_ARGUMENT, "args is null");
+    EXPECT_REFUSED(kv8_softcap(c.device, nullptr, nullptr), KV8_INVALID_ARGUMENT, "args is null");
     EXPECT_REFUSED(kv8_rms_norm(c.device, nullptr, nullptr), KV8_INVALID_ARGUMENT, "args is null");
     EXPECT_REFUSED(kv8_rope(c.device, nullptr, nullptr), KV8_INVALID_ARGUMENT, "args is null");
-    EXPECT_REFUSED(kv8_silu_mul(c.device, nullptr, nullptr), KV8_INVALID_ARGUMENT, "args is null");
+    EXPECT_REFUSED(kv8_gate_mul(c.device, nullptr, nullptr), KV8_INVALID_ARGUMENT, "args is null");
     EXPECT_REFUSED(kv8_embedding(c.device, nullptr, nullptr), KV8_INVALID_ARGUMENT, "args is null");
     EXPECT_REFUSED(kv8_sample(c.device, nullptr, nullptr), KV8_INVALID_ARGUMENT, "args is null");
     EXPECT_REFUSED(kv8_cast(nullptr, nullptr, &c.cast), KV8_INVALID_ARGUMENT, "device is null");
@@ -133,7 +142,9 @@ TEST_F(Door, NeedsStructsOfItsVersion) {
     needs_struct_size(c.merge_states, [&] { return merge(); });
     needs_struct_size(c.rms_norm, [&] { return norm(); });
     needs_struct_size(c.rope, [&] { return rope(); });
-    needs_struct_size(c.silu_mul, [&] { return silu(); });
+    needs_struct_size(c.gate_mul, [&] { return gate(); });
+    needs_struct_size(c.softcap, [&] { return cap(); });
+    if (gpu) needs_struct_size(c.matmul, [&] { return multiply(); });
     needs_struct_size(c.embedding, [&] { return embed(); });
     needs_struct_size(c.sample, [&] { return sample(); });
     refuses(
@@ -152,8 +163,11 @@ TEST_F(Door, DoesNothingForNoTokens) {
     EXPECT_EQ(gather(), KV8_OK) << kv8_last_error();
     c.move_blocks.pairs = {0, 0};
     EXPECT_EQ(move(), KV8_OK) << kv8_last_error();
-    c.merge_states.tokens = c.rms_norm.tokens = c.rope.tokens = c.silu_mul.tokens = c.embedding.tokens =
-        c.sample.tokens = 0;
+    c.merge_states.tokens = c.matmul.tokens = c.rms_norm.tokens = c.rope.tokens = c.gate_mul.tokens = c.softcap.tokens =
+        c.embedding.tokens = c.sample.tokens = 0;
+    c.matmul.x.data = c.matmul.y.data = c.matmul.weights = c.matmul.bias = c.softcap.x.data = {0, 0};
+    EXPECT_EQ(multiply(), KV8_OK) << kv8_last_error();
+    EXPECT_EQ(cap(), KV8_OK) << kv8_last_error();
     c.merge_states.a.data = c.merge_states.b.data = c.merge_states.out.data = c.merge_states.lse_a =
         c.merge_states.lse_b = {0, 0};
     EXPECT_EQ(merge(), KV8_OK) << kv8_last_error();
@@ -161,8 +175,8 @@ TEST_F(Door, DoesNothingForNoTokens) {
     EXPECT_EQ(norm(), KV8_OK) << kv8_last_error();
     c.rope.x.data = c.rope.rope.positions = {0, 0};
     EXPECT_EQ(rope(), KV8_OK) << kv8_last_error();
-    c.silu_mul.gate.data = c.silu_mul.up.data = c.silu_mul.out.data = {0, 0};
-    EXPECT_EQ(silu(), KV8_OK) << kv8_last_error();
+    c.gate_mul.gate.data = c.gate_mul.up.data = c.gate_mul.out.data = {0, 0};
+    EXPECT_EQ(gate(), KV8_OK) << kv8_last_error();
     c.embedding.table = c.embedding.ids = c.embedding.out.data = {0, 0};
     EXPECT_EQ(embed(), KV8_OK) << kv8_last_error();
     c.sample.logits.data = c.sample.sampling = c.sample.ids = {0, 0};
@@ -451,13 +465,67 @@ TEST_F(Door, OfRope) {
     needs_rows(c.rope.x, "x", DoorCalls::kWidth * 2, true, call);
 }
 
-TEST_F(Door, OfSiluMul) {
-    const auto call = [&] { return silu(); };
-    refuses(c.silu_mul.tokens, -1, call, "tokens is -1");
-    refuses(c.silu_mul.width, 0, call, "width is 0");
-    needs_rows(c.silu_mul.gate, "gate", DoorCalls::kWidth * 4, false, call);
-    needs_rows(c.silu_mul.up, "up", DoorCalls::kWidth * 2, false, call);
-    needs_rows(c.silu_mul.out, "out", DoorCalls::kWidth * 2, true, call);
+TEST_F(Door, OfGateMul) {
+    const auto call = [&] { return gate(); };
+    refuses(c.gate_mul.tokens, -1, call, "tokens is -1");
+    refuses(c.gate_mul.width, 0, call, "width is 0");
+    for (int activation : {-1, 2})
+        refuses(c.gate_mul.activation, activation, call, "allowed are KV8_SILU (0) and KV8_GELU_TANH (1)");
+    needs_rows(c.gate_mul.gate, "gate", DoorCalls::kWidth * 4, false, call);
+    needs_rows(c.gate_mul.up, "up", DoorCalls::kWidth * 2, false, call);
+    needs_rows(c.gate_mul.out, "out", DoorCalls::kWidth * 2, true, call);
+}
+
+TEST_F(Door, OfSoftcap) {
+    const auto call = [&] { return cap(); };
+    refuses(c.softcap.tokens, -1, call, "tokens is -1");
+    refuses(c.softcap.width, 0, call, "width is 0");
+    for (float value : {0.0f, -30.0f, kNaN, kInfinity}) refuses(c.softcap.cap, value, call, "cap is ");
+    needs_rows(c.softcap.x, "x", DoorCalls::kWidth * 2, true, call);
+}
+
+// On the CPU, whose legal calls are refused too, a device with products is stood in for by their refusal.
+TEST_F(Door, OfMatmul) {
+    const auto call = [&] {
+        const kv8_status status = multiply();
+        return status == KV8_UNSUPPORTED && !gpu ? kv8_status{KV8_OK} : status;
+    };
+    kv8_matmul_args& m = c.matmul;
+    refuses(m.tokens, -1, call, "tokens is -1");
+    refuses(m.outputs, 0, call, "outputs is 0");
+    refuses(m.inputs, 0, call, "inputs is 0");
+    refuses(m.outputs, INT32_MAX, call, "y.token_stride is 96 bytes; a row has 8589934588");
+    needs_rows(m.x, "x", DoorCalls::kWidth * 2, false, call);
+    needs_rows(m.y, "y", 24 * 4, true, call);
+    refuses(m.y.dtype, KV8_F16, call, "y.dtype is 1; it must be x's, 2, or KV8_F32 (0)");
+    needs(m.weights, "weights", 2, call);
+    needs(m.bias, "bias", 4, call);
+    const kv8_span shared = c.allocate(4096);
+    m.y.data = {shared.ptr + 1024, m.y.data.bytes};
+    refuses(m.weights, shared, call, "y and weights share bytes");
+    refuses(m.bias, kv8_span{m.y.data.ptr + 4 * 24 * 4, 24 * 4}, call, "y and bias share bytes");
+
+    // Columns of one buffer may take turns, byte to byte.
+    const kv8_span both = c.allocate(DoorCalls::kTokens * (DoorCalls::kWidth * 2 + 2 + 24 * 4));
+    m.x.token_stride = m.y.token_stride = DoorCalls::kWidth * 2 + 2 + 24 * 4;
+    const auto put = [&](uint64_t x, uint64_t y) {
+        m.x.data = {both.ptr + x, both.bytes - x};
+        m.y.data = {both.ptr + y, both.bytes - y};
+    };
+    put(0, DoorCalls::kWidth * 2 + 2);
+    EXPECT_EQ(call(), KV8_OK) << kv8_last_error();
+    put(24 * 4, 0);
+    EXPECT_EQ(call(), KV8_OK) << kv8_last_error();
+    put(24 * 4 - 2, 0);
+    EXPECT_REFUSED(call(), KV8_INVALID_ARGUMENT, "y and x share bytes");
+    put(0, DoorCalls::kWidth * 2 - 2);
+    EXPECT_REFUSED(call(), KV8_INVALID_ARGUMENT, "y and x share bytes");
+    m.y.token_stride += 4;
+    put(0, DoorCalls::kWidth * 2 + 2);
+    m.tokens = 3;
+    EXPECT_REFUSED(call(), KV8_INVALID_ARGUMENT, "y and x share bytes");
+    m.tokens = 1;
+    EXPECT_EQ(call(), KV8_OK) << kv8_last_error();
 }
 
 TEST_F(Door, OfEmbedding) {
@@ -467,6 +535,7 @@ TEST_F(Door, OfEmbedding) {
     refuses(c.embedding.vocabulary, 0, call, "vocabulary is 0");
     refuses(c.embedding.vocabulary, INT32_MAX, call, "table has", KV8_BUFFER_TOO_SMALL);
     refuses(c.embedding.table_dtype, KV8_E4M3FN, call, "table_dtype is 3");
+    for (float value : {0.0f, -1.0f, kNaN, kInfinity}) refuses(c.embedding.scale, value, call, "scale is ");
     needs(c.embedding.table, "table", 2, call);
     needs(c.embedding.ids, "ids", 4, call);
     needs_rows(c.embedding.out, "out", DoorCalls::kWidth * 4, true, call);

@@ -2,6 +2,7 @@
 // instruction set.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <random>
 #include <string>
@@ -10,74 +11,11 @@
 #include "staging.h"
 #include "elements.h"
 #include "exact_fp8.h"
+#include "plain_rows.h"
 
 namespace {
 
 using namespace kv8_test;
-
-// Rows [tokens][heads][width] with gaps between heads and tokens, which must keep their bits.
-class Rows {
-  public:
-    Rows(kv8_dtype dtype, int tokens, int heads, int width)
-        : elements_(dtype, static_cast<size_t>(tokens) * (static_cast<size_t>(heads) * (width + kHeadGap) + kTokenGap)),
-          tokens_(tokens),
-          heads_(heads),
-          width_(width) {
-        for (size_t i = 0; i < elements_.size(); i++) elements_.set(i, kGapBits);
-    }
-
-    kv8_rows rows() const {
-        kv8_rows r{};
-        r.data = elements_.span();
-        r.head_stride = int64_t{width_ + kHeadGap} * bytes_of(dtype());
-        r.token_stride = r.head_stride * heads_ + kTokenGap * bytes_of(dtype());
-        r.dtype = dtype();
-        return r;
-    }
-
-    kv8_dtype dtype() const { return elements_.dtype(); }
-    uint32_t bits(int t, int h, int i) const { return elements_.at(index(t, h, i)); }
-    float get(int t, int h, int i) const { return float_of(exact::convert(dtype(), KV8_F32, bits(t, h, i))); }
-    void set(int t, int h, int i, float x) {
-        elements_.set(index(t, h, i), exact::convert(KV8_F32, dtype(), bits_of(x)));
-    }
-
-    Rows& randomize(std::mt19937& random, float spread) {
-        std::normal_distribution<float> normal(0, spread);
-        for (int t = 0; t < tokens_; t++)
-            for (int h = 0; h < heads_; h++)
-                for (int i = 0; i < width_; i++) set(t, h, i, normal(random));
-        return *this;
-    }
-
-    bool gaps_are_untouched() const {
-        std::vector<bool> used(elements_.size());
-        for (int t = 0; t < tokens_; t++)
-            for (int h = 0; h < heads_; h++)
-                for (int i = 0; i < width_; i++) used[index(t, h, i)] = true;
-        for (size_t i = 0; i < used.size(); i++)
-            if (!used[i] && elements_.at(i) != kGapBits) return false;
-        return true;
-    }
-
-  private:
-    static constexpr int kHeadGap = 3, kTokenGap = 5;
-    static constexpr uint32_t kGapBits = 0x7bcd;
-
-    size_t index(int t, int h, int i) const {
-        return static_cast<size_t>(t) * (static_cast<size_t>(heads_) * (width_ + kHeadGap) + kTokenGap) +
-               static_cast<size_t>(h) * (width_ + kHeadGap) + static_cast<size_t>(i);
-    }
-
-    Elements elements_;
-    int tokens_, heads_, width_;
-};
-
-// One rounding to the dtype, and what a float32 computation may lose before it.
-double tolerance(kv8_dtype dtype, double exact, double computation) {
-    const double half_ulp = dtype == KV8_F32 ? 0x1p-24 : dtype == KV8_F16 ? 0x1p-11 : 0x1p-8;
-    return std::abs(exact) * (half_ulp + computation) + (dtype == KV8_F16 ? 0x1p-25 : 1e-37);
-}
 
 class EngineOps : public testing::Test {
   protected:
@@ -271,43 +209,109 @@ TEST_F(EngineOps, RopeRoundsEachStepBitForBit) {
     });
 }
 
-TEST_F(EngineOps, SiluMul) {
+double activated(int activation, double x) {
+    if (activation == KV8_SILU) return x / (1 + std::exp(-x));
+    const double u = std::sqrt(2 / M_PI) * (x + 0.044715 * x * x * x);
+    return x / (1 + std::exp(-2 * u));  // x/2 (1 + tanh(u))
+}
+
+TEST_F(EngineOps, GateMul) {
     on_every_device([&](const TestDevice& device) {
-        for (kv8_dtype gate_dtype : kPlain)
-            for (kv8_dtype up_dtype : kPlain)
-                for (kv8_dtype out_dtype : kPlain)
-                    for (int width : {1, 16, 37, 1100}) {
-                        SCOPED_TRACE(testing::Message() << name_of(gate_dtype) << " * " << name_of(up_dtype) << " to "
-                                                        << name_of(out_dtype) << ", width " << width);
-                        Rows gate(gate_dtype, 3, 1, width), up(up_dtype, 3, 1, width), out(out_dtype, 3, 1, width);
-                        gate.randomize(random, 6);
-                        up.randomize(random, 2);
-                        gate.set(0, 0, 0, -80);
-                        gate.set(1, 0, 0, 120);
-                        gate.set(2, 0, 0, 0);
-                        kv8_silu_mul_args args{};
-                        args.struct_size = sizeof(args);
-                        args.tokens = 3;
-                        args.width = width;
-                        args.gate = gate.rows();
-                        args.up = up.rows();
-                        args.out = out.rows();
-                        ASSERT_EQ(run(device, args), KV8_OK) << kv8_last_error();
-                        for (int t = 0; t < 3; t++)
-                            for (int i = 0; i < width; i++) {
-                                const double x = gate.get(t, 0, i),
-                                             expected = x / (1 + std::exp(-x)) * double(up.get(t, 0, i));
-                                ASSERT_NEAR(out.get(t, 0, i), expected, tolerance(out_dtype, expected, 1e-6))
-                                    << t << " " << i << " of " << x;
-                            }
-                        EXPECT_TRUE(out.gaps_are_untouched());
-                        args.out = args.up;
-                        if (up_dtype != out_dtype) continue;
-                        ASSERT_EQ(run(device, args), KV8_OK) << kv8_last_error();
-                        for (int t = 0; t < 3; t++)
-                            for (int i = 0; i < width; i++)
-                                ASSERT_EQ(up.bits(t, 0, i), out.bits(t, 0, i)) << "in place";
-                    }
+        for (int activation : {KV8_SILU, KV8_GELU_TANH})
+            for (kv8_dtype gate_dtype : kPlain)
+                for (kv8_dtype up_dtype : kPlain)
+                    for (kv8_dtype out_dtype : kPlain)
+                        for (int width : {1, 16, 37, 1100}) {
+                            SCOPED_TRACE(testing::Message() << (activation == KV8_SILU ? "SiLU, " : "GELU, ")
+                                                            << name_of(gate_dtype) << " * " << name_of(up_dtype)
+                                                            << " to " << name_of(out_dtype) << ", width " << width);
+                            Rows gate(gate_dtype, 3, 1, width), up(up_dtype, 3, 1, width), out(out_dtype, 3, 1, width);
+                            gate.randomize(random, 6);
+                            up.randomize(random, 2);
+                            gate.set(0, 0, 0, -80);
+                            gate.set(1, 0, 0, 120);
+                            gate.set(2, 0, 0, 0);
+                            kv8_gate_mul_args args{};
+                            args.struct_size = sizeof(args);
+                            args.tokens = 3;
+                            args.width = width;
+                            args.activation = activation;
+                            args.gate = gate.rows();
+                            args.up = up.rows();
+                            args.out = out.rows();
+                            ASSERT_EQ(run(device, args), KV8_OK) << kv8_last_error();
+                            for (int t = 0; t < 3; t++)
+                                for (int i = 0; i < width; i++) {
+                                    const double x = gate.get(t, 0, i),
+                                                 expected = activated(activation, x) * double(up.get(t, 0, i));
+                                    // e^-2|u| loses what 2u was rounded by, and is 0 where it would be subnormal.
+                                    const double factor = up.get(t, 0, i);
+                                    const double relative =
+                                        activation == KV8_SILU
+                                            ? 1e-6
+                                            : 1e-6 + 0x1p-22 * std::abs(1.6 * x * (1 + 0.044715 * x * x));
+                                    ASSERT_NEAR(out.get(t, 0, i), expected,
+                                                tolerance(out_dtype, expected, std::min(relative, 1.0)) +
+                                                    0x1p-126 * std::abs(x * factor))
+                                        << t << " " << i << " of " << x;
+                                }
+                            EXPECT_TRUE(out.gaps_are_untouched());
+                            args.out = args.up;
+                            if (up_dtype != out_dtype) continue;
+                            ASSERT_EQ(run(device, args), KV8_OK) << kv8_last_error();
+                            for (int t = 0; t < 3; t++)
+                                for (int i = 0; i < width; i++)
+                                    ASSERT_EQ(up.bits(t, 0, i), out.bits(t, 0, i)) << "in place";
+                        }
+    });
+}
+
+TEST_F(EngineOps, ActivatesNumbersBeyondAllGates) {
+    on_every_device([&](const TestDevice& device) {
+        std::vector<float> gate{-1e30f, -200, -90, -0.0f, 1e-30f, 200, 3e38f}, up(7, 1), out(7);
+        for (int activation : {KV8_SILU, KV8_GELU_TANH}) {
+            kv8_gate_mul_args args{};
+            args.struct_size = sizeof(args);
+            args.tokens = 1;
+            args.width = 7;
+            args.activation = activation;
+            args.gate.data = span_of(gate);
+            args.up.data = span_of(up);
+            args.out.data = span_of(out);
+            ASSERT_EQ(run(device, args), KV8_OK) << kv8_last_error();
+            EXPECT_EQ(out, (std::vector<float>{0, 0, 0, 0, 0.5e-30f, 200, 3e38f})) << activation;
+        }
+    });
+}
+
+TEST_F(EngineOps, Softcap) {
+    on_every_device([&](const TestDevice& device) {
+        for (kv8_dtype dtype : kPlain)
+            for (float cap : {30.0f, 0.5f, 1e-3f})
+                for (int width : {1, 16, 37, 1100}) {
+                    SCOPED_TRACE(testing::Message() << name_of(dtype) << " within " << cap << ", width " << width);
+                    Rows x(dtype, 3, 1, width);
+                    x.randomize(random, 20);
+                    x.set(0, 0, 0, 0);
+                    x.set(1, 0, 0, -60000);
+                    x.set(2, 0, 0, 0.01f);
+                    const Rows before = x;
+                    kv8_softcap_args args{};
+                    args.struct_size = sizeof(args);
+                    args.tokens = 3;
+                    args.width = width;
+                    args.cap = cap;
+                    args.x = x.rows();
+                    ASSERT_EQ(run(device, args), KV8_OK) << kv8_last_error();
+                    for (int t = 0; t < 3; t++)
+                        for (int i = 0; i < width; i++) {
+                            const double given = before.get(t, 0, i),
+                                         expected = double(cap) * std::tanh(given / double(cap));
+                            ASSERT_NEAR(x.get(t, 0, i), expected, tolerance(dtype, expected, 1e-6))
+                                << t << " " << i << " of " << given;
+                        }
+                    EXPECT_TRUE(x.gaps_are_untouched());
+                }
     });
 }
 
@@ -316,8 +320,9 @@ TEST_F(EngineOps, EmbeddingIsExact) {
         for (kv8_dtype table_dtype : kPlain)
             for (kv8_dtype out_dtype : kPlain)
                 for (int width : {1, 64, 37, 1100}) {
-                    SCOPED_TRACE(testing::Message()
-                                 << name_of(table_dtype) << " to " << name_of(out_dtype) << ", width " << width);
+                    const float scale = width % 2 ? 1.0f : 55.5f;
+                    SCOPED_TRACE(testing::Message() << name_of(table_dtype) << " to " << name_of(out_dtype)
+                                                    << ", width " << width << ", scale " << scale);
                     constexpr int kVocabulary = 13;
                     Elements table(table_dtype, static_cast<size_t>(kVocabulary * width));
                     std::normal_distribution<float> normal(0, 1);
@@ -334,12 +339,14 @@ TEST_F(EngineOps, EmbeddingIsExact) {
                     args.ids = span_of(ids);
                     args.out = out.rows();
                     args.table_dtype = table_dtype;
+                    args.scale = scale;
                     ASSERT_EQ(run(device, args), KV8_OK) << kv8_last_error();
                     for (int t = 0; t < 6; t++)
                         for (int i = 0; i < width; i++) {
                             const size_t from = static_cast<size_t>(ids[static_cast<size_t>(t)] * width + i);
-                            const uint32_t widened = exact::convert(table_dtype, KV8_F32, table.at(from));
-                            ASSERT_EQ(out.bits(t, 0, i), exact::convert(KV8_F32, out_dtype, widened)) << t << " " << i;
+                            const float scaled = float_of(exact::convert(table_dtype, KV8_F32, table.at(from))) * scale;
+                            ASSERT_EQ(out.bits(t, 0, i), exact::convert(KV8_F32, out_dtype, bits_of(scaled)))
+                                << t << " " << i;
                         }
                     EXPECT_TRUE(out.gaps_are_untouched());
                 }

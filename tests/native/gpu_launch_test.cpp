@@ -61,7 +61,8 @@ TEST_P(GpuLaunch, GivesEachKernelItsArgument) {
     launched<AmaxParams>(kv8_amax, calls->amax);
     launched<MergeStatesParams>(kv8_merge_states, calls->merge_states);
     launched<RmsNormParams>(kv8_rms_norm, calls->rms_norm);
-    launched<SiluMulParams>(kv8_silu_mul, calls->silu_mul);
+    launched<GateMulParams>(kv8_gate_mul, calls->gate_mul);
+    launched<SoftcapParams>(kv8_softcap, calls->softcap);
     EXPECT_TRUE(same(launched<WriteParams>(kv8_write, calls->write).view, calls->view));
     EXPECT_TRUE(same(launched<GatherParams>(kv8_gather, calls->gather).view, calls->view));
     const MoveBlocksParams move = launched<MoveBlocksParams>(kv8_move_blocks, calls->move_blocks);
@@ -98,7 +99,7 @@ TEST_P(GpuLaunch, LoadsAModuleWhenItIsFirstCalledAndFindsAKernelOnce) {
     const char* const find = either("cuModuleGetFunction", "hipModuleGetFunction");
     const int loads = stub.calls[load], finds = stub.calls[find];
     launched<RmsNormParams>(kv8_rms_norm, calls->rms_norm);
-    launched<SiluMulParams>(kv8_silu_mul, calls->silu_mul);  // of the same module
+    launched<GateMulParams>(kv8_gate_mul, calls->gate_mul);  // of the same module
     const int loads_with_engine = stub.calls[load];
     EXPECT_LE(loads_with_engine, loads + 1);
     EXPECT_EQ(stub.calls[find], finds + 2);
@@ -157,7 +158,8 @@ TEST_P(GpuLaunch, TakesNoMemoryAndWaitsForNothingWhileAGraphIsCaptured) {
     EXPECT_EQ(kv8_merge_states(on, stream, &calls->merge_states), KV8_OK) << kv8_last_error();
     EXPECT_EQ(kv8_rms_norm(on, stream, &calls->rms_norm), KV8_OK) << kv8_last_error();
     EXPECT_EQ(kv8_rope(on, stream, &calls->rope), KV8_OK) << kv8_last_error();
-    EXPECT_EQ(kv8_silu_mul(on, stream, &calls->silu_mul), KV8_OK) << kv8_last_error();
+    EXPECT_EQ(kv8_gate_mul(on, stream, &calls->gate_mul), KV8_OK) << kv8_last_error();
+    EXPECT_EQ(kv8_softcap(on, stream, &calls->softcap), KV8_OK) << kv8_last_error();
     EXPECT_EQ(kv8_embedding(on, stream, &calls->embedding), KV8_OK) << kv8_last_error();
     EXPECT_EQ(kv8_sample(on, stream, &calls->sample), KV8_OK) << kv8_last_error();
     EXPECT_EQ(kv8_copy(on, stream, {calls->cast.dst.ptr, 64}, {calls->cast.src.ptr, 64}), KV8_OK) << kv8_last_error();

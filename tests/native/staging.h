@@ -237,6 +237,15 @@ inline kv8_status run(const TestDevice& device, kv8_merge_states_args args) {
     return staging.run([&] { return kv8_merge_states(device.handle(), nullptr, &args); });
 }
 
+inline kv8_status run(const TestDevice& device, kv8_matmul_args args) {
+    Staging staging(device);
+    staging.reads(args.x);
+    staging.writes(args.y);
+    staging.reads(args.weights);
+    staging.reads(args.bias);
+    return staging.run([&] { return kv8_matmul(device.handle(), nullptr, &args); });
+}
+
 inline kv8_status run(const TestDevice& device, kv8_rms_norm_args args) {
     Staging staging(device);
     staging.reads(args.x);
@@ -253,12 +262,18 @@ inline kv8_status run(const TestDevice& device, kv8_rope_args args) {
     return staging.run([&] { return kv8_rope(device.handle(), nullptr, &args); });
 }
 
-inline kv8_status run(const TestDevice& device, kv8_silu_mul_args args) {
+inline kv8_status run(const TestDevice& device, kv8_gate_mul_args args) {
     Staging staging(device);
     staging.reads(args.gate);
     staging.reads(args.up);
     staging.writes(args.out);
-    return staging.run([&] { return kv8_silu_mul(device.handle(), nullptr, &args); });
+    return staging.run([&] { return kv8_gate_mul(device.handle(), nullptr, &args); });
+}
+
+inline kv8_status run(const TestDevice& device, kv8_softcap_args args) {
+    Staging staging(device);
+    staging.writes(args.x);
+    return staging.run([&] { return kv8_softcap(device.handle(), nullptr, &args); });
 }
 
 inline kv8_status run(const TestDevice& device, kv8_embedding_args args) {

@@ -109,7 +109,21 @@ void rope(const kv8_rope_args& args, int64_t begin, int64_t end) {
     }
 }
 
-void silu_mul(const kv8_silu_mul_args& args, int64_t begin, int64_t end) {
+// sigmoid(x) from e^-|x|, which cannot overflow.
+KV8_INLINE rf sigmoid(rf x) {
+    const rf e = exp_of_negative(bits<rf>(bits<ri>(x) | (ri{} + INT32_MIN)));
+    return (x < rf{} ? e : all(1.0f)) / (1.0f + e);
+}
+
+KV8_INLINE rf silu(rf x) { return x * sigmoid(x); }
+
+// (1 + tanh(u)) / 2 is sigmoid(2u), which keeps the small values of a negative x.
+KV8_INLINE rf gelu_tanh(rf x) {
+    const rf twice = (x * 1.59576912160573071176f) * fused(x * x, all(0.044715f), all(1.0f));  // 2 sqrt(2/pi)
+    return x * sigmoid(twice);
+}
+
+void gate_mul(const kv8_gate_mul_args& args, int64_t begin, int64_t end) {
     for (int64_t token = begin; token < end; token++) {
         const uint8_t *gate_row = row_at(args.gate, token, 0), *up_row = row_at(args.up, token, 0);
         uint8_t* out_row = row_at(args.out, token, 0);
@@ -117,14 +131,28 @@ void silu_mul(const kv8_silu_mul_args& args, int64_t begin, int64_t end) {
             Chunk gate, up;
             read(args.gate.dtype, gate_row, first, count, gate);
             read(args.up.dtype, up_row, first, count, up);
-            for (int i = 0; i < count; i += kWidth) {
-                const rf x = load<rf>(gate.values + i);
-                // sigmoid(x) from e^-|x|, which cannot overflow.
-                const rf e = exp_of_negative(bits<rf>(bits<ri>(x) | (ri{} + INT32_MIN)));
-                const rf sigmoid = (x < rf{} ? e : all(1.0f)) / (1.0f + e);
-                store(gate.values + i, x * sigmoid * load<rf>(up.values + i));
-            }
+            const auto multiply = [&](auto activation) {
+                for (int i = 0; i < count; i += kWidth)
+                    store(gate.values + i, activation(load<rf>(gate.values + i)) * load<rf>(up.values + i));
+            };
+            if (args.activation == KV8_SILU)
+                multiply(KV8_LAMBDA(rf x) { return silu(x); });
+            else
+                multiply(KV8_LAMBDA(rf x) { return gelu_tanh(x); });
             write(args.out.dtype, out_row, first, count, gate);
+        });
+    }
+}
+
+void softcap(const kv8_softcap_args& args, int64_t begin, int64_t end) {
+    for (int64_t token = begin; token < end; token++) {
+        uint8_t* row = row_at(args.x, token, 0);
+        for_chunks(args.width, [&](int64_t first, int count) {
+            Chunk x;
+            read(args.x.dtype, row, first, count, x);
+            for (int i = 0; i < count; i += kWidth)
+                store(x.values + i, tanh_of(load<rf>(x.values + i) / args.cap) * args.cap);
+            write(args.x.dtype, row, first, count, x);
         });
     }
 }
@@ -137,6 +165,8 @@ void embedding(const kv8_embedding_args& args, int64_t begin, int64_t end) {
         for_chunks(args.width, [&](int64_t first, int count) {
             Chunk values;
             read(args.table_dtype, from, first, count, values);
+            for_vectors(count,
+                        [&](int i) { store(values.values + i, load<f32>(values.values + i) * splat(args.scale)); });
             write(args.out.dtype, row_at(args.out, token, 0), first, count, values);
         });
     }
@@ -166,7 +196,7 @@ void sample(const kv8_sample_args& args, int64_t begin, int64_t end, void* scrat
 }  // namespace
 
 const EngineKernels engine_kernels = {
-    rms_norm, rope, silu_mul, embedding, first_illegal_logits, sample_scratch_bytes, sample,
+    rms_norm, rope, gate_mul, softcap, embedding, first_illegal_logits, sample_scratch_bytes, sample,
 };
 
 }  // namespace kv8::cpu::KV8_ISA

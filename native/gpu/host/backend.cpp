@@ -60,7 +60,8 @@ kv8_status device_count(int32_t* count) {
 }
 
 kv8_status device_open(const kv8_device_options* options, kv8_impl_device** out) {
-    return on_driver([&] { *out = new kv8_impl_device(driver->open(options->ordinal), options->ordinal); });
+    return on_driver(
+        [&] { *out = new kv8_impl_device(driver->open(options->ordinal, options->blas_library), options->ordinal); });
 }
 
 kv8_status device_close(kv8_impl_device* device) {
@@ -160,6 +161,8 @@ kv8_status fill(kv8_impl_device* device, kv8_impl_stream* stream, kv8_span dst, 
 
 // ---- kernels
 
+void matmul(Device& device, Stream stream, const kv8_matmul_args& args) { device.driver().multiply(args, stream); }
+
 template <class Args, void (*Call)(Device&, Stream, Args&)>
 kv8_status on_stream(kv8_impl_device* device, kv8_impl_stream* stream, Args* args) {
     return on_device(device, [&] { Call(*device, native(stream), *args); });
@@ -194,9 +197,11 @@ const kv8_backend_table* backend_table(Driver& chosen, kv8_fail report) {
         on_stream<kv8_attention_plan_args, plan_attention>,
         on_stream<const kv8_attention_args, attention>,
         on_stream<const kv8_merge_states_args, merge_states>,
+        on_stream<const kv8_matmul_args, matmul>,
         on_stream<const kv8_rms_norm_args, rms_norm>,
         on_stream<const kv8_rope_args, rope>,
-        on_stream<const kv8_silu_mul_args, silu_mul>,
+        on_stream<const kv8_gate_mul_args, gate_mul>,
+        on_stream<const kv8_softcap_args, softcap>,
         on_stream<const kv8_embedding_args, embedding>,
         on_stream<const kv8_sample_args, sample>,
     };

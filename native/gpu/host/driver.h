@@ -59,6 +59,10 @@ class DriverDevice {
     virtual Function function(const char* module, const char* name, int shared_bytes) = 0;
     virtual void launch(const Launch& launch, Stream stream) = 0;
 
+    // Puts a matrix product on the stream, by the vendor's library, opened when it is first asked for. The dispatcher has
+    // checked the arguments. A shape's first call may allocate; any later one neither allocates nor waits.
+    virtual void multiply(const kv8_matmul_args& args, Stream stream) = 0;
+
     virtual Stream create_stream() = 0;
     virtual void destroy_stream(Stream stream) = 0;
     virtual void synchronize(Stream stream) = 0;
@@ -93,7 +97,8 @@ class Driver {
 
     virtual const char* name() const = 0;  // of the backend: "cuda", "rocm", "emulator"
     virtual int device_count() = 0;
-    virtual std::unique_ptr<DriverDevice> open(int ordinal) = 0;  // one of device_count
+    // One of device_count; `blas_library` is the path of the library of matrix products, null for the usual ones.
+    virtual std::unique_ptr<DriverDevice> open(int ordinal, const char* blas_library) = 0;
 };
 
 }  // namespace kv8::gpu

@@ -52,8 +52,12 @@ void rope(Device& device, Stream stream, const kv8_rope_args& args) {
     launch(device, stream, RopeParams{args, device.fault()});
 }
 
-void silu_mul(Device& device, Stream stream, const kv8_silu_mul_args& args) {
-    launch(device, stream, SiluMulParams{args});
+void gate_mul(Device& device, Stream stream, const kv8_gate_mul_args& args) {
+    launch(device, stream, GateMulParams{args});
+}
+
+void softcap(Device& device, Stream stream, const kv8_softcap_args& args) {
+    launch(device, stream, SoftcapParams{args});
 }
 
 void embedding(Device& device, Stream stream, const kv8_embedding_args& args) {

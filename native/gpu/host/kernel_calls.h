@@ -14,7 +14,8 @@ void move_blocks(Device&, Stream, const kv8_move_blocks_args&);
 void merge_states(Device&, Stream, const kv8_merge_states_args&);
 void rms_norm(Device&, Stream, const kv8_rms_norm_args&);
 void rope(Device&, Stream, const kv8_rope_args&);
-void silu_mul(Device&, Stream, const kv8_silu_mul_args&);
+void gate_mul(Device&, Stream, const kv8_gate_mul_args&);
+void softcap(Device&, Stream, const kv8_softcap_args&);
 void embedding(Device&, Stream, const kv8_embedding_args&);
 void sample(Device&, Stream, const kv8_sample_args&);
 

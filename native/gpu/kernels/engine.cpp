@@ -61,10 +61,16 @@ KV8_DEVICE void scale_row(const kv8_rms_norm_args& args, int64_t token, int64_t 
     }
 }
 
-// x * sigmoid(x), from e^-|x|, which cannot overflow.
-KV8_DEVICE float silu(float x) {
+// sigmoid(x) from e^-|x|, which cannot overflow.
+KV8_DEVICE float sigmoid(float x) {
     const float e = exp_of_negative(-magnitude_of(x));
-    return x * divide(x < 0.0f ? e : 1.0f, 1.0f + e);
+    return divide(x < 0.0f ? e : 1.0f, 1.0f + e);
+}
+
+KV8_DEVICE float activated(float x, bool gelu) {
+    // GELU's (1 + tanh(u)) / 2 is sigmoid(2u), which keeps the small values of a negative x; 2 sqrt(2/pi) is in 2u.
+    const float twice = (x * 1.59576912160573071176f) * fused(x * x, 0.044715f, 1.0f);
+    return x * sigmoid(gelu ? twice : x);
 }
 
 // Eight pairs of a row in place. Halves lie apart, interleaved pairs in two chunks that follow each other.
@@ -146,18 +152,36 @@ KV8_KERNEL(kv8_rope_kernel, RopeParams::kThreads, RopeParams::kResident, RopePar
     }
 }
 
-KV8_KERNEL(kv8_silu_mul_kernel, SiluMulParams::kThreads, SiluMulParams::kResident, SiluMulParams) {
-    const kv8_silu_mul_args& args = params.args;
+KV8_KERNEL(kv8_gate_mul_kernel, GateMulParams::kThreads, GateMulParams::kResident, GateMulParams) {
+    const kv8_gate_mul_args& args = params.args;
+    const bool gelu = args.activation == KV8_GELU_TANH;
     const int64_t chunks = chunks_of(args.width), items = args.tokens * chunks,
-                  step = int64_t(blocks()) * SiluMulParams::kThreads;
-    for (int64_t i = int64_t(block()) * SiluMulParams::kThreads + thread(); i < items; i += step) {
+                  step = int64_t(blocks()) * GateMulParams::kThreads;
+    for (int64_t i = int64_t(block()) * GateMulParams::kThreads + thread(); i < items; i += step) {
         const Division place = divided(i, chunks);
         const int64_t token = place.quotient, first = place.remainder * kChunk, count = args.width - first;
         Chunk c = load_at(args.gate, token, 0, first, count);
         const Chunk up = load_at(args.up, token, 0, first, count);
 #pragma unroll
-        for (int j = 0; j < kChunk; j++) c.x[j] = silu(c.x[j]) * up.x[j];
+        for (int j = 0; j < kChunk; j++) c.x[j] = activated(c.x[j], gelu) * up.x[j];
         store_at(args.out, token, 0, first, c, count);
+    }
+}
+
+KV8_KERNEL(kv8_softcap_kernel, SoftcapParams::kThreads, SoftcapParams::kResident, SoftcapParams) {
+    const kv8_softcap_args& args = params.args;
+    const int64_t chunks = chunks_of(args.width), items = args.tokens * chunks,
+                  step = int64_t(blocks()) * SoftcapParams::kThreads;
+    for (int64_t i = int64_t(block()) * SoftcapParams::kThreads + thread(); i < items; i += step) {
+        const Division place = divided(i, chunks);
+        const int64_t token = place.quotient, first = place.remainder * kChunk, count = args.width - first;
+        Chunk c = load_at(args.x, token, 0, first, count);
+#pragma unroll
+        for (int j = 0; j < kChunk; j++) {
+            const float x = divide(c.x[j], args.cap);
+            c.x[j] = tanh_by(x, exp_of_negative(-2.0f * magnitude_of(x))) * args.cap;
+        }
+        store_at(args.x, token, 0, first, c, count);
     }
 }
 
@@ -174,8 +198,9 @@ KV8_KERNEL(kv8_embedding_kernel, EmbeddingParams::kThreads, EmbeddingParams::kRe
             continue;
         }
         const int64_t element = int64_t(id) * args.width + first;
-        const Chunk c =
-            load_plain(args.table_dtype, address_of(args.table) + element * bytes_of(args.table_dtype), count);
+        Chunk c = load_plain(args.table_dtype, address_of(args.table) + element * bytes_of(args.table_dtype), count);
+#pragma unroll
+        for (int j = 0; j < kChunk; j++) c.x[j] *= args.scale;
         store_at(args.out, token, 0, first, c, count);
     }
 }

@@ -17,8 +17,8 @@
  *    memory (slots, ids, positions, block tables, scales, sampling). A GPU's kernels look at a value when they come to
  *    it and skip what it stands for: nothing outside the spans is touched, the rest of the call is done, and the next
  *    kv8_stream_sync reports the first such value.
- *  - On a GPU kernels neither allocate nor wait: every call of one but kv8_attention_plan can be captured into a graph
- *    of the vendor's runtime. A GPU that has failed for good is lost: all later calls give KV8_DEVICE_ERROR with its
+ *  - On a GPU kernels neither allocate nor wait: every call of one but kv8_attention_plan, and kv8_matmul's first of a
+ *    shape, can be captured into a graph of the vendor's runtime. A GPU that has failed for good is lost: all later calls give KV8_DEVICE_ERROR with its
  *    driver's words.
  *
  * Numerics (bit-exact on every backend)
@@ -107,6 +107,8 @@ typedef struct kv8_device_options {
     int32_t threads; /* CPU: worker threads including the caller, 0 = one per core available to the process */
     int32_t reserved;
     const char* isa; /* CPU: "scalar", "avx2", "avx512", "neon"; null = KV8_ISA from the environment, else the best */
+    /* GPU: the path of cuBLASLt or hipBLASLt; null = KV8_BLAS_LIBRARY from the environment, else where the loader finds it */
+    const char* blas_library;
 } kv8_device_options;
 
 KV8_API kv8_status kv8_device_open(kv8_backend* backend, const kv8_device_options* options, kv8_device** out);
@@ -366,7 +368,28 @@ typedef struct kv8_merge_states_args {
 
 KV8_API kv8_status kv8_merge_states(kv8_device* device, kv8_stream* stream, const kv8_merge_states_args* args);
 
-/* ---- what an engine needs beside a GEMM --------------------------------------------------------------------------- */
+/* ---- what an engine needs beside ---------------------------------------------------------------------------------- */
+
+/*
+ * y[t][o] = sum over i of x[t][i] * weights[o][i] (+ bias[o]): a layer's weights as checkpoints store them. Products and
+ * sums in float32, float32 inputs with all their bits, one rounding to y. On one device y[t] has the same bits whatever the
+ * other rows hold and however many there are. A GPU's products are its vendor's: cuBLASLt or hipBLASLt is opened by the
+ * device's first call (KV8_LIBRARY_MISSING where there is none), 32 MiB of its memory are taken then, and a shape's first
+ * call chooses its algorithm; later ones neither allocate nor wait. One workspace serves all streams: calls on different
+ * streams of one device may not overlap. The CPU has none (KV8_UNSUPPORTED).
+ */
+typedef struct kv8_matmul_args {
+    uint32_t struct_size;
+    int32_t tokens;
+    int32_t outputs;
+    int32_t inputs;
+    kv8_rows x;       /* [tokens][heads = 1][inputs] */
+    kv8_rows y;       /* [tokens][heads = 1][outputs], of x's dtype or KV8_F32; shares no bytes with what is read */
+    kv8_span weights; /* [outputs][inputs] of x's dtype */
+    kv8_span bias;    /* [outputs] of y's dtype, or {0,0} */
+} kv8_matmul_args;
+
+KV8_API kv8_status kv8_matmul(kv8_device* device, kv8_stream* stream, const kv8_matmul_args* args);
 
 /*
  * x += residual if given (the sum is stored in residual, and taken as rounded there), then
@@ -399,20 +422,36 @@ typedef struct kv8_rope_args {
 
 KV8_API kv8_status kv8_rope(kv8_device* device, kv8_stream* stream, const kv8_rope_args* args);
 
-/* out = silu(gate) * up, [tokens][heads = 1][width]; out may be gate or up. */
-typedef struct kv8_silu_mul_args {
+enum {
+    KV8_SILU = 0,     /* x sigmoid(x) */
+    KV8_GELU_TANH = 1 /* x/2 (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3))) */
+};
+
+/* out = activation(gate) * up in float32, [tokens][heads = 1][width]; out may be gate or up. */
+typedef struct kv8_gate_mul_args {
     uint32_t struct_size;
     int32_t tokens;
     int32_t width;
-    int32_t reserved;
+    int32_t activation;
     kv8_rows gate;
     kv8_rows up;
     kv8_rows out;
-} kv8_silu_mul_args;
+} kv8_gate_mul_args;
 
-KV8_API kv8_status kv8_silu_mul(kv8_device* device, kv8_stream* stream, const kv8_silu_mul_args* args);
+KV8_API kv8_status kv8_gate_mul(kv8_device* device, kv8_stream* stream, const kv8_gate_mul_args* args);
 
-/* out[t] = table[ids[t]]: table [vocabulary][width] of table_dtype, ids int32 [tokens]. */
+/* x = cap * tanh(x / cap) in float32 and in place, [tokens][heads = 1][width]: for logits. */
+typedef struct kv8_softcap_args {
+    uint32_t struct_size;
+    int32_t tokens;
+    int32_t width;
+    float cap; /* 2^-126 to 2^126 */
+    kv8_rows x;
+} kv8_softcap_args;
+
+KV8_API kv8_status kv8_softcap(kv8_device* device, kv8_stream* stream, const kv8_softcap_args* args);
+
+/* out[t] = table[ids[t]] * scale in float32: table [vocabulary][width] of table_dtype, ids int32 [tokens]. */
 typedef struct kv8_embedding_args {
     uint32_t struct_size;
     int32_t tokens;
@@ -422,7 +461,7 @@ typedef struct kv8_embedding_args {
     kv8_span ids;
     kv8_rows out;
     kv8_dtype table_dtype;
-    int32_t reserved;
+    float scale; /* 1 for none; finite, positive, normal, and so its reciprocal */
 } kv8_embedding_args;
 
 KV8_API kv8_status kv8_embedding(kv8_device* device, kv8_stream* stream, const kv8_embedding_args* args);

@@ -49,9 +49,11 @@ typedef struct kv8_backend_table {
     kv8_status (*attention_plan)(kv8_impl_device*, kv8_impl_stream*, kv8_attention_plan_args*);
     kv8_status (*attention)(kv8_impl_device*, kv8_impl_stream*, const kv8_attention_args*);
     kv8_status (*merge_states)(kv8_impl_device*, kv8_impl_stream*, const kv8_merge_states_args*);
+    kv8_status (*matmul)(kv8_impl_device*, kv8_impl_stream*, const kv8_matmul_args*);
     kv8_status (*rms_norm)(kv8_impl_device*, kv8_impl_stream*, const kv8_rms_norm_args*);
     kv8_status (*rope)(kv8_impl_device*, kv8_impl_stream*, const kv8_rope_args*);
-    kv8_status (*silu_mul)(kv8_impl_device*, kv8_impl_stream*, const kv8_silu_mul_args*);
+    kv8_status (*gate_mul)(kv8_impl_device*, kv8_impl_stream*, const kv8_gate_mul_args*);
+    kv8_status (*softcap)(kv8_impl_device*, kv8_impl_stream*, const kv8_softcap_args*);
     kv8_status (*embedding)(kv8_impl_device*, kv8_impl_stream*, const kv8_embedding_args*);
     kv8_status (*sample)(kv8_impl_device*, kv8_impl_stream*, const kv8_sample_args*);
 } kv8_backend_table;

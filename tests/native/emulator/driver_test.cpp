@@ -27,7 +27,7 @@ KV8_KERNEL(fill_words, kThreads, 1, Params) {
 KV8_KERNEL(fill_past_the_end, kThreads, 1, Params) { store(params.words + thread() + 1, params.value); }
 
 struct DriverTest : testing::Test {
-    std::unique_ptr<DriverDevice> device = kv8::emulator::driver().open(0);
+    std::unique_ptr<DriverDevice> device = kv8::emulator::driver().open(0, nullptr);
 
     Launch launch_of(const char* kernel, const Params& params) {
         Launch launch;

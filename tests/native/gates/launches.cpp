@@ -69,7 +69,8 @@ int main() {
         print<MergeStatesParams>(arch);
         print<RmsNormParams>(arch);
         print<RopeParams>(arch);
-        print<SiluMulParams>(arch);
+        print<GateMulParams>(arch);
+        print<SoftcapParams>(arch);
         print<EmbeddingParams>(arch);
         print<SampleParams>(arch);
         print(arch, "attention_combine", "kv8_attention_combine", kCombineThreads, 4, 0);

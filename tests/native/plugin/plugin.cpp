@@ -141,9 +141,11 @@ extern "C" __attribute__((visibility("default"))) const kv8_backend_table* ENTRY
     table.attention_plan = unsupported;
     table.attention = unsupported;
     table.merge_states = unsupported;
+    table.matmul = unsupported;
     table.rms_norm = rms_norm;
     table.rope = unsupported;
-    table.silu_mul = unsupported;
+    table.gate_mul = unsupported;
+    table.softcap = unsupported;
     table.embedding = unsupported;
 #ifndef WITHOUT_SAMPLE
     table.sample = unsupported;

@@ -1,4 +1,5 @@
-// A vendor's driver library, opened at run time: kv8 links against none of them.
+// A vendor's library, opened at run time: kv8 links against none of them. Once open it stays in the process, for what it has
+// started may outlast its last handle.
 #pragma once
 
 #include <string>
@@ -15,9 +16,10 @@ struct Call {
 
 class Library {
   public:
-    // Opens the first that can be opened, or what the environment names in its place. Throws KV8_LIBRARY_MISSING with
-    // each one's reason and the cure.
-    Library(const char* override_variable, const std::vector<std::string>& names, const char* cure);
+    // Opens the first that can be opened, or in their place what `chosen` or else the environment names. Throws
+    // KV8_LIBRARY_MISSING with each one's reason and the cure. `what` is said before the name: "The driver library".
+    Library(const char* what, const char* chosen, const char* override_variable, const std::vector<std::string>& names,
+            const char* cure);
     ~Library();
     Library(const Library&) = delete;
     Library& operator=(const Library&) = delete;
@@ -35,7 +37,8 @@ class Library {
   private:
     void* handle_ = nullptr;
     std::string name_;
-    const char* cure_;
+    const char* const what_;
+    const char* const cure_;
 };
 
 }  // namespace kv8::gpu

@@ -104,6 +104,9 @@ Function VendorDevice::function(const char* module, const char* name, int shared
 }
 
 void VendorDevice::unload() noexcept {
+    blas_.reset();
+    if (blas_workspace_ != 0) calls_.free.function(blas_workspace_);
+    blas_workspace_ = 0;
     for (const auto& [name, module] : modules_) calls_.module_unload.function(module.handle);
     modules_.clear();
 }
@@ -115,6 +118,29 @@ void VendorDevice::launch(const Launch& l, Stream stream) {
                          as_pointer(launch_arguments_end())};
     require(calls_.launch, l.function, static_cast<unsigned>(l.blocks), 1u, 1u, static_cast<unsigned>(l.threads), 1u,
             1u, static_cast<unsigned>(l.shared_bytes), stream, nullptr, arguments);
+}
+
+// ---- matrix products
+
+// Opens the library, and chooses an algorithm for a new shape.
+void VendorDevice::prepare(const kv8_matmul_args& args, Stream stream) {
+    int capturing = 0;
+    require(calls_.stream_is_capturing, stream, &capturing);
+    if (capturing != 0)
+        refuse(KV8_INVALID_ARGUMENT,
+               "The stream is being captured into a graph, and this is the first matrix product of %d outputs and %d "
+               "inputs, which chooses an algorithm; call kv8_matmul once with each shape before the capture.",
+               args.outputs, args.inputs);
+    if (blas_ == nullptr) blas_ = std::make_unique<BlasLt>(blas_vendor_, blas_library_.c_str());
+    if (blas_workspace_ == 0) require(calls_.allocate, &blas_workspace_, size_t{BlasLt::kWorkspaceBytes});
+    blas_->choose(args);
+}
+
+void VendorDevice::multiply(const kv8_matmul_args& args, Stream stream) {
+    const Current current(*this);
+    const std::lock_guard<std::mutex> lock(blas_turn_);
+    if (blas_ == nullptr || !blas_->has_chosen(args)) prepare(args, stream);
+    blas_->multiply(args, blas_workspace_, stream);
 }
 
 // ---- streams and events

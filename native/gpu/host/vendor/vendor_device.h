@@ -7,13 +7,10 @@
 
 #include "gpu/host/driver.h"
 #include "gpu/host/images.h"
+#include "gpu/host/vendor/blas_lt.h"
 #include "gpu/host/vendor/library.h"
 
 namespace kv8::gpu {
-
-// Handles and addresses are 64 bits in both, whether the vendor calls them integers or pointers.
-using Handle = uint64_t;
-static_assert(sizeof(void*) == sizeof(Handle));
 
 struct VendorCalls {
     Call<size_t*, size_t*> memory_info;  // free, total
@@ -43,6 +40,7 @@ class VendorDevice : public DriverDevice {
     uint64_t free_memory() final;
     Function function(const char* module, const char* name, int shared_bytes) final;
     void launch(const Launch& launch, Stream stream) final;
+    void multiply(const kv8_matmul_args& args, Stream stream) final;
     Stream create_stream() final;
     void destroy_stream(Stream stream) final;
     void synchronize(Stream stream) final;
@@ -60,7 +58,8 @@ class VendorDevice : public DriverDevice {
     Place place_of(uint64_t address) final;
 
   protected:
-    explicit VendorDevice(const VendorCalls& calls) : calls_(calls) {}
+    VendorDevice(const VendorCalls& calls, const BlasLtVendor& blas, const char* blas_library)
+        : calls_(calls), blas_vendor_(blas), blas_library_(blas_library == nullptr ? "" : blas_library) {}
 
     // The driver's functions act on the calling thread's current device, which the caller may have chosen for himself:
     // it is set for a call and put back after it.
@@ -92,7 +91,8 @@ class VendorDevice : public DriverDevice {
     }
     [[noreturn]] void fail(const char* call, int code) const;
 
-    // Loads the smallest module, to find out whether there is code for this device at all; and unloads all of them.
+    // Loads the smallest module, to find out whether there is code for this device at all; and gives back all modules and
+    // what matrix products took.
     void probe();
     void unload() noexcept;
 
@@ -113,7 +113,14 @@ class VendorDevice : public DriverDevice {
     const EmbeddedImage& image_of(const char* module) const;
     Module& loaded(const char* module);
 
+    void prepare(const kv8_matmul_args& args, Stream stream);
+
     const VendorCalls& calls_;
+    const BlasLtVendor& blas_vendor_;
+    const std::string blas_library_;  // empty: the vendor's names
+    std::mutex blas_turn_;            // guards the two that follow
+    std::unique_ptr<BlasLt> blas_;
+    uint64_t blas_workspace_ = 0;
     std::mutex turn_;  // guards what follows
     std::map<std::string, Module, std::less<>> modules_;
 };

@@ -156,7 +156,25 @@ public interface KvBackend extends AutoCloseable {
             @Nullable DeviceMemory lse,
             int tokens);
 
-    // ---- what an engine needs beside a GEMM
+    // ---- what an engine needs beside
+
+    /**
+     * {@code y[t][o] = sum over i of x[t][i] * weights[o][i] (+ bias[o])}: a linear layer, by cuBLASLt, hipBLASLt or the
+     * emulator. Products and sums are float32, float32 inputs with all their bits; {@code y} is rounded once. On one device a
+     * row's result does not depend, in any bit, on the other rows or their number.
+     *
+     * <p>The first call opens the vendor's library and takes 32 MiB of the device, and a shape's first call chooses its
+     * algorithm; neither can be captured into a graph. One workspace serves every stream: order calls on different streams
+     * of one device. The first call says, too, where a device has no products: a processor's are a library's for it.
+     *
+     * @param x {@code [tokens][1][inputs]}
+     * @param weights {@code [outputs][inputs]} of {@code x}'s type, from its start
+     * @param bias {@code [outputs]} of {@code y}'s type, or null
+     * @param y {@code [tokens][1][outputs]}, of {@code x}'s type or float32; shares no bytes with the rest
+     * @throws UnsupportedOperationException on the CPU
+     * @throws BackendUnavailableException when the vendor's library is missing, with what brings it
+     */
+    void matmul(HeadRows x, DeviceMemory weights, @Nullable DeviceMemory bias, HeadRows y, int tokens);
 
     /**
      * {@code out = x / sqrt(mean(x²) + eps) * weight} by row; with a residual first {@code residual += x} and that sum takes x's
@@ -174,11 +192,25 @@ public interface KvBackend extends AutoCloseable {
     /** Rotates {@code x} in place by the angles at {@code positions}, int32 {@code [tokens]}. */
     void rope(HeadRows x, RopeTable table, DeviceMemory positions, int tokens);
 
-    /** {@code out = silu(gate) * up}; {@code out} may be one of them. */
-    void siluMul(HeadRows gate, HeadRows up, HeadRows out, int tokens);
+    /** {@code out = activation(gate) * up}; {@code out} may be one of them. */
+    void gateMul(Activation activation, HeadRows gate, HeadRows up, HeadRows out, int tokens);
 
-    /** {@code out[t] = table[ids[t]]}: {@code ids} int32 {@code [tokens]}. */
-    void embedding(DeviceMemory table, DType tableType, int vocabulary, DeviceMemory ids, HeadRows out, int tokens);
+    /** {@code x = cap * tanh(x / cap)} in place, {@code x} of one head: the bound that Gemma 2 puts on its logits. */
+    void softcap(HeadRows x, int tokens, float cap);
+
+    /**
+     * {@code out[t] = table[ids[t]] * scale}: {@code ids} int32 {@code [tokens]}.
+     *
+     * @param scale 1 for none; Gemma multiplies by the square root of the width
+     */
+    void embedding(
+            DeviceMemory table,
+            DType tableType,
+            int vocabulary,
+            DeviceMemory ids,
+            HeadRows out,
+            int tokens,
+            float scale);
 
     /**
      * Draws a token per row of {@code logits} ({@code [tokens][1][vocabulary]}).

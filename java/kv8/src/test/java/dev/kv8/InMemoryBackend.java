@@ -457,13 +457,29 @@ class InMemoryBackend implements KvBackend {
     }
 
     @Override
-    public void siluMul(HeadRows gate, HeadRows up, HeadRows out, int tokens) {
+    public void matmul(HeadRows x, DeviceMemory weights, @Nullable DeviceMemory bias, HeadRows y, int tokens) {
+        throw unused();
+    }
+
+    @Override
+    public void gateMul(Activation activation, HeadRows gate, HeadRows up, HeadRows out, int tokens) {
+        throw unused();
+    }
+
+    @Override
+    public void softcap(HeadRows x, int tokens, float cap) {
         throw unused();
     }
 
     @Override
     public void embedding(
-            DeviceMemory table, DType tableType, int vocabulary, DeviceMemory ids, HeadRows out, int tokens) {
+            DeviceMemory table,
+            DType tableType,
+            int vocabulary,
+            DeviceMemory ids,
+            HeadRows out,
+            int tokens,
+            float scale) {
         throw unused();
     }
 

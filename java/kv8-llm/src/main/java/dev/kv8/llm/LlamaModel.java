@@ -78,7 +78,7 @@ final class LlamaModel implements AutoCloseable {
         Activations a = activationsFor(tokens);
         WeightLoader.Weights embedding = weights.embedding;
         backend.embedding(
-                embedding.memory(), embedding.type(), config.vocabularySize(), batch.tokenIds(), a.hidden, tokens);
+                embedding.memory(), embedding.type(), config.vocabularySize(), batch.tokenIds(), a.hidden, tokens, 1);
         if (config.embeddingScale() != 1) {
             host.scale(a.hidden, tokens, config.embeddingScale());
         }
@@ -104,7 +104,7 @@ final class LlamaModel implements AutoCloseable {
 
     private void activate(Activations a, int tokens) {
         switch (config.mlp().activation()) {
-            case SILU -> backend.siluMul(a.gate, a.up, a.activated, tokens);
+            case SILU -> backend.gateMul(dev.kv8.Activation.SILU, a.gate, a.up, a.activated, tokens);
             case GELU_TANH -> host.geluMul(a.gate, a.up, a.activated, tokens);
         }
     }

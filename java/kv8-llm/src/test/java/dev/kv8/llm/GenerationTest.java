@@ -160,14 +160,14 @@ class GenerationTest {
     void anErrorThatNobodyExpectsEndsTheEngineAndAllRequests() {
         FailingBackend failing = new FailingBackend(backend);
         try (LLM broken = builder().backend(failing.backend()).build()) {
-            failing.breakOnce("siluMul", 20);
+            failing.breakOnce("gateMul", 20);
             Generation generation =
                     broken.submit(GenerationRequest.of(PROMPT, sampled().build()));
-            assertThatThrownBy(() -> generation.completions().join()).hasMessageContaining("siluMul is broken");
+            assertThatThrownBy(() -> generation.completions().join()).hasMessageContaining("gateMul is broken");
             assertThatIllegalStateException()
                     .isThrownBy(() -> broken.generate(PROMPT))
                     .withMessageContaining("The engine is dead")
-                    .withMessageContaining("siluMul is broken");
+                    .withMessageContaining("gateMul is broken");
             assertThat(broken.cache().stats().usedBlocks()).isZero();
         }
     }

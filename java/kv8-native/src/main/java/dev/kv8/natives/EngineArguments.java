@@ -1,20 +1,45 @@
 package dev.kv8.natives;
 
+import dev.kv8.Activation;
 import dev.kv8.DType;
 import dev.kv8.DeviceMemory;
 import dev.kv8.HeadRows;
 import dev.kv8.RopeTable;
 import dev.kv8.natives.abi.kv8_embedding_args;
+import dev.kv8.natives.abi.kv8_gate_mul_args;
+import dev.kv8.natives.abi.kv8_matmul_args;
 import dev.kv8.natives.abi.kv8_rms_norm_args;
 import dev.kv8.natives.abi.kv8_rope_args;
 import dev.kv8.natives.abi.kv8_sample_args;
-import dev.kv8.natives.abi.kv8_silu_mul_args;
+import dev.kv8.natives.abi.kv8_softcap_args;
 import java.util.Objects;
 import org.jspecify.annotations.Nullable;
 
-/** The reused structs of what an engine needs beside a GEMM; guarded by their backend. */
+/** The reused structs of what an engine needs beside the cache; guarded by their backend. */
 final class EngineArguments {
     private EngineArguments() {}
+
+    static final class Matmul {
+        final kv8_matmul_args struct = new kv8_matmul_args(Struct.zeroed(kv8_matmul_args.class));
+        private final RowsArgument x = new RowsArgument("x", struct.x());
+        private final RowsArgument y = new RowsArgument("y", struct.y());
+        private final SpanArgument weights = new SpanArgument("weights", struct.weights());
+        private final SpanArgument bias = new SpanArgument("bias", struct.bias());
+
+        Matmul() {
+            struct.struct_size(struct.sizeof());
+        }
+
+        void set(HeadRows rows, DeviceMemory matrix, @Nullable DeviceMemory offset, HeadRows result, int tokens) {
+            x.set(rows, 1, rows.width());
+            y.set(result, 1, result.width());
+            weights.set(matrix);
+            bias.setOptional(offset);
+            struct.tokens(tokens);
+            struct.outputs(result.width());
+            struct.inputs(rows.width());
+        }
+    }
 
     static final class RmsNorm {
         final kv8_rms_norm_args struct = new kv8_rms_norm_args(Struct.zeroed(kv8_rms_norm_args.class));
@@ -65,22 +90,40 @@ final class EngineArguments {
         }
     }
 
-    static final class SiluMul {
-        final kv8_silu_mul_args struct = new kv8_silu_mul_args(Struct.zeroed(kv8_silu_mul_args.class));
+    static final class GateMul {
+        final kv8_gate_mul_args struct = new kv8_gate_mul_args(Struct.zeroed(kv8_gate_mul_args.class));
         private final RowsArgument gate = new RowsArgument("gate", struct.gate());
         private final RowsArgument up = new RowsArgument("up", struct.up());
         private final RowsArgument out = new RowsArgument("out", struct.out());
 
-        SiluMul() {
+        GateMul() {
             struct.struct_size(struct.sizeof());
         }
 
-        void set(HeadRows gates, HeadRows ups, HeadRows result, int tokens) {
+        void set(Activation activation, HeadRows gates, HeadRows ups, HeadRows result, int tokens) {
+            struct.activation(
+                    Objects.requireNonNull(activation, "activation is null.").code());
             gate.set(gates, 1, gates.width());
             up.set(ups, 1, gates.width());
             out.set(result, 1, gates.width());
             struct.tokens(tokens);
             struct.width(gates.width());
+        }
+    }
+
+    static final class Softcap {
+        final kv8_softcap_args struct = new kv8_softcap_args(Struct.zeroed(kv8_softcap_args.class));
+        private final RowsArgument x = new RowsArgument("x", struct.x());
+
+        Softcap() {
+            struct.struct_size(struct.sizeof());
+        }
+
+        void set(HeadRows rows, int tokens, float cap) {
+            x.set(rows, 1, rows.width());
+            struct.tokens(tokens);
+            struct.width(rows.width());
+            struct.cap(cap);
         }
     }
 
@@ -95,7 +138,13 @@ final class EngineArguments {
         }
 
         void set(
-                DeviceMemory rows, DType rowsType, int vocabulary, DeviceMemory tokenIds, HeadRows result, int tokens) {
+                DeviceMemory rows,
+                DType rowsType,
+                int vocabulary,
+                DeviceMemory tokenIds,
+                HeadRows result,
+                int tokens,
+                float scale) {
             table.set(rows);
             struct.table_dtype(rowsType.code());
             struct.vocabulary(vocabulary);
@@ -103,6 +152,7 @@ final class EngineArguments {
             out.set(result, 1, result.width());
             struct.tokens(tokens);
             struct.width(result.width());
+            struct.scale(scale);
         }
     }
 

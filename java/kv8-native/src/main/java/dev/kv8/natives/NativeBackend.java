@@ -1,5 +1,6 @@
 package dev.kv8.natives;
 
+import dev.kv8.Activation;
 import dev.kv8.AmaxGranularity;
 import dev.kv8.AttentionOptions;
 import dev.kv8.AttentionPlan;
@@ -30,9 +31,11 @@ final class NativeBackend extends NativeDevice {
     private final AttentionArguments.Plan plan = new AttentionArguments.Plan();
     private final AttentionArguments.Attend attend = new AttentionArguments.Attend();
     private final AttentionArguments.MergeStates mergeStates = new AttentionArguments.MergeStates();
+    private final EngineArguments.Matmul matmul = new EngineArguments.Matmul();
     private final EngineArguments.RmsNorm rmsNorm = new EngineArguments.RmsNorm();
     private final EngineArguments.Rope rope = new EngineArguments.Rope();
-    private final EngineArguments.SiluMul siluMul = new EngineArguments.SiluMul();
+    private final EngineArguments.GateMul gateMul = new EngineArguments.GateMul();
+    private final EngineArguments.Softcap softcap = new EngineArguments.Softcap();
     private final EngineArguments.Embedding embedding = new EngineArguments.Embedding();
     private final EngineArguments.Sample sample = new EngineArguments.Sample();
 
@@ -198,7 +201,16 @@ final class NativeBackend extends NativeDevice {
         }
     }
 
-    // ---- what an engine needs beside a GEMM
+    // ---- what an engine needs beside
+
+    @Override
+    public void matmul(HeadRows x, DeviceMemory weights, @Nullable DeviceMemory bias, HeadRows y, int tokens) {
+        synchronized (turn) {
+            kv8_device handle = handle();
+            matmul.set(x, weights, bias, y, tokens);
+            Status.check(kv8.kv8_matmul(handle, stream, matmul.struct));
+        }
+    }
 
     @Override
     public void rmsNorm(
@@ -226,20 +238,35 @@ final class NativeBackend extends NativeDevice {
     }
 
     @Override
-    public void siluMul(HeadRows gate, HeadRows up, HeadRows out, int tokens) {
+    public void gateMul(Activation activation, HeadRows gate, HeadRows up, HeadRows out, int tokens) {
         synchronized (turn) {
             kv8_device handle = handle();
-            siluMul.set(gate, up, out, tokens);
-            Status.check(kv8.kv8_silu_mul(handle, stream, siluMul.struct));
+            gateMul.set(activation, gate, up, out, tokens);
+            Status.check(kv8.kv8_gate_mul(handle, stream, gateMul.struct));
+        }
+    }
+
+    @Override
+    public void softcap(HeadRows x, int tokens, float cap) {
+        synchronized (turn) {
+            kv8_device handle = handle();
+            softcap.set(x, tokens, cap);
+            Status.check(kv8.kv8_softcap(handle, stream, softcap.struct));
         }
     }
 
     @Override
     public void embedding(
-            DeviceMemory table, DType tableType, int vocabulary, DeviceMemory ids, HeadRows out, int tokens) {
+            DeviceMemory table,
+            DType tableType,
+            int vocabulary,
+            DeviceMemory ids,
+            HeadRows out,
+            int tokens,
+            float scale) {
         synchronized (turn) {
             kv8_device handle = handle();
-            embedding.set(table, tableType, vocabulary, ids, out, tokens);
+            embedding.set(table, tableType, vocabulary, ids, out, tokens, scale);
             Status.check(kv8.kv8_embedding(handle, stream, embedding.struct));
         }
     }

@@ -3,6 +3,7 @@ package dev.kv8.natives;
 import static org.assertj.core.api.Assertions.assertThat;
 
 import com.sun.management.ThreadMXBean;
+import dev.kv8.Activation;
 import dev.kv8.AmaxGranularity;
 import dev.kv8.AttentionOptions;
 import dev.kv8.AttentionPlan;
@@ -48,8 +49,9 @@ class AllocationTest extends CpuTest {
         assertAllocatesNothing("mergeStates", () -> backend.mergeStates(rows, lse, rows, lse, out, null, 1));
         assertAllocatesNothing("rmsNorm", () -> backend.rmsNorm(rows, null, weight, DType.FLOAT32, 1e-5f, out, 1));
         assertAllocatesNothing("rope", () -> backend.rope(out, rope, zero, 1));
-        assertAllocatesNothing("siluMul", () -> backend.siluMul(rows, rows, out, 1));
-        assertAllocatesNothing("embedding", () -> backend.embedding(weight, DType.FLOAT32, 1, zero, out, 1));
+        assertAllocatesNothing("gateMul", () -> backend.gateMul(Activation.SILU, rows, rows, out, 1));
+        assertAllocatesNothing("softcap", () -> backend.softcap(out, 1, 30));
+        assertAllocatesNothing("embedding", () -> backend.embedding(weight, DType.FLOAT32, 1, zero, out, 1, 1));
         assertAllocatesNothing("sample", () -> backend.sample(rows, sampling, zero, 1));
         assertAllocatesNothing("cast", () -> backend.cast(weight, DType.FLOAT32, codes, DType.E4M3FN, 64, 1));
         assertAllocatesNothing("amax", () -> backend.amax(rows, 1, AmaxGranularity.TENSOR, amax, false));

@@ -4,6 +4,7 @@ import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatCode;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
+import dev.kv8.Activation;
 import dev.kv8.AmaxGranularity;
 import dev.kv8.AttentionOptions;
 import dev.kv8.AttentionPlan;
@@ -58,8 +59,10 @@ class ClosedTest extends CpuTest {
         calls.put("mergeStates", () -> backend.mergeStates(rows, memory, rows, memory, rows, null, 1));
         calls.put("rmsNorm", () -> backend.rmsNorm(rows, null, memory, DType.FLOAT32, 0, rows, 1));
         calls.put("rope", () -> backend.rope(rows, rope, memory, 1));
-        calls.put("siluMul", () -> backend.siluMul(rows, rows, rows, 1));
-        calls.put("embedding", () -> backend.embedding(memory, DType.FLOAT32, 1, memory, rows, 1));
+        calls.put("matmul", () -> backend.matmul(rows, memory, null, rows, 1));
+        calls.put("gateMul", () -> backend.gateMul(Activation.SILU, rows, rows, rows, 1));
+        calls.put("softcap", () -> backend.softcap(rows, 1, 30));
+        calls.put("embedding", () -> backend.embedding(memory, DType.FLOAT32, 1, memory, rows, 1, 1));
         calls.put("sample", () -> backend.sample(rows, memory, memory, 1));
         calls.forEach((name, call) -> assertThatThrownBy(call)
                 .as(name)
@@ -130,7 +133,7 @@ class ClosedTest extends CpuTest {
             Thread worker = new Thread(() -> {
                 try {
                     while (true) {
-                        own.siluMul(rows, rows, rows, 1 << 10);
+                        own.gateMul(Activation.SILU, rows, rows, rows, 1 << 10);
                         calls.incrementAndGet();
                         running.countDown();
                     }

@@ -1,8 +1,10 @@
 package dev.kv8.natives;
 
 import static org.assertj.core.api.Assertions.assertThat;
+import static org.assertj.core.api.Assertions.assertThatThrownBy;
 import static org.assertj.core.api.Assertions.within;
 
+import dev.kv8.Activation;
 import dev.kv8.DType;
 import dev.kv8.DeviceMemory;
 import dev.kv8.HeadRows;
@@ -89,17 +91,66 @@ class EngineKernelsTest extends CpuTest {
                 .isEqualTo(x);
     }
 
-    @Test
-    void gatesWithSilu() {
+    @ParameterizedTest
+    @EnumSource
+    void gates(Activation activation) {
         float[] gate = Numbers.gaussian(random, TOKENS * WIDTH);
         float[] up = Numbers.gaussian(random, TOKENS * WIDTH);
         HeadRows out = device.rows(gate, 1, WIDTH);
-        backend.siluMul(out, device.rows(up, 1, WIDTH), out, TOKENS);
+        backend.gateMul(activation, out, device.rows(up, 1, WIDTH), out, TOKENS);
 
         float[] got = device.readFloats(out.memory(), gate.length);
         for (int i = 0; i < gate.length; i++) {
-            double expected = gate[i] / (1 + Math.exp(-gate[i])) * up[i];
-            assertThat((double) got[i]).as("seed %d, element %d", SEED, i).isCloseTo(expected, within(1e-5));
+            double x = gate[i];
+            double activated = switch (activation) {
+                case SILU -> x / (1 + Math.exp(-x));
+                case GELU_TANH -> x / 2 * (1 + Math.tanh(Math.sqrt(2 / Math.PI) * (x + 0.044715 * x * x * x)));
+            };
+            assertThat((double) got[i]).as("seed %d, element %d", SEED, i).isCloseTo(activated * up[i], within(1e-5));
+        }
+    }
+
+    @Test
+    void capsSoftly() {
+        float[] x = Numbers.gaussian(random, TOKENS * WIDTH);
+        HeadRows rows = device.rows(x, 1, WIDTH);
+        backend.softcap(rows, TOKENS, 0.75f);
+
+        float[] got = device.readFloats(rows.memory(), x.length);
+        for (int i = 0; i < x.length; i++) {
+            double expected = 0.75 * Math.tanh(x[i] / 0.75);
+            assertThat((double) got[i]).as("seed %d, element %d", SEED, i).isCloseTo(expected, within(1e-6));
+        }
+    }
+
+    @Test
+    void multipliesWhereTheDeviceCan() {
+        int outputs = 5;
+        float[] x = Numbers.gaussian(random, TOKENS * WIDTH);
+        float[] weights = Numbers.gaussian(random, outputs * WIDTH);
+        float[] bias = Numbers.gaussian(random, outputs);
+        HeadRows rows = device.rows(x, 1, WIDTH);
+        HeadRows y = HeadRows.of(device.poisoned(4L * TOKENS * outputs), DType.FLOAT32, 1, outputs);
+        DeviceMemory matrix = device.floats(weights);
+        DeviceMemory offset = device.floats(bias);
+        if (backend.info().backend().equals("cpu")) {
+            assertThatThrownBy(() -> backend.matmul(rows, matrix, offset, y, TOKENS))
+                    .isInstanceOf(UnsupportedOperationException.class)
+                    .hasMessageContaining("The CPU backend has no matrix products");
+            return;
+        }
+        backend.matmul(rows, matrix, offset, y, TOKENS);
+        float[] got = device.readFloats(y.memory(), TOKENS * outputs);
+        for (int t = 0; t < TOKENS; t++) {
+            for (int o = 0; o < outputs; o++) {
+                double expected = bias[o];
+                for (int i = 0; i < WIDTH; i++) {
+                    expected += (double) x[t * WIDTH + i] * weights[o * WIDTH + i];
+                }
+                assertThat((double) got[t * outputs + o])
+                        .as("seed %d, row %d, output %d", SEED, t, o)
+                        .isCloseTo(expected, within(1e-4));
+            }
         }
     }
 
@@ -117,14 +168,15 @@ class EngineKernelsTest extends CpuTest {
                 5,
                 device.ints(4, 0, 2),
                 HeadRows.of(out, DType.FLOAT32, 1, WIDTH),
-                TOKENS);
+                TOKENS,
+                1.5f);
 
         float[] got = device.readFloats(out, TOKENS * WIDTH);
         int[] ids = {4, 0, 2};
         for (int i = 0; i < got.length; i++) {
             assertThat(got[i])
                     .as("element %d", i)
-                    .isEqualTo(Numbers.bfloat(table[ids[i / WIDTH] * WIDTH + i % WIDTH] & 0xFFFF));
+                    .isEqualTo(1.5f * Numbers.bfloat(table[ids[i / WIDTH] * WIDTH + i % WIDTH] & 0xFFFF));
         }
     }
 

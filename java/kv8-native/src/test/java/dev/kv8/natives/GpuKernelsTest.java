@@ -4,6 +4,7 @@ import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 import static org.assertj.core.api.Assertions.within;
 
+import dev.kv8.Activation;
 import dev.kv8.AmaxGranularity;
 import dev.kv8.AttentionOptions;
 import dev.kv8.AttentionPlan;
@@ -279,13 +280,15 @@ class GpuKernelsTest {
         });
     }
 
-    @Test
-    void activates() {
+    @ParameterizedTest
+    @EnumSource
+    void activates(Activation activation) {
         int width = 96;
         nearly(1e-5, (backend, device) -> {
             HeadRows gate = device.rows(numbers(81, TOKENS * width), 1, width);
             HeadRows up = device.rows(numbers(82, TOKENS * width), 1, width);
-            backend.siluMul(gate, up, gate, TOKENS);
+            backend.gateMul(activation, gate, up, gate, TOKENS);
+            backend.softcap(gate, TOKENS, 3);
             return device.readFloats(gate.memory(), TOKENS * width);
         });
     }
@@ -296,7 +299,13 @@ class GpuKernelsTest {
         sameBytes((backend, device) -> {
             HeadRows rows = device.rows(new float[4 * vocabulary], 1, vocabulary);
             backend.embedding(
-                    device.floats(numbers(91, 10 * vocabulary)), DType.FLOAT32, 10, device.ints(3, 9, 0, 3), rows, 4);
+                    device.floats(numbers(91, 10 * vocabulary)),
+                    DType.FLOAT32,
+                    10,
+                    device.ints(3, 9, 0, 3),
+                    rows,
+                    4,
+                    1.5f);
             float greedy = 0;
             DeviceMemory sampling = device.floats(
                     greedy,

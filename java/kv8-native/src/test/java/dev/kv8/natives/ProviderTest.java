@@ -3,6 +3,7 @@ package dev.kv8.natives;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
+import dev.kv8.Activation;
 import dev.kv8.BackendUnavailableException;
 import dev.kv8.DType;
 import dev.kv8.DeviceException;
@@ -84,7 +85,7 @@ class ProviderTest {
             backend.fill(memory, 0, 64, (byte) 0);
             backend.rmsNorm(rows, null, memory, DType.FLOAT32, 0, rows, 1);
             assertThat(backend.hostView(memory, 0, 4).getFloat()).isEqualTo(1); // it fills in the call's number
-            assertThatThrownBy(() -> backend.siluMul(rows, rows, rows, 1))
+            assertThatThrownBy(() -> backend.gateMul(Activation.SILU, rows, rows, rows, 1))
                     .isInstanceOf(UnsupportedOperationException.class);
         }
     }

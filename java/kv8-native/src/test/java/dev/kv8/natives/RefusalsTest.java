@@ -3,6 +3,7 @@ package dev.kv8.natives;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
+import dev.kv8.Activation;
 import dev.kv8.AmaxGranularity;
 import dev.kv8.AttentionOptions;
 import dev.kv8.AttentionPlan;
@@ -69,9 +70,12 @@ class RefusalsTest extends CpuTest {
         refused("norm weight", () -> backend.rmsNorm(rows, null, small, DType.FLOAT32, 0, rows, 2));
         refused("norm x", () -> backend.rmsNorm(single, null, weight, DType.FLOAT32, 0, rows, 2));
         refused("rope positions", () -> backend.rope(rows, rope, small, 2));
-        refused("silu", () -> backend.siluMul(rows, single, rows, 2));
-        refused("embedding table", () -> backend.embedding(weight, DType.FLOAT32, 2, ids, rows, 2));
-        refused("embedding ids", () -> backend.embedding(weight, DType.FLOAT32, 1, small, rows, 2));
+        refused("matmul weights", () -> backend.matmul(rows, small, null, rows, 2));
+        refused("matmul bias", () -> backend.matmul(rows, weight, small, single, 1));
+        refused("gate", () -> backend.gateMul(Activation.SILU, rows, single, rows, 2));
+        refused("softcap", () -> backend.softcap(single, 2, 30));
+        refused("embedding table", () -> backend.embedding(weight, DType.FLOAT32, 2, ids, rows, 2, 1));
+        refused("embedding ids", () -> backend.embedding(weight, DType.FLOAT32, 1, small, rows, 2, 1));
         refused("sample", () -> backend.sample(rows, small, ids, 2));
     }
 
@@ -110,7 +114,7 @@ class RefusalsTest extends CpuTest {
     void refusesValuesOutOfRange() {
         HeadRows rows = device.rows(new float[64], 1, 64);
         DeviceMemory table = device.floats(new float[128]);
-        assertThatThrownBy(waiting(() -> backend.embedding(table, DType.FLOAT32, 2, device.ints(2), rows, 1)))
+        assertThatThrownBy(waiting(() -> backend.embedding(table, DType.FLOAT32, 2, device.ints(2), rows, 1, 1)))
                 .isInstanceOf(IllegalArgumentException.class)
                 .hasMessageContaining("2");
         RopeTable rope = new RopeTable(table, 64, RopeTable.Style.HALF);
@@ -120,6 +124,9 @@ class RefusalsTest extends CpuTest {
         assertThatThrownBy(() -> backend.rope(rows, new RopeTable(table, 0, RopeTable.Style.HALF), table, 1))
                 .isInstanceOf(IllegalArgumentException.class)
                 .hasMessageContaining("rotarySize is 0");
+        assertThatThrownBy(() -> backend.softcap(rows, 1, 0))
+                .isInstanceOf(IllegalArgumentException.class)
+                .hasMessageContaining("cap is 0");
         for (float scale : new float[] {0, -1, Float.NaN, Float.POSITIVE_INFINITY, 1e-40f}) {
             assertThatThrownBy(() -> backend.cast(table, DType.FLOAT32, rows.memory(), DType.E4M3FN, 4, scale))
                     .as("scale %s", scale)
