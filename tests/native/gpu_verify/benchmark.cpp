@@ -130,8 +130,9 @@ class Benchmark {
                 write(dtype, tokens);
         }
         casts();
+        products();
         return formatted("\"copy_gbps\": %.1f", copy_gbps_) + ",\n" + decode_.json() + ",\n" + prefill_.json() + ",\n" +
-               write_.json() + ",\n" + cast_.json() + ",\n" + left_out_.json();
+               write_.json() + ",\n" + cast_.json() + ",\n" + matmul_.json() + ",\n" + left_out_.json();
     }
 
   private:
@@ -305,6 +306,44 @@ class Benchmark {
             }
     }
 
+    // The linear layers of Llama 3.1 8B in bfloat16: Q, K and V; gate and up; down. Weights come from memory, as in a model.
+    void products() {
+        struct Layer {
+            int outputs, inputs;
+        };
+        pool_.fill_with_numbers(KV8_BF16);
+        for (Layer layer :
+             tiny_ ? std::vector<Layer>{{64, 32}} : std::vector<Layer>{{6144, 4096}, {28672, 4096}, {4096, 14336}})
+            for (int tokens : tiny_ ? std::vector<int>{3} : std::vector<int>{1, 8, 64, 512, 4096}) {
+                const std::string json =
+                    formatted("\"tokens\": %d, \"outputs\": %d, \"inputs\": %d", tokens, layer.outputs, layer.inputs);
+                if (!wanted(matmul_, json)) continue;
+                const Buffer x(device_, uint64_t(tokens) * uint64_t(layer.inputs) * 2),
+                    y(device_, uint64_t(tokens) * uint64_t(layer.outputs) * 2);
+                x.fill_with_numbers(KV8_BF16);
+                const uint64_t bytes = uint64_t(layer.outputs) * uint64_t(layer.inputs) * 2;
+                const int64_t copies = std::max<int64_t>(1, std::min<int64_t>(64, int64_t(pool_.bytes() / bytes)));
+                kv8_matmul_args args = {};
+                args.struct_size = sizeof(args);
+                args.tokens = tokens;
+                args.outputs = layer.outputs;
+                args.inputs = layer.inputs;
+                args.x = {x.span(), int64_t{2} * layer.inputs, 0, KV8_BF16, 0};
+                args.y = {y.span(), int64_t{2} * layer.outputs, 0, KV8_BF16, 0};
+                args.weights = pool_.part(0, bytes);
+                if (kv8_matmul(device_.handle(), nullptr, &args) == KV8_LIBRARY_MISSING) {
+                    fprintf(stderr, "matmul: left out. %s\n", kv8_last_error());
+                    return;
+                }
+                const double us = clock_.microseconds(device_, [&](int64_t call) {
+                    args.weights = pool_.part(uint64_t(call % copies) * bytes, bytes);
+                    return kv8_matmul(device_.handle(), nullptr, &args);
+                });
+                matmul_.add(json + formatted(", \"us\": %.2f, \"weights_gbps\": %.1f, \"tflops\": %.2f", us,
+                                             1e-3 * double(bytes) / us, 1e-6 * double(bytes) * tokens / us));
+            }
+    }
+
     // bfloat16 is measured first; FP8's time as a part of it, as a member of the JSON line.
     std::string against_bf16(kv8_dtype dtype, const std::string& what, double us) {
         if (dtype == KV8_BF16) bf16_us_[what] = us;
@@ -321,7 +360,7 @@ class Benchmark {
     double copy_gbps_ = 0;
     std::map<std::string, double> bf16_us_;
     Section decode_{"decode", {}}, prefill_{"prefill", {}}, write_{"write", {}}, cast_{"cast", {}},
-        left_out_{"left_out_for_memory", {}};
+        matmul_{"matmul", {}}, left_out_{"left_out_for_memory", {}};
 };
 
 }  // namespace

@@ -1,4 +1,4 @@
-// Measures attention, cache writes and casts on a device against its own copy bandwidth, and writes the results as JSON, one
+// Measures attention, cache writes, casts and matrix products on a device against its own copy bandwidth, and writes the results as JSON, one
 // measurement a line.
 #pragma once
 

@@ -4,6 +4,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <string>
 
 #include "kv8/kv8_plugin.h"
 
@@ -18,6 +19,7 @@
 #endif
 
 struct kv8_impl_device {
+    std::string blas_library;  // what the device was opened with, told as its driver
     int32_t calls = 0;
     uint64_t allocated = 0;
 };
@@ -40,6 +42,7 @@ kv8_status device_count(int32_t* count) {
 kv8_status device_open(const kv8_device_options* options, kv8_impl_device** out) {
     if (options->ordinal == 1) return report(KV8_DEVICE_ERROR, "the second device of the test plug-in is broken");
     *out = new kv8_impl_device;
+    if (options->blas_library != nullptr) (*out)->blas_library = options->blas_library;
     return KV8_OK;
 }
 
@@ -53,6 +56,7 @@ kv8_status device_info(kv8_impl_device* device, kv8_device_info* info) {
     info->struct_size = sizeof(*info);
     std::snprintf(info->name, sizeof(info->name), "test device");
     std::snprintf(info->arch, sizeof(info->arch), "none");
+    std::snprintf(info->driver, sizeof(info->driver), "%s", device->blas_library.c_str());
     info->allocated_bytes = device->allocated;
     info->host_accessible = 1;
     return KV8_OK;

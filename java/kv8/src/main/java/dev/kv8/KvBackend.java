@@ -165,7 +165,8 @@ public interface KvBackend extends AutoCloseable {
      *
      * <p>The first call opens the vendor's library and takes 32 MiB of the device, and a shape's first call chooses its
      * algorithm; neither can be captured into a graph. One workspace serves every stream: order calls on different streams
-     * of one device. The first call says, too, where a device has no products: a processor's are a library's for it.
+     * of one device. The first call says, too, that a
+     * device has no products, as the CPU: processors have libraries for them.
      *
      * @param x {@code [tokens][1][inputs]}
      * @param weights {@code [outputs][inputs]} of {@code x}'s type, from its start

@@ -14,6 +14,7 @@ import java.lang.ref.Reference;
 import java.nio.charset.StandardCharsets;
 import java.util.List;
 import org.bytedeco.javacpp.BytePointer;
+import org.jspecify.annotations.Nullable;
 
 /** Opens a device of a backend by name, or says which of jar, driver library, device or architecture is missing. */
 final class BackendOpener {
@@ -22,6 +23,9 @@ final class BackendOpener {
 
     /** Which of a GPU backend's devices is opened; 0 by default. */
     static final String DEVICE = "kv.device";
+
+    /** The path of the library of matrix products; without it the one that the system's loader finds. */
+    static final String BLAS_LIBRARY = "kv.blas.library";
 
     private final ClassLoader plugins;
 
@@ -105,13 +109,14 @@ final class BackendOpener {
             options.struct_size(options.sizeof());
             options.ordinal(ordinal);
             BytePointer isa = null;
+            BytePointer blas = null;
             if (name.equals("cpu")) {
                 options.threads(CpuOptions.threads());
-                String wanted = CpuOptions.isa();
-                if (wanted != null) {
-                    isa = new BytePointer(Struct.text(wanted.getBytes(StandardCharsets.UTF_8)));
-                    options.isa(isa);
-                }
+                isa = text(CpuOptions.isa());
+                options.isa(isa);
+            } else {
+                blas = text(System.getProperty(BLAS_LIBRARY));
+                options.blas_library(blas);
             }
             kv8_device device = new kv8_device();
             try {
@@ -122,7 +127,14 @@ final class BackendOpener {
                 return device;
             } finally {
                 Reference.reachabilityFence(isa);
+                Reference.reachabilityFence(blas);
             }
+        }
+
+        private static @Nullable BytePointer text(@Nullable String option) {
+            return option == null || option.isBlank()
+                    ? null
+                    : new BytePointer(Struct.text(option.strip().getBytes(StandardCharsets.UTF_8)));
         }
 
         private RuntimeException notOpened(int ordinal, int status, String message) {

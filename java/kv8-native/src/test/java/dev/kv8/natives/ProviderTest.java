@@ -91,6 +91,19 @@ class ProviderTest {
     }
 
     @Test
+    void tellsADeviceWhichLibraryMultiplies() throws IOException {
+        System.setProperty(BackendOpener.BLAS_LIBRARY, " /opt/blas/libcublasLt.so.13 ");
+        try (KvBackend backend = testPlugin("blas").openUntested(0)) {
+            assertThat(backend.info().driver()).isEqualTo("/opt/blas/libcublasLt.so.13"); // the plug-in's way to say it
+        } finally {
+            System.clearProperty(BackendOpener.BLAS_LIBRARY);
+        }
+        try (KvBackend backend = testPlugin("no-blas").openUntested(0)) {
+            assertThat(backend.info().driver()).isEmpty();
+        }
+    }
+
+    @Test
     void callsAPluginOnTheCallersStream() throws IOException {
         KvBackend backend = testPlugin("streams").openUntested(0);
         KvBackend onStream = backend.onStream(4242);
