@@ -3,7 +3,6 @@ package dev.kv8;
 import java.nio.ByteBuffer;
 import java.nio.ByteOrder;
 import java.util.zip.CRC32C;
-import org.jspecify.annotations.Nullable;
 
 /**
  * What a tier keeps of a block, little-endian: a header of 128 bytes, then the block as it lies in the pool, row scales included.
@@ -118,16 +117,5 @@ final class BlockFrame {
     /** The checksum that a checked frame's header has of its block. */
     static int payloadCrc(ByteBuffer frame) {
         return frame.duplicate().order(ByteOrder.LITTLE_ENDIAN).getInt(PAYLOAD_CRC);
-    }
-
-    /** The key of a frame of {@code frameBytes} bytes by its header, which {@code bytes} has; null when that is no such header. */
-    static @Nullable BlockKey keyOf(ByteBuffer bytes, long frameBytes) {
-        ByteBuffer header = bytes.duplicate().order(ByteOrder.LITTLE_ENDIAN);
-        boolean fits = header.limit() >= HEADER
-                && header.getInt(0) == MAGIC
-                && header.getShort(4) == VERSION
-                && header.getInt(HEADER_CRC) == crc(bytes, 0, HEADER_CRC)
-                && header.getLong(64) == frameBytes - HEADER;
-        return fits ? getKey(header) : null;
     }
 }

@@ -23,7 +23,10 @@ import org.jspecify.annotations.Nullable;
 /**
  * A tier in a folder, one file for each block: it survives a restart, and being killed at any moment. A file is written under another
  * name, brought to the disk, then renamed, so under its own name it is whole; what is not (a disk may still lie) is found by its
- * checksum and removed. The index is made anew from the files' headers when a cache is created.
+ * checksum and removed.
+ *
+ * <p>Decision: the index is made anew from the files' names and lengths when a cache is created, and no file is opened for it. A header
+ * would say nothing that is not checked again when the block is loaded, and reading them all is most of a start's time.
  *
  * <p>One folder is for one model and one layout: files with another length are removed. Several processes may use it at once; each
  * keeps the limit for the files that it knows of, and finds those of the others. For any thread.
@@ -109,14 +112,13 @@ public final class FileBlockStore implements BlockStore {
 
     private void readFolder(KeyedSlots slots, int bytes, int most) throws IOException {
         List<Found> whole = new ArrayList<>();
-        ByteBuffer header = ByteBuffer.allocateDirect(BlockFrame.HEADER);
         Files.walkFileTree(folder, new SimpleFileVisitor<>() {
             @Override
             public FileVisitResult visitFile(Path file, BasicFileAttributes attributes) throws IOException {
                 if (unfinished.equals(file.getParent())) {
                     removeIfAbandoned(file, attributes);
                 } else if (file.toString().endsWith(SUFFIX)) {
-                    BlockKey key = wholeBlock(file, attributes, bytes, header);
+                    BlockKey key = keyOf(file, attributes, bytes);
                     if (key == null) {
                         Files.deleteIfExists(file);
                     } else {
@@ -145,16 +147,16 @@ public final class FileBlockStore implements BlockStore {
         }
     }
 
-    /** The key of a file whose header fits its name and length; null when it does not. */
-    private @Nullable BlockKey wholeBlock(Path file, BasicFileAttributes attributes, int bytes, ByteBuffer buffer) {
-        if (attributes.size() != bytes) {
+    /** The key by the file's name; null for a file of another length, name or place. Whether it is the block is found by who loads it. */
+    private @Nullable BlockKey keyOf(Path file, BasicFileAttributes attributes, int bytes) {
+        String name = file.getFileName().toString();
+        if (attributes.size() != bytes || name.length() != 2 * BlockKey.BYTES + SUFFIX.length()) {
             return null;
         }
-        try (FileChannel channel = FileChannel.open(file, StandardOpenOption.READ)) {
-            read(channel, buffer.clear());
-            BlockKey key = BlockFrame.keyOf(buffer.flip(), bytes);
-            return key != null && fileName(key).equals(String.valueOf(file.getFileName())) ? key : null;
-        } catch (IOException e) {
+        try {
+            BlockKey key = BlockKey.parse(name.substring(0, 2 * BlockKey.BYTES));
+            return file(key).equals(file) ? key : null; // not in capitals, nor in another one's folder
+        } catch (IllegalArgumentException e) {
             return null;
         }
     }

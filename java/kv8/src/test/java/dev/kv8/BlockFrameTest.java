@@ -36,7 +36,6 @@ class BlockFrameTest {
     @Test
     void aSealedFrameIsIntact() {
         assertThat(FORM.check(sealed(), FORM.frameBytes(), KEY)).isEqualTo(Verdict.INTACT);
-        assertThat(BlockFrame.keyOf(sealed(), FORM.frameBytes())).isEqualTo(KEY);
     }
 
     @Test
@@ -76,9 +75,6 @@ class BlockFrameTest {
         later.put(4, (byte) 2);
         reseal(later);
         assertThat(FORM.check(later, FORM.frameBytes(), KEY)).as("version 2").isEqualTo(Verdict.INCOMPATIBLE);
-        assertThat(BlockFrame.keyOf(later, FORM.frameBytes())).isNull();
-        assertThat(BlockFrame.keyOf(sealed(), FORM.frameBytes() + 1)).isNull();
-        assertThat(BlockFrame.keyOf(sealed().limit(100), FORM.frameBytes())).isNull();
     }
 
     @Test

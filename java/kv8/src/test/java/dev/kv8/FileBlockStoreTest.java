@@ -10,8 +10,10 @@ import java.io.RandomAccessFile;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.nio.file.StandardCopyOption;
 import java.util.Arrays;
 import java.util.List;
+import java.util.Locale;
 import java.util.Random;
 import java.util.concurrent.TimeUnit;
 import java.util.stream.Stream;
@@ -103,6 +105,74 @@ class FileBlockStoreTest {
                 }
                 assertThat(missing).isPositive();
             }
+        }
+    }
+
+    @Test
+    void aRestartedCacheFindsADamagedHeaderWhenItReadsIt() throws IOException {
+        for (int at : new int[] {0, 4, 12, 16, 32, 63, 64, 72, 88, 100, 124}) {
+            for (boolean damaged : new boolean[] {false, true}) {
+                Tiers tiers = Tiers.builder()
+                        .add(FileBlockStore.open(folder, ByteSize.mib(4)))
+                        .writtenOnFirstUse(true)
+                        .prefillTokensPerSecond(1)
+                        .build();
+                try (TieredCache test = new TieredCache(12, tiers)) {
+                    int cached = test.serve(PROMPT);
+                    test.settle();
+                    assertThat(files()).hasSize(5);
+                    if (!damaged) {
+                        flip(files().get(2), at);
+                        continue;
+                    }
+                    assertThat(cached).as("byte %d", at).isLessThan(40);
+                    assertThat(test.tier(0).damaged() + test.tier(0).incompatible())
+                            .as("byte %d", at)
+                            .isEqualTo(1);
+                }
+            }
+        }
+    }
+
+    @Test
+    void anotherBlockUnderABlocksNameIsNotTakenForIt() throws IOException {
+        FileBlockStore store = open(100);
+        assertThat(FRAMES.store(store, 0)).isEqualTo(Outcome.DONE);
+        Path zero = files().get(0);
+        assertThat(FRAMES.store(store, 1)).isEqualTo(Outcome.DONE);
+        Path one = files().get(files().get(0).equals(zero) ? 1 : 0);
+        Files.copy(one, zero, StandardCopyOption.REPLACE_EXISTING);
+        FileBlockStore reopened = open(100);
+        assertThat(reopened.blocks()).isEqualTo(2);
+        assertThat(FRAMES.load(reopened, 0)).isFalse();
+        assertThat(FRAMES.load(reopened, 1)).isTrue();
+    }
+
+    @Test
+    void whatHasNoBlocksNameOrIsNotInItsPlaceGoes() throws IOException {
+        FileBlockStore store = open(100);
+        assertThat(FRAMES.store(store, 0)).isEqualTo(Outcome.DONE);
+        Path file = files().get(0);
+        String name = file.getFileName().toString();
+        for (String other : List.of(
+                "x.kv8", "g" + name.substring(1), name.toUpperCase(Locale.ROOT).replace("KV8", "kv8"))) {
+            Files.copy(file, file.resolveSibling(other));
+        }
+        Path elsewhere = Files.createDirectories(folder.resolve("zz"));
+        Files.copy(file, elsewhere.resolve(name));
+        Path notes = Files.writeString(folder.resolve("notes.txt"), "not of kv8");
+        FileBlockStore reopened = open(100);
+        assertThat(reopened.blocks()).isEqualTo(1);
+        assertThat(files()).containsExactlyInAnyOrder(file, notes);
+        assertThat(FRAMES.load(reopened, 0)).isTrue();
+    }
+
+    private static void flip(Path file, long at) throws IOException {
+        try (RandomAccessFile access = new RandomAccessFile(file.toFile(), "rw")) {
+            access.seek(at);
+            int old = access.read();
+            access.seek(at);
+            access.write(old ^ 1);
         }
     }
 

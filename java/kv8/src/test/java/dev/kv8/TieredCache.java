@@ -90,9 +90,20 @@ final class TieredCache implements AutoCloseable {
     }
 
     void compute(Sequence sequence) {
+        add(sequence);
+        write(sequence);
+        commit();
+    }
+
+    /** What the engine asks of the manager before the kernels of a step. */
+    void add(Sequence sequence) {
         if (!batch.add(sequence)) {
             throw new AssertionError("no room: " + cache.stats());
         }
+    }
+
+    /** The kernels: K and V of what was added. */
+    void write(Sequence sequence) {
         List<Integer> tokens = tokens(sequence);
         long[] prefixes = TokenContent.prefixes(tokens);
         int from = sequence.computedTokens();
@@ -111,6 +122,9 @@ final class TieredCache implements AutoCloseable {
             backend.upload(vRows.flip(), v.memory(), 0);
             cache.write(layer, batch, k, v);
         }
+    }
+
+    void commit() {
         batch.commit();
     }
 

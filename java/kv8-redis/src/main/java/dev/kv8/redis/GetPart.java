@@ -6,7 +6,7 @@ import java.nio.ByteBuffer;
 import org.jspecify.annotations.Nullable;
 
 /**
- * Where the answer to a GET of one part goes: from the connection's buffer straight into the frame. Once {@link #retire}d, as when
+ * Where the answer to a GETEX of one part goes: from the connection's buffer straight into the frame. Once {@link #retire}d, as when
  * the command timed out, a late answer goes nowhere.
  */
 final class GetPart extends CommandOutput<byte[], byte[], Integer> {
