@@ -4,6 +4,7 @@ import dev.kv8.HeadRows;
 import dev.kv8.KvBackend;
 import dev.kv8.KvCache;
 import dev.kv8.KvScales;
+import java.nio.ByteBuffer;
 import java.nio.ByteOrder;
 import java.nio.FloatBuffer;
 import java.nio.file.Path;
@@ -18,6 +19,7 @@ final class EvaluationModel implements AutoCloseable {
     final LlamaModel llama;
     final RopeTables rope;
     final int context;
+    private ByteBuffer downloaded = ByteBuffer.allocateDirect(0);
 
     private EvaluationModel(
             KvBackend backend,
@@ -81,10 +83,12 @@ final class EvaluationModel implements AutoCloseable {
     /** The logits of {@code rows} rows of the window that {@code run} last computed, as they are until the next call. */
     FloatBuffer logits(EvaluationRun run, int firstRow, int rows) {
         HeadRows logits = llama.logits(run.hidden(), firstRow, rows);
-        backend.synchronize();
-        return backend.hostView(logits.memory(), 0, rows * config.vocabularySize() * Float.BYTES)
-                .order(ByteOrder.nativeOrder())
-                .asFloatBuffer();
+        int bytes = rows * config.vocabularySize() * Float.BYTES;
+        if (downloaded.capacity() < bytes) {
+            downloaded = ByteBuffer.allocateDirect(bytes).order(ByteOrder.nativeOrder());
+        }
+        backend.download(logits.memory(), 0, downloaded.clear().limit(bytes));
+        return downloaded.asFloatBuffer();
     }
 
     @Override

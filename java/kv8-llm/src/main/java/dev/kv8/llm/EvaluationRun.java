@@ -27,7 +27,7 @@ final class EvaluationRun implements AutoCloseable {
         this.rope = opened.rope;
         batch = cache.batch();
         writer = LlamaModel.writer(cache, rope);
-        hidden = cache.backend().allocate((long) opened.context * opened.config.hiddenSize() * Float.BYTES);
+        hidden = cache.backend().allocate(opened.context * opened.llama.hiddenBytes());
         comparison = new LogitComparison(opened.config.vocabularySize(), opened.context);
     }
 

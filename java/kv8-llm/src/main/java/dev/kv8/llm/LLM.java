@@ -346,6 +346,11 @@ public final class LLM implements AutoCloseable {
         return intake.drain(longest);
     }
 
+    /** For tests. */
+    LlamaModel model() {
+        return model;
+    }
+
     /** For tests that step it themselves. */
     Engine engine() {
         return engine;

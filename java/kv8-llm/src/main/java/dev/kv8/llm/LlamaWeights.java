@@ -1,8 +1,11 @@
 package dev.kv8.llm;
 
+import dev.kv8.DType;
 import dev.kv8.KvBackend;
 import java.util.ArrayList;
+import java.util.Comparator;
 import java.util.List;
+import java.util.stream.Stream;
 import org.jspecify.annotations.Nullable;
 
 /** All weights of a model on the device. */
@@ -47,7 +50,7 @@ final class LlamaWeights implements AutoCloseable {
             head = keep(
                     config.tiedEmbeddings()
                             ? loader.tied(embedding, config.vocabularySize(), config.hiddenSize())
-                            : loader.linear(config.hiddenSize(), false, LayerNames.HEAD));
+                            : loader.linear(Linear.Result.FLOAT32, config.hiddenSize(), false, LayerNames.HEAD));
         } catch (RuntimeException e) {
             close();
             throw e;
@@ -55,9 +58,9 @@ final class LlamaWeights implements AutoCloseable {
     }
 
     /** Checks the checkpoint against the configuration, then loads it. */
-    static LlamaWeights load(OneDnn dnn, KvBackend backend, Checkpoint checkpoint, ModelConfig config) {
+    static LlamaWeights load(Products products, KvBackend backend, Checkpoint checkpoint, ModelConfig config) {
         new TensorManifest(config).check(checkpoint);
-        return new LlamaWeights(new WeightLoader(dnn, backend, checkpoint), config);
+        return new LlamaWeights(new WeightLoader(products, backend, checkpoint), config);
     }
 
     private Layer layer(WeightLoader loader, ModelConfig config, LayerNames names) {
@@ -68,14 +71,23 @@ final class LlamaWeights implements AutoCloseable {
         return new Layer(
                 norm(loader, config, names.inputNorm()),
                 keep(loader.linear(
-                        hidden, attention.qkvBias(), names.attention("q"), names.attention("k"), names.attention("v"))),
+                        Linear.Result.AS_INPUT,
+                        hidden,
+                        attention.qkvBias(),
+                        names.attention("q"),
+                        names.attention("k"),
+                        names.attention("v"))),
                 attention.qkNorm() ? norm(loader, config, names.headNorm("q")) : null,
                 attention.qkNorm() ? norm(loader, config, names.headNorm("k")) : null,
-                keep(loader.linear(config.heads() * config.headSize(), attention.outputBias(), names.attention("o"))),
+                keep(loader.linear(
+                        Linear.Result.FLOAT32,
+                        config.heads() * config.headSize(),
+                        attention.outputBias(),
+                        names.attention("o"))),
                 after ? norm(loader, config, names.postAttentionNorm()) : null,
                 norm(loader, config, after ? names.preMlpNorm() : names.postAttentionNorm()),
-                keep(loader.linear(hidden, mlpBias, names.mlp("gate"), names.mlp("up"))),
-                keep(loader.linear(config.intermediateSize(), mlpBias, names.mlp("down"))),
+                keep(loader.linear(Linear.Result.AS_INPUT, hidden, mlpBias, names.mlp("gate"), names.mlp("up"))),
+                keep(loader.linear(Linear.Result.FLOAT32, config.intermediateSize(), mlpBias, names.mlp("down"))),
                 after ? norm(loader, config, names.postMlpNorm()) : null);
     }
 
@@ -95,6 +107,16 @@ final class LlamaWeights implements AutoCloseable {
     private Linear keep(Linear linear) {
         frees.add(linear::close);
         return linear;
+    }
+
+    /** The widest type that a product's input has. */
+    DType widestInput() {
+        return Stream.concat(
+                        Stream.of(head),
+                        layers.stream().flatMap(w -> Stream.of(w.qkv(), w.output(), w.gateUp(), w.down())))
+                .map(Linear::inputType)
+                .max(Comparator.comparingInt(DType::bytes))
+                .orElseThrow();
     }
 
     @Override

@@ -8,18 +8,21 @@ import java.nio.ByteBuffer;
 import java.nio.ByteOrder;
 
 /**
- * Takes in the magnitudes of K (rotated, as it is stored) and V of every layer. Only for a backend whose memory the processor
- * can reach. For one thread.
+ * Takes in the magnitudes of K (rotated, as it is stored) and V of every layer, in Java. For one thread.
  */
 final class MagnitudeObserver {
     private final KvBackend backend;
     private final RopeTables rope;
     private final LayerMagnitudes magnitudes;
+    private final boolean hostAccessible;
+    /** For a device whose memory the processor can't reach. */
+    private ByteBuffer downloaded = ByteBuffer.allocateDirect(0);
 
     MagnitudeObserver(KvBackend backend, RopeTables rope, LayerMagnitudes magnitudes) {
         this.backend = backend;
         this.rope = rope;
         this.magnitudes = magnitudes;
+        hostAccessible = backend.info().hostAccessible();
     }
 
     /**
@@ -34,22 +37,39 @@ final class MagnitudeObserver {
         observe(layer, KvSide.V, v, batch.tokens());
     }
 
-    private void observe(int layer, KvSide side, HeadRows rows, int tokens) {
-        if (rows.dtype() != DType.FLOAT32) {
-            throw new IllegalArgumentException("K and V are observed in float32, not " + rows.dtype() + ".");
+    private ByteBuffer read(HeadRows rows, int bytes) {
+        if (hostAccessible) {
+            return backend.hostView(rows.memory(), rows.offset(), bytes).order(ByteOrder.nativeOrder());
         }
+        if (downloaded.capacity() < bytes) {
+            downloaded = ByteBuffer.allocateDirect(bytes).order(ByteOrder.nativeOrder());
+        }
+        backend.download(rows.memory(), rows.offset(), downloaded.clear().limit(bytes));
+        return downloaded;
+    }
+
+    private static float element(ByteBuffer values, int at, DType type) {
+        return switch (type) {
+            case FLOAT32 -> values.getFloat(at);
+            case BFLOAT16 -> Float.intBitsToFloat(values.getShort(at) << 16);
+            default -> StoredTensor.halfToFloat(values.getShort(at));
+        };
+    }
+
+    private void observe(int layer, KvSide side, HeadRows rows, int tokens) {
         int heads = magnitudes.heads();
         int headSize = magnitudes.headSize();
         MagnitudeCounts into = magnitudes.counts(layer, side);
-        long span = (tokens - 1) * rows.tokenStride() + (heads - 1) * rows.headStride() + (long) headSize * Float.BYTES;
-        ByteBuffer values = backend.hostView(rows.memory(), rows.offset(), Math.toIntExact(span))
-                .order(ByteOrder.nativeOrder());
+        DType type = rows.dtype();
+        long span =
+                (tokens - 1) * rows.tokenStride() + (heads - 1) * rows.headStride() + (long) headSize * type.bytes();
+        ByteBuffer values = read(rows, Math.toIntExact(span));
         // All tokens of a channel in turn: its counts stay in the processor's cache.
         for (int head = 0; head < heads; head++) {
             for (int channel = 0; channel < headSize; channel++) {
-                int at = (int) (head * rows.headStride()) + channel * Float.BYTES;
+                int at = (int) (head * rows.headStride()) + channel * type.bytes();
                 for (int token = 0; token < tokens; token++) {
-                    into.add(head * headSize + channel, values.getFloat(at));
+                    into.add(head * headSize + channel, element(values, at, type));
                     at += (int) rows.tokenStride();
                 }
             }

@@ -1,5 +1,6 @@
 package dev.kv8.llm;
 
+import dev.kv8.Activation;
 import dev.kv8.AttentionOptions;
 import dev.kv8.DType;
 import dev.kv8.KvCacheConfig;
@@ -94,14 +95,6 @@ public record ModelConfig(
      * @param bias whether its projections have biases
      */
     public record Mlp(int intermediateSize, Activation activation, boolean bias) {}
-
-    /** The function that a gate goes through. */
-    public enum Activation {
-        /** {@code x / (1 + exp(-x))}. */
-        SILU,
-        /** GELU with tanh in place of the error function. */
-        GELU_TANH
-    }
 
     /**
      * Reads {@code config.json} and, where there is one, {@code generation_config.json} of a model folder.

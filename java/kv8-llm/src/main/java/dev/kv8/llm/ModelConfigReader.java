@@ -1,5 +1,6 @@
 package dev.kv8.llm;
 
+import dev.kv8.Activation;
 import dev.kv8.DType;
 import java.nio.file.Files;
 import java.nio.file.Path;
@@ -135,13 +136,13 @@ final class ModelConfigReader {
     }
 
     /** Gemma's first configurations name a plain GELU as {@code hidden_act}, which no model was computed with; what counts is newer. */
-    private ModelConfig.Activation activation() {
+    private Activation activation() {
         if (family.isGemma()) {
             require("hidden_activation", "gelu_pytorch_tanh");
-            return ModelConfig.Activation.GELU_TANH;
+            return Activation.GELU_TANH;
         }
         require("hidden_act", "silu");
-        return ModelConfig.Activation.SILU;
+        return Activation.SILU;
     }
 
     private void require(String key, String only) {

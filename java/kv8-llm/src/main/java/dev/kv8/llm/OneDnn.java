@@ -10,6 +10,7 @@ import static org.bytedeco.dnnl.global.dnnl.dnnl_stream_destroy;
 import static org.bytedeco.dnnl.global.dnnl.dnnl_success;
 
 import dev.kv8.DeviceException;
+import dev.kv8.KvBackend;
 import java.util.HashMap;
 import java.util.Map;
 import org.bytedeco.dnnl.dnnl_engine;
@@ -21,18 +22,31 @@ import org.bytedeco.javacpp.Pointer;
  * oneDNN's CPU engine and the matrix products made with it. Its C interface is used because a call through it needs no
  * temporary object, on the Java or the C++ side. For one thread at a time.
  */
-final class OneDnn implements AutoCloseable {
+final class OneDnn implements Products {
     static {
         OpenMpEnvironment.letIdleWorkersSleep();
     }
 
     final dnnl_engine engine = new dnnl_engine();
     final dnnl_stream stream = new dnnl_stream();
+    private final KvBackend backend;
     private final Map<MatMul.Shape, MatMul> products = new HashMap<>();
 
-    OneDnn() {
+    OneDnn(KvBackend backend) {
+        this.backend = backend;
         check(dnnl_engine_create(engine, dnnl_cpu, 0), "create an engine");
         check(dnnl_stream_create(stream, engine, dnnl_stream_default_flags), "create a stream");
+    }
+
+    @Override
+    public int room(int rows) {
+        return MatMul.paddedRows(rows);
+    }
+
+    /** Float32 rows in and out, whatever the weights. */
+    @Override
+    public Linear linear(LinearWeights weights, Linear.Result result) {
+        return new OneDnnLinear(this, backend, weights);
     }
 
     /** The product of that shape, shared by all layers that have it. */

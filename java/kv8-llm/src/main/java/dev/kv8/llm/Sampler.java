@@ -13,17 +13,21 @@ final class Sampler implements AutoCloseable {
     private static final int PARAMS_BYTES = 16;
 
     private final KvBackend backend;
+    private final DeviceMemory hostParams;
     private final DeviceMemory params;
     private final ByteBuffer paramsView;
     private final DeviceMemory ids;
+    private final DeviceMemory hostIds;
     private final ByteBuffer idsView;
 
     Sampler(KvBackend backend, int capacity) {
         this.backend = backend;
-        params = backend.allocateHost((long) capacity * PARAMS_BYTES);
-        paramsView = backend.hostView(params, 0, capacity * PARAMS_BYTES);
-        ids = backend.allocateHost((long) capacity * Integer.BYTES);
-        idsView = backend.hostView(ids, 0, capacity * Integer.BYTES);
+        hostParams = backend.allocateHost((long) capacity * PARAMS_BYTES);
+        paramsView = backend.hostView(hostParams, 0, capacity * PARAMS_BYTES);
+        params = backend.allocate(hostParams.bytes());
+        ids = backend.allocate((long) capacity * Integer.BYTES);
+        hostIds = backend.allocateHost(ids.bytes());
+        idsView = backend.hostView(hostIds, 0, capacity * Integer.BYTES);
     }
 
     /** Sets how row {@code row} is drawn. */
@@ -35,9 +39,11 @@ final class Sampler implements AutoCloseable {
         paramsView.putFloat(at + 12, uniform(seed, position));
     }
 
-    /** Draws the tokens of the first {@code rows} rows; {@link #token} returns them. */
+    /** Draws the tokens of the first {@code rows} rows, and waits; {@link #token} returns them. */
     void draw(HeadRows logits, int rows) {
+        backend.copy(hostParams, 0, params, 0, (long) rows * PARAMS_BYTES);
         backend.sample(logits, params, ids, rows);
+        backend.copy(ids, 0, hostIds, 0, (long) rows * Integer.BYTES);
         backend.synchronize();
     }
 
@@ -64,7 +70,9 @@ final class Sampler implements AutoCloseable {
 
     @Override
     public void close() {
+        hostParams.close();
         params.close();
         ids.close();
+        hostIds.close();
     }
 }

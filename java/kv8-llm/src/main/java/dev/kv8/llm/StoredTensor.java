@@ -51,7 +51,7 @@ record StoredTensor(SafetensorsFile file, String name, StoredType type, List<Lon
         return result;
     }
 
-    private static float halfToFloat(short bits) {
+    static float halfToFloat(short bits) {
         int sign = (bits & 0x8000) << 16;
         int exponent = (bits >> 10) & 0x1f;
         int mantissa = bits & 0x3ff;

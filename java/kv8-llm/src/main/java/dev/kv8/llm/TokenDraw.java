@@ -63,6 +63,7 @@ final class TokenDraw implements AutoCloseable {
     void draw(LlamaModel model) {
         int count = samples.size();
         if (count == 0) {
+            backend.synchronize();
             return;
         }
         HeadRows logits = model.logits(rows, count);

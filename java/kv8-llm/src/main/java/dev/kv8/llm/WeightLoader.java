@@ -11,12 +11,12 @@ import org.jspecify.annotations.Nullable;
 final class WeightLoader {
     private static final int WINDOW_BYTES = 64 << 20;
 
-    private final OneDnn dnn;
+    private final Products products;
     private final KvBackend backend;
     private final Checkpoint checkpoint;
 
-    WeightLoader(OneDnn dnn, KvBackend backend, Checkpoint checkpoint) {
-        this.dnn = dnn;
+    WeightLoader(Products products, KvBackend backend, Checkpoint checkpoint) {
+        this.products = products;
         this.backend = backend;
         this.checkpoint = checkpoint;
     }
@@ -48,7 +48,7 @@ final class WeightLoader {
     }
 
     /** A linear layer of the named projections, their outputs side by side. */
-    Linear linear(int inputs, boolean bias, String... projections) {
+    Linear linear(Linear.Result result, int inputs, boolean bias, String... projections) {
         StoredTensor first = checkpoint.get(projections[0] + ".weight");
         long bytes = 0;
         for (String projection : projections) {
@@ -62,6 +62,7 @@ final class WeightLoader {
         DType type = first.dtype();
         int outputs = Math.toIntExact(bytes / type.bytes() / inputs);
         DeviceMemory rows = backend.allocate(bytes);
+        DeviceMemory added = null;
         try {
             long offset = 0;
             for (String projection : projections) {
@@ -69,17 +70,22 @@ final class WeightLoader {
                 upload(part, rows, offset);
                 offset += part.bytes();
             }
-            DeviceMemory added = bias ? bias(outputs, projections) : null;
-            return new Linear(dnn, backend, rows, type, true, added, outputs, inputs);
+            added = bias ? bias(outputs, projections) : null;
+            return products.linear(new LinearWeights(rows, type, true, added, outputs, inputs), result);
         } catch (RuntimeException e) {
             rows.close();
+            if (added != null) {
+                added.close();
+            }
             throw e;
         }
     }
 
     /** The embedding used as the language-model head; its memory stays the embedding's. */
     Linear tied(Weights embedding, int outputs, int inputs) {
-        return new Linear(dnn, backend, embedding.memory(), embedding.type(), false, null, outputs, inputs);
+        return products.linear(
+                new LinearWeights(embedding.memory(), embedding.type(), false, null, outputs, inputs),
+                Linear.Result.FLOAT32);
     }
 
     private @Nullable DeviceMemory bias(int outputs, String... projections) {

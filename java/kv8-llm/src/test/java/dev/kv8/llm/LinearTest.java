@@ -4,6 +4,7 @@ import static org.assertj.core.api.Assertions.assertThat;
 
 import dev.kv8.DType;
 import dev.kv8.DeviceMemory;
+import dev.kv8.HeadRows;
 import dev.kv8.KvBackend;
 import java.nio.ByteBuffer;
 import java.nio.ByteOrder;
@@ -23,7 +24,7 @@ class LinearTest {
     @BeforeAll
     static void open() {
         backend = KvBackend.open("cpu");
-        dnn = new OneDnn();
+        dnn = new OneDnn(backend);
     }
 
     @AfterAll
@@ -136,10 +137,10 @@ class LinearTest {
                 rows.close();
                 rows = narrow;
             }
-            try (Linear linear = new Linear(dnn, backend, rows, type, true, null, 48, 96);
+            try (Linear linear = dnn.linear(new LinearWeights(rows, type, true, null, 48, 96), Linear.Result.AS_INPUT);
                     DeviceMemory xMemory = upload(x, x.length);
                     DeviceMemory yMemory = backend.allocate(2L * 48 * Float.BYTES)) {
-                linear.apply(xMemory, yMemory, 2);
+                linear.apply(HeadRows.of(xMemory, DType.FLOAT32, 1, 96), HeadRows.of(yMemory, DType.FLOAT32, 1, 48), 2);
                 float[] y = download(yMemory, 2 * 48);
                 if (expected == null) {
                     expected = y;
@@ -160,10 +161,11 @@ class LinearTest {
         backend.cast(wide, DType.FLOAT32, rows, DType.BFLOAT16, w.length, 1);
         wide.close();
         long before = backend.info().allocatedBytes();
-        try (Linear linear = new Linear(dnn, backend, rows, DType.BFLOAT16, true, null, outputs, inputs);
+        try (Linear linear = dnn.linear(
+                        new LinearWeights(rows, DType.BFLOAT16, true, null, outputs, inputs), Linear.Result.AS_INPUT);
                 DeviceMemory x = upload(random(random, 2 * inputs), 2 * inputs);
                 DeviceMemory y = backend.allocate(2L * outputs * Float.BYTES)) {
-            linear.apply(x, y, 1);
+            linear.apply(HeadRows.of(x, DType.FLOAT32, 1, inputs), HeadRows.of(y, DType.FLOAT32, 1, outputs), 1);
             assertThat(backend.info().allocatedBytes() - before).isLessThan(1 << 20);
         }
         assertThat(rows.isClosed()).isTrue();

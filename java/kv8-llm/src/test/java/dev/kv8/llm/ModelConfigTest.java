@@ -3,6 +3,7 @@ package dev.kv8.llm;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatExceptionOfType;
 
+import dev.kv8.Activation;
 import dev.kv8.DType;
 import java.io.IOException;
 import java.nio.file.Files;
@@ -53,7 +54,7 @@ class ModelConfigTest {
                         2048,
                         new ModelConfig.Norm(1e-5f, false, false),
                         new ModelConfig.Attention(0.125f, 0, false, false, false),
-                        new ModelConfig.Mlp(704, ModelConfig.Activation.SILU, false),
+                        new ModelConfig.Mlp(704, Activation.SILU, false),
                         1,
                         0,
                         true,
@@ -130,7 +131,7 @@ class ModelConfigTest {
     void knowsWhatMakesAGemma() throws IOException {
         ModelConfig gemma = read(LLAMA.replace("Llama", "Gemma") + ",'hidden_act':'gelu'");
         assertThat(gemma.norm()).isEqualTo(new ModelConfig.Norm(1e-6f, true, false));
-        assertThat(gemma.mlp().activation()).isEqualTo(ModelConfig.Activation.GELU_TANH);
+        assertThat(gemma.mlp().activation()).isEqualTo(Activation.GELU_TANH);
         assertThat(gemma.embeddingScale()).isEqualTo(16);
         assertThat(gemma.headSize()).isEqualTo(256);
         assertThat(gemma.tiedEmbeddings()).isTrue();

@@ -10,6 +10,7 @@ import java.nio.file.Path;
 import java.util.LinkedHashMap;
 import java.util.Map;
 import java.util.SplittableRandom;
+import java.util.function.Function;
 
 /**
  * A tiny checkpoint of random weights as Hugging Face would store it: config.json, safetensors, and the tiny model's tokenizer. What
@@ -114,6 +115,11 @@ final class RandomCheckpoint {
 
     /** Writes the tensors, in one file or in two by turns. */
     RandomCheckpoint write(DType dtype, boolean sharded, long seed) {
+        return write(name -> dtype, sharded, seed);
+    }
+
+    /** Writes tensors of the types that their names have. */
+    RandomCheckpoint write(Function<String, DType> types, boolean sharded, long seed) {
         SplittableRandom random = new SplittableRandom(seed);
         SafetensorsWriter[] files = {new SafetensorsWriter(), new SafetensorsWriter()};
         JsonObject weightMap = new JsonObject();
@@ -121,7 +127,7 @@ final class RandomCheckpoint {
         for (Map.Entry<String, long[]> entry : shapes.entrySet()) {
             int file = sharded ? count++ % 2 : 0;
             String name = entry.getKey();
-            files[file].tensor(name, dtype, values(random, name, entry.getValue()), entry.getValue());
+            files[file].tensor(name, types.apply(name), values(random, name, entry.getValue()), entry.getValue());
             weightMap.addProperty(name, "model-0000" + (file + 1) + "-of-00002.safetensors");
         }
         try {
