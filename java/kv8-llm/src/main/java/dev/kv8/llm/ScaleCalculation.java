@@ -17,12 +17,14 @@ final class ScaleCalculation implements KvWriter, AutoCloseable {
     private static final long SEED = 8;
 
     private final KvCache cache;
+    private final RopeTables rope;
     private final KvScaleCalculation settings;
     private final ScaleObserver observer;
 
     ScaleCalculation(
             KvBackend backend, KvCache cache, RopeTables rope, ModelConfig config, KvScaleCalculation settings) {
         this.cache = cache;
+        this.rope = rope;
         this.settings = settings;
         this.observer = new ScaleObserver(backend, rope, config, granularity(settings));
     }
@@ -52,7 +54,7 @@ final class ScaleCalculation implements KvWriter, AutoCloseable {
                     observer.scales(
                             layer, amax -> settings.kScale(amax, kFormat), amax -> settings.vScale(amax, vFormat)));
         }
-        cache.write(layer, batch, k, v);
+        cache.write(layer, batch, k, v, rope.layer(layer));
     }
 
     @Override

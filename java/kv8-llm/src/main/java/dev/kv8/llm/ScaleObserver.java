@@ -9,6 +9,7 @@ import dev.kv8.KvBackend;
 import dev.kv8.KvScales;
 import java.nio.ByteBuffer;
 import java.nio.ByteOrder;
+import org.jspecify.annotations.Nullable;
 
 /**
  * The largest magnitudes of K (rotated, as it is stored) and V of every layer, and the scales that follow from them: {@code
@@ -21,6 +22,8 @@ final class ScaleObserver implements AutoCloseable {
     private final int values;
     /** float32 {@code [layers][2][values]}, K before V. */
     private final DeviceMemory amax;
+    /** K's rows, to be rotated here: what is stored must be rounded once only. Null until the first step. */
+    private @Nullable DeviceMemory copy;
 
     ScaleObserver(KvBackend backend, RopeTables rope, ModelConfig config, AmaxGranularity granularity) {
         this.backend = backend;
@@ -37,11 +40,26 @@ final class ScaleObserver implements AutoCloseable {
         backend.fill(amax, 0, amax.bytes(), (byte) 0);
     }
 
-    /** Rotates K in place and takes both sides' magnitudes in. */
+    /** Takes both sides' magnitudes in, K's as they are rotated; leaves K as it is. */
     void observe(int layer, Batch batch, HeadRows k, HeadRows v) {
-        backend.rope(k, rope.layer(layer), batch.positions(), batch.tokens());
-        backend.amax(k, batch.tokens(), granularity, side(layer, 0), true);
+        HeadRows rotated = copied(k, batch.tokens());
+        backend.rope(rotated, rope.layer(layer), batch.positions(), batch.tokens());
+        backend.amax(rotated, batch.tokens(), granularity, side(layer, 0), true);
         backend.amax(v, batch.tokens(), granularity, side(layer, 1), true);
+    }
+
+    private HeadRows copied(HeadRows k, int tokens) {
+        DeviceMemory target = copy;
+        if (target == null || target.bytes() < k.memory().bytes()) {
+            if (target != null) {
+                backend.synchronize();
+                target.close();
+            }
+            target = backend.allocate(k.memory().bytes());
+            copy = target;
+        }
+        backend.copy(k.memory(), 0, target, 0, tokens * k.tokenStride());
+        return new HeadRows(target, k.offset(), k.dtype(), k.heads(), k.width(), k.tokenStride(), k.headStride());
     }
 
     /** The scale that follows from a largest magnitude. */
@@ -86,5 +104,8 @@ final class ScaleObserver implements AutoCloseable {
     @Override
     public void close() {
         amax.close();
+        if (copy != null) {
+            copy.close();
+        }
     }
 }

@@ -119,7 +119,7 @@ final class WindowScales implements AutoCloseable {
             for (int i = 0; i < windows.size(); i++) {
                 auto.compute(tokens, windows.get(i), (layer, batch, k, v) -> {
                     observer.observe(layer, batch, k, v);
-                    auto.cache().write(layer, batch, k, v);
+                    auto.cache().write(layer, batch, k, v, model.rope.layer(layer));
                 });
                 progress.windowDone(i + 1, windows.size());
             }

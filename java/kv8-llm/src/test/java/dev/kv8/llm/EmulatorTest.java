@@ -137,6 +137,26 @@ class EmulatorTest {
         }
     }
 
+    /** What the pass that sets the scales has stored is what any later pass stores: K is rounded once, not twice. */
+    @Test
+    void aPromptComputedAgainIsTheFirstPasssBitForBit() {
+        SamplingParams params = SamplingParams.builder()
+                .temperature(0)
+                .maxTokens(4)
+                .ignoreEos(true)
+                .logprobs(1)
+                .build();
+        try (KvBackend emulator = EmulatedDevice.open(ARCH);
+                LLM llm = builder(TinyModel.FOLDER, new DistantBackend(emulator).backend(), "fp8")
+                        .calculateKvScales(true)
+                        .prefixCaching(false)
+                        .build()) {
+            Completion first = llm.generate(prompts().get(0), params).get(0);
+            Completion again = llm.generate(prompts().get(0), params).get(0);
+            assertThat(again.logprobs()).isEqualTo(first.logprobs()).hasSize(4);
+        }
+    }
+
     /** Together, streamed, after having given its blocks back, and with a prefix of its own in the cache: always the same tokens. */
     @Test
     void aTextDoesNotDependOnWhatElseRuns() {
