@@ -66,8 +66,8 @@ class TierFaultsTest {
             // Single ones may have hit loads that nobody waited for any more.
             assertThat(stats.damaged() + stats.incompatible() + stats.failed() + stats.late())
                     .isPositive();
-            TieredCache.await( // a run may have none of them
-                    () -> test.tier(0).repeated() == store.made().getOrDefault(FaultyStore.Fault.TWICE, 0));
+            TieredCache.await( // more where a transfer throws, whose delayed block is completed afterwards
+                    () -> test.tier(0).repeated() >= store.made().getOrDefault(FaultyStore.Fault.TWICE, 0));
             assertThat(test.cache.stats().freeBlocks()).as("leaked blocks").isEqualTo(BLOCKS);
             assertThat(test.cache.stats().storedTokens()).isZero();
             test.cache.ledger().pool().checkInvariants();
