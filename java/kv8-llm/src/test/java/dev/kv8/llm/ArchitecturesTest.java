@@ -7,6 +7,7 @@ import dev.kv8.DType;
 import dev.kv8.HeadRows;
 import dev.kv8.KvBackend;
 import dev.kv8.KvCache;
+import dev.kv8.KvCacheConfig;
 import dev.kv8.KvCacheDType;
 import dev.kv8.Sequence;
 import java.nio.ByteOrder;
@@ -220,24 +221,16 @@ class ArchitecturesTest {
     @Test
     void aModelWhoseLayersAllSlideNeedsBlocksForItsWindowOnly() {
         String json = json("mistral", "default", DType.FLOAT32);
-        new RandomCheckpoint(folder, json).write(DType.FLOAT32, false, SEED);
-        double[][] expected = new ReferenceModel(folder, json).logits(tokens());
-        ModelConfig config = ModelConfig.read(folder);
-        try (Checkpoint checkpoint = Checkpoint.open(folder);
-                LlamaModel model = LlamaModel.load(backend, config, checkpoint);
-                RopeTables tables = RopeTables.create(backend, config, config.maxPositions());
-                KvCache cache = KvCache.create(
-                        backend,
-                        config.cacheConfig()
-                                .dtype(KvCacheDType.FLOAT32)
-                                .blockSize(16)
-                                .blocks(2)
-                                .prefixCaching(false)
-                                .build())) {
-            int[] ones = IntStream.generate(() -> 1).limit(TOKENS).toArray();
-            assertThat(worst(json, logits(model, cache, tables, tokens(), ones), expected))
-                    .isLessThan(1);
-        }
+        ModelConfig config = written(json);
+        expectReferenceTokenByToken(
+                json,
+                config,
+                config.cacheConfig()
+                        .dtype(KvCacheDType.FLOAT32)
+                        .blockSize(16)
+                        .blocks(2)
+                        .prefixCaching(false)
+                        .build());
     }
 
     /**
@@ -248,21 +241,28 @@ class ArchitecturesTest {
     @ValueSource(strings = {"gemma2", "gemma3", "qwen2, windows", "qwen3, windows, biases"})
     void aModelThatMixesWindowsNeedsBlocksForThoseOnly(String name) {
         String json = json(name, "default", DType.FLOAT32);
+        ModelConfig config = written(json);
+        KvCacheConfig cacheConfig = config.groupedCacheConfig()
+                .dtype(KvCacheDType.FLOAT32)
+                .blockSize(8)
+                .blocks(5 + 2 + 2)
+                .prefixCaching(false)
+                .build();
+        assertThat(cacheConfig.layerGroups()).isEqualTo(3);
+        expectReferenceTokenByToken(json, config, cacheConfig);
+    }
+
+    private ModelConfig written(String json) {
         new RandomCheckpoint(folder, json).write(DType.FLOAT32, false, SEED);
+        return ModelConfig.read(folder);
+    }
+
+    private void expectReferenceTokenByToken(String json, ModelConfig config, KvCacheConfig cacheConfig) {
         double[][] expected = new ReferenceModel(folder, json).logits(tokens());
-        ModelConfig config = ModelConfig.read(folder);
         try (Checkpoint checkpoint = Checkpoint.open(folder);
                 LlamaModel model = LlamaModel.load(backend, config, checkpoint);
                 RopeTables tables = RopeTables.create(backend, config, config.maxPositions());
-                KvCache cache = KvCache.create(
-                        backend,
-                        config.groupedCacheConfig()
-                                .dtype(KvCacheDType.FLOAT32)
-                                .blockSize(8)
-                                .blocks(5 + 2 + 2)
-                                .prefixCaching(false)
-                                .build())) {
-            assertThat(cache.config().layerGroups()).isEqualTo(3);
+                KvCache cache = KvCache.create(backend, cacheConfig)) {
             int[] ones = IntStream.generate(() -> 1).limit(TOKENS).toArray();
             assertThat(worst(json, logits(model, cache, tables, tokens(), ones), expected))
                     .isLessThan(1);
