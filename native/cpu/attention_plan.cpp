@@ -16,6 +16,9 @@ constexpr uint64_t kAlignment = 64;
 constexpr int kTileRows = 32;       // queries of a tile share each converted key up to this many rows
 constexpr int kConversionRows = 4;  // loading and converting a key costs about as much as this many rows' products
 constexpr int kItemsPerThread = 4;
+// Rows of several KV heads in one item, which then reads blocks as they lie in memory, from end to end, instead of one head's piece of
+// each: only few rows are limited by memory, and what an item keeps of all its rows must stay in the second-level cache.
+constexpr int kMostRowsOfHead = 8, kMostRowsOfHeads = 64;
 
 uint64_t aligned(uint64_t bytes) { return (bytes + kAlignment - 1) / kAlignment * kAlignment; }
 
@@ -37,16 +40,29 @@ KeyRange visible_keys(int64_t first_query, int64_t queries, int64_t all_queries,
     return {std::min(first, last), last};
 }
 
+int group_of(const kv8_attention_plan_args& args) { return args.q_heads / args.kv_heads; }
+
+int32_t rows_of(const AttentionItem& item, int group) { return item.kv_heads * item.queries * group; }
+
+// Of one split, in products of a row with a key.
+int64_t split_work(const AttentionItem& item, int group) {
+    return int64_t(kSplitKeys) * item.kv_heads * (item.queries * group + kConversionRows);
+}
+
+// How a batch is divided into tiles.
+struct Tiling {
+    int tile_queries;  // at most
+    int tile_heads;    // KV heads in a tile of few rows, at most
+};
+
 struct Tile {
     AttentionItem whole;
     int64_t work;  // in products of a row with a key
-
-    int32_t rows(int group) const { return whole.queries * group; }
 };
 
 template <class Visit>
-void for_each_tile(const kv8_attention_plan_args& args, int tile_queries, const Visit& visit) {
-    const int group = args.q_heads / args.kv_heads;
+void for_each_tile(const kv8_attention_plan_args& args, const Tiling& tiling, const Visit& visit) {
+    const int group = group_of(args), tile_queries = tiling.tile_queries;
     for (int32_t s = 0; s < args.num_seqs; s++) {
         const int32_t begin = int32_at(args.query_start_loc.ptr, s);
         const int32_t queries = int32_at(args.query_start_loc.ptr, s + 1) - begin;
@@ -55,31 +71,47 @@ void for_each_tile(const kv8_attention_plan_args& args, int tile_queries, const 
             const int32_t count = int32_t(std::min<int64_t>(tile_queries, queries - first));
             const KeyRange seen = visible_keys(first, count, queries, keys, args.window);
             Tile tile{};
-            tile.whole = {s, 0, int32_t(first), count, 0, int32_t((seen.last + kSplitKeys - 1) / kSplitKeys), -1};
-            tile.work = (seen.last - seen.first + 1) * (int64_t(count) * group + kConversionRows);
-            for (int32_t head = 0; head < args.kv_heads; head++) {
-                tile.whole.kv_head = head;
+            const int32_t splits = int32_t((seen.last + kSplitKeys - 1) / kSplitKeys), rows = count * group;
+            const int32_t heads =
+                rows > kMostRowsOfHead ? 1 : std::max(1, std::min(tiling.tile_heads, kMostRowsOfHeads / rows));
+            for (int32_t head = 0; head < args.kv_heads; head += heads) {
+                const int32_t some = std::min(heads, args.kv_heads - head);
+                tile.whole = {s, head, some, int32_t(first), count, 0, splits, 0, -1};
+                tile.work = (seen.last - seen.first + 1) * some * (int64_t(rows) + kConversionRows);
                 visit(tile);
             }
         }
     }
 }
 
+// As many KV heads in a tile as leave every thread something to do.
+Tiling tiling_for(const kv8_attention_plan_args& args, int threads) {
+    Tiling tiling{std::max(1, kTileRows / group_of(args)), args.kv_heads};
+    const auto items = [&] {
+        int64_t count = 0;
+        for_each_tile(args, tiling, [&](const Tile& tile) { count += std::max(tile.whole.splits, 1); });
+        return count;
+    };
+    while (threads > 1 && tiling.tile_heads > 1 && items() < int64_t(threads) * kItemsPerThread)
+        tiling.tile_heads = (tiling.tile_heads + 1) / 2;
+    return tiling;
+}
+
 // Decides in how many splits an item may grow.
 class Cutting {
   public:
-    Cutting(const kv8_attention_plan_args& args, int tile_queries, int threads)
-        : group_(args.q_heads / args.kv_heads), most_work_(INT64_MAX) {
+    Cutting(const kv8_attention_plan_args& args, const Tiling& tiling, int threads)
+        : group_(group_of(args)), most_work_(INT64_MAX) {
         if (threads == 1) return;
         int64_t total = 0;
-        for_each_tile(args, tile_queries, [&](const Tile& tile) { total += tile.work; });
+        for_each_tile(args, tiling, [&](const Tile& tile) { total += tile.work; });
         most_work_ = total / (int64_t(threads) * kItemsPerThread);
     }
 
     int32_t splits_per_item(const Tile& tile) const {
         if (tile.work <= most_work_) return std::max(tile.whole.splits, 1);
-        const int64_t split_work = int64_t(kSplitKeys) * (tile.rows(group_) + kConversionRows);
-        return int32_t(std::max<int64_t>(std::min<int64_t>(most_work_ / split_work, tile.whole.splits), 1));
+        const int64_t most = most_work_ / split_work(tile.whole, group_);
+        return int32_t(std::max<int64_t>(std::min<int64_t>(most, tile.whole.splits), 1));
     }
 
   private:
@@ -109,9 +141,9 @@ void check_block_table(const kv8_attention_args& args, const AttentionPlan& plan
 }  // namespace
 
 void plan_attention(kv8_attention_plan_args& args, int threads) {
-    const int group = args.q_heads / args.kv_heads;
-    const int tile_queries = std::max(1, kTileRows / group);
-    const Cutting cutting(args, tile_queries, threads);
+    const int group = group_of(args);
+    const Tiling tiling = tiling_for(args, threads);
+    const Cutting cutting(args, tiling, threads);
 
     AttentionPlan plan{};
     plan.magic = kMagic;
@@ -120,18 +152,18 @@ void plan_attention(kv8_attention_plan_args& args, int threads) {
     plan.q_heads = args.q_heads;
     plan.kv_heads = args.kv_heads;
     plan.head_size = args.head_size;
-    plan.tile_queries = tile_queries;
     for (int32_t s = 0; s < args.num_seqs; s++)
         if (int32_at(args.query_start_loc.ptr, s) < int32_at(args.query_start_loc.ptr, s + 1))
             plan.longest = std::max(plan.longest, int32_at(args.seq_lens.ptr, s));
     int64_t partials = 0;
-    for_each_tile(args, tile_queries, [&](const Tile& tile) {
+    for_each_tile(args, tiling, [&](const Tile& tile) {
         const int64_t cut = cutting.splits_per_item(tile);
         const int64_t items = std::max<int64_t>((tile.whole.splits + cut - 1) / cut, 1);
         plan.items += items;
+        plan.most_rows = std::max(plan.most_rows, rows_of(tile.whole, group));
         if (items == 1) return;
         plan.combines++;
-        partials += int64_t(tile.whole.splits) * tile.rows(group);
+        partials += int64_t(tile.whole.splits) * rows_of(tile.whole, group);
     });
     plan.query_start_loc_offset = aligned(sizeof(AttentionPlan));
     plan.seq_lens_offset = aligned(plan.query_start_loc_offset + (uint64_t(plan.num_seqs) + 1) * 4);
@@ -157,7 +189,7 @@ void plan_attention(kv8_attention_plan_args& args, int threads) {
     AttentionItem* item = items;
     AttentionItem* combine = reinterpret_cast<AttentionItem*>(workspace + plan.combines_offset);
     int64_t partial = 0;
-    for_each_tile(args, tile_queries, [&](const Tile& tile) {
+    for_each_tile(args, tiling, [&](const Tile& tile) {
         const int32_t cut = cutting.splits_per_item(tile);
         if (tile.whole.splits <= cut) {
             *item++ = tile.whole;
@@ -170,20 +202,19 @@ void plan_attention(kv8_attention_plan_args& args, int threads) {
             *item = tile.whole;
             item->first_split = first;
             item->splits = std::min(cut, tile.whole.splits - first);
-            item->partial = partial + int64_t(first) * tile.rows(group);
+            item->partial = partial + int64_t(first) * rows_of(tile.whole, group);
             item++;
         }
-        partial += int64_t(tile.whole.splits) * tile.rows(group);
+        partial += int64_t(tile.whole.splits) * rows_of(tile.whole, group);
     });
     // Workers take items in this order: the long ones must not be the last to start.
     std::sort(items, item, [&](const AttentionItem& a, const AttentionItem& b) {
-        const int64_t work_a = int64_t(a.splits) * (a.queries * group + kConversionRows);
-        const int64_t work_b = int64_t(b.splits) * (b.queries * group + kConversionRows);
+        const int64_t work_a = a.splits * split_work(a, group), work_b = b.splits * split_work(b, group);
         if (work_a != work_b) return work_a > work_b;
         if (a.sequence != b.sequence) return a.sequence < b.sequence;
         if (a.first_query != b.first_query) return a.first_query < b.first_query;
         if (a.first_split != b.first_split) return a.first_split < b.first_split;
-        return a.kv_head < b.kv_head;
+        return a.first_kv_head < b.first_kv_head;
     });
 }
 

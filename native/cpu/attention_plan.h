@@ -14,14 +14,16 @@ namespace kv8::cpu {
 
 constexpr int kSplitKeys = 512;
 
-// Queries of one sequence, and the query heads of one KV head, over a range of splits. Rows are [queries][group].
+// Queries of one sequence, and the query heads of some KV heads, over a range of splits. Rows are [kv_heads][queries][group].
 struct AttentionItem {
     int32_t sequence;
-    int32_t kv_head;
+    int32_t first_kv_head;
+    int32_t kv_heads;
     int32_t first_query;  // within the sequence
     int32_t queries;
     int32_t first_split;
-    int32_t splits;   // 0: no query of the tile has a key
+    int32_t splits;  // 0: no query of the tile has a key
+    int32_t reserved;
     int64_t partial;  // of split first_split, row 0; -1: the item covers every split and writes the output itself
 };
 
@@ -34,8 +36,8 @@ struct AttentionPlan {
     int32_t q_heads;
     int32_t kv_heads;
     int32_t head_size;
-    int32_t tile_queries;  // the most queries in an item
-    int32_t longest;       // keys of the longest sequence that has queries
+    int32_t most_rows;  // of an item
+    int32_t longest;    // keys of the longest sequence that has queries
     int32_t reserved;
     int64_t items;     // largest first
     int64_t combines;  // tiles whose splits are shared by several items
@@ -61,8 +63,6 @@ struct AttentionPlan {
         return at<AttentionItem>(combines_offset)[i];
     }
     __attribute__((always_inline)) int group() const { return q_heads / kv_heads; }
-    // Rows of the largest item.
-    __attribute__((always_inline)) int tile_rows() const { return tile_queries * group(); }
 
     // A partial result: float32 sums[head_size], the maximum of the scores, the sum of the weights. Partials of an item
     // are [split][row]. They are the workspace's only part that attention writes.

@@ -1,4 +1,4 @@
-// Consecutive keys of one KV head: where their rows lie in the paged cache, and their scales. Tiles begin at multiples of
+// Consecutive keys of a KV head: where their rows lie in the paged cache, and their scales. Tiles begin at multiples of
 // kTileKeys from the sequence's first key, whatever the block size. Only keys inside the range that the caller names are
 // looked up, read or prefetched.
 #pragma once
@@ -9,46 +9,50 @@
 namespace kv8::cpu::KV8_ISA {
 
 constexpr int kTileKeys = 64;   // share a step of the online softmax
-constexpr int kChunkKeys = 32;  // the most keys of a tile that are read at once, while as many are asked for
+constexpr int kChunkKeys = 16;  // are read at once
 
-// Addresses of the rows of K or V, and their scales where the cache has some. Rows of keys out of range are those of a key
-// in range: they may be read, and what comes of them must not be used.
+// Addresses of the rows of K or V, and their scales where the cache has some. Rows of keys out of [begin, end) are those of a
+// key in range: they may be read, and what comes of them must not be used.
 struct TileSide {
     const uint8_t* rows[kTileKeys];
     float scales[kTileKeys];
+    int begin, end;
 };
 
-// One sequence's K and V of one head.
-class PagedHead {
+// One sequence's K and V.
+class PagedKeys {
   public:
-    KV8_INLINE PagedHead(const kv8_cache_view& view, const uint8_t* block_table_row, int kv_head)
-        : view_(view), table_(block_table_row), head_(kv_head) {}
+    KV8_INLINE PagedKeys(const kv8_cache_view& view, const uint8_t* block_table_row)
+        : view_(view), table_(block_table_row) {}
 
-    // Rows of keys [first, last), at least one, all in the tile that begins at `tile`; their scales are asked for.
-    KV8_INLINE void locate(int64_t tile, int64_t first, int64_t last, TileSide& k, TileSide& v) const {
+    // A head's rows of keys [first, last), at least one, all in the tile that begins at `tile`; their scales are asked for.
+    KV8_INLINE void locate(int64_t head, int64_t tile, int64_t first, int64_t last, TileSide& k, TileSide& v) const {
         for_runs(first, last, [&](const uint8_t* block, int64_t slot, int64_t key, int count) {
             const int i = int(key - tile);
-            locate_run(view_.k, block, slot, count, k.rows + i);
-            locate_run(view_.v, block, slot, count, v.rows + i);
+            locate_run(view_.k, head, block, slot, count, k.rows + i);
+            locate_run(view_.v, head, block, slot, count, v.rows + i);
         });
         repeat_outside(int(first - tile), int(last - tile), k);
         repeat_outside(int(first - tile), int(last - tile), v);
     }
 
-    // Scales of keys [first, last) of the tile, where the cache has some.
-    KV8_INLINE void read_scales(int64_t tile, int64_t first, int64_t last, TileSide& k, TileSide& v) const {
+    // A head's scales of keys [first, last) of the tile, where the cache has some.
+    KV8_INLINE void read_scales(int64_t head, int64_t tile, int64_t first, int64_t last, TileSide& k,
+                                TileSide& v) const {
         if (view_.k.row_scale_offset < 0 && view_.v.row_scale_offset < 0) return;
         for_runs(first, last, [&](const uint8_t* block, int64_t slot, int64_t key, int count) {
             const int i = int(key - tile);
             if (view_.k.row_scale_offset >= 0)
-                std::memcpy(k.scales + i, row_scale(view_.k, block, slot), size_t(count) * 4);
+                std::memcpy(k.scales + i, row_scale(view_.k, head, block, slot), size_t(count) * 4);
             if (view_.v.row_scale_offset >= 0)
-                std::memcpy(v.scales + i, row_scale(view_.v, block, slot), size_t(count) * 4);
+                std::memcpy(v.scales + i, row_scale(view_.v, head, block, slot), size_t(count) * 4);
         });
     }
 
   private:
     static KV8_INLINE void repeat_outside(int begin, int end, TileSide& side) {
+        side.begin = begin;
+        side.end = end;
         for (int before = 0; before < begin; before++) side.rows[before] = side.rows[begin];
         for (int after = end; after < kTileKeys; after++) side.rows[after] = side.rows[end - 1];
     }
@@ -71,22 +75,21 @@ class PagedHead {
         }
     }
 
-    KV8_INLINE void locate_run(const kv8_side& side, const uint8_t* block, int64_t slot, int count,
-                               const uint8_t** rows) const {
-        const uint8_t* row = block + side.offset + head_ * side.head_stride + slot * side.slot_stride;
+    static KV8_INLINE void locate_run(const kv8_side& side, int64_t head, const uint8_t* block, int64_t slot, int count,
+                                      const uint8_t** rows) {
+        const uint8_t* row = block + side.offset + head * side.head_stride + slot * side.slot_stride;
         for (int key = 0; key < count; key++, row += side.slot_stride) rows[key] = row;
         if (side.row_scale_offset < 0) return;
-        __builtin_prefetch(row_scale(side, block, slot));
-        __builtin_prefetch(row_scale(side, block, slot + count - 1));
+        __builtin_prefetch(row_scale(side, head, block, slot));
+        __builtin_prefetch(row_scale(side, head, block, slot + count - 1));
     }
 
-    KV8_INLINE const uint8_t* row_scale(const kv8_side& side, const uint8_t* block, int64_t slot) const {
-        return block + side.row_scale_offset + head_ * side.row_scale_head_stride + slot * 4;
+    static KV8_INLINE const uint8_t* row_scale(const kv8_side& side, int64_t head, const uint8_t* block, int64_t slot) {
+        return block + side.row_scale_offset + head * side.row_scale_head_stride + slot * 4;
     }
 
     const kv8_cache_view& view_;
     const uint8_t* table_;
-    int64_t head_;
 };
 
 // Asks for rows without waiting for them.

@@ -1,7 +1,7 @@
-// Paged attention in float32. An item walks its keys in tiles: K and V rows are read and converted for all query heads of the
-// group and all queries of the tile at once, scores go through an online softmax in base 2, and each split's result is
-// folded into the row's total in ascending order. What a row computes is the same whichever rows, items or chunks stand
-// beside it.
+// Paged attention in float32. An item walks its keys in tiles, and in each tile its KV heads: K and V rows are read and
+// converted for all query heads of the group and all queries of the tile at once, scores go through an online softmax in base 2,
+// and each split's result is folded into the row's total in ascending order. What a row computes is the same whichever rows,
+// heads, items or chunks stand beside it.
 #include "cpu/attention_rows.h"
 #include "cpu/kernels.h"
 #include "cpu/kv_tile.h"
@@ -10,11 +10,11 @@
 namespace kv8::cpu::KV8_ISA {
 namespace {
 
-// One worker's private memory, cut into arrays.
+// One worker's private memory, cut into arrays. Rows are those of all of an item's heads.
 struct Scratch {
     float *q, *sums, *totals;  // [rows][head_size]
     uint8_t* wide;             // [kChunkKeys][head_size] of K or V in the form that the products read, float32 at most
-    float* scores;             // [rows][kTileKeys]: then the weights
+    float* scores;             // [rows][kTileKeys]: then the weights; of one head at a time
     float *maximum, *weight;   // [rows]
     float *total_maximum, *total_weight;  // [rows]
     uint64_t bytes;
@@ -26,7 +26,7 @@ struct Scratch {
             at += (floats * 4 + 63) / 64 * 64;
             return array;
         };
-        const uint64_t rows = uint64_t(plan.tile_rows()), head_size = uint64_t(plan.head_size);
+        const uint64_t rows = uint64_t(plan.most_rows), head_size = uint64_t(plan.head_size);
         q = take(rows * head_size);
         sums = take(rows * head_size);
         totals = take(rows * head_size);
@@ -40,7 +40,10 @@ struct Scratch {
     }
 };
 
-constexpr int kChunkBytes = 4096;
+// What is in use and what is on its way, of K and V, stay in the first-level cache together.
+constexpr int kChunkBytes = 4096, kBytesAhead = 4096;
+// Are asked for at once: many more lines would fill the processor's queue of misses, and it would wait instead of computing.
+constexpr int kKeysAsked = 8;
 
 // K or V of the tile in use and of the next, which is asked for meanwhile.
 class SideStream {
@@ -49,7 +52,8 @@ class SideStream {
         : reading_(reading_of(side.dtype, query_rows)),
           head_size_(head_size),
           row_bytes_(int(head_size * element_bytes(side.dtype))),
-          chunk_(chunk_keys(row_bytes_)),
+          chunk_(keys_within(kChunkBytes, row_bytes_, kChunkKeys)),
+          ahead_(keys_within(kBytesAhead, row_bytes_, kTileKeys)),
           wide_row_bytes_(head_size * (reading_.form == RowForm::kFloat ? 4 : 2)),
           wide_(wide) {}
 
@@ -67,35 +71,47 @@ class SideStream {
         current_ = 1 - current_;
         has_next_ = false;
     }
-    KV8_INLINE void prefetch_first() const { prefetch_rows(tiles_[1 - current_].rows, chunk_, row_bytes_); }
+    // Asks for the keys of the next tile that are read before any other would ask for them.
+    KV8_INLINE void ask_for_first() const {
+        const TileSide& next = tiles_[1 - current_];
+        prefetch_rows(next.rows + next.begin, int(least(ahead_, kTileKeys - next.begin)), row_bytes_);
+    }
 
     // The end of the chunk that a key is in.
     KV8_INLINE int chunk_end(int key) const { return (key / chunk_ + 1) * chunk_; }
 
-    // Keys [first, first + count), which are in one chunk, in the form to read, while those of the next chunk are asked for.
+    // Keys [first, first + count), which are in one chunk, in the form to read, while as many later ones are asked for.
     KV8_INLINE const uint8_t* const* rows(int first, int count) {
         const uint8_t* const* const here = tiles_[current_].rows + first;
-        const int later = first + chunk_;
-        if (later < kTileKeys)
-            prefetch_rows(here + chunk_, count, row_bytes_);
-        else if (has_next_)
-            prefetch_rows(tiles_[1 - current_].rows + later - kTileKeys, count, row_bytes_);
+        for (int i = 0; i < count; i += kKeysAsked) {
+            const int some = int(least(count - i, kKeysAsked));
+            ask_for(first + i + ahead_, some);
+            if (reading_.widen != nullptr) reading_.widen(here + i, some, head_size_, wide_ + i * wide_row_bytes_);
+        }
         if (reading_.widen == nullptr) return here;
-        reading_.widen(here, count, head_size_, wide_);
         for (int i = 0; i < count; i++) wide_rows_[i] = wide_ + i * wide_row_bytes_;
         return wide_rows_;
     }
 
   private:
-    const RowReading reading_;
-    // What is in use and what is on its way, of K and V, stay in the first-level cache together.
-    static KV8_INLINE int chunk_keys(int row_bytes) {
-        int keys = kChunkKeys;
-        while (keys > kSums && keys * row_bytes > kChunkBytes) keys /= 2;
+    static KV8_INLINE int keys_within(int bytes, int row_bytes, int most_keys) {
+        int keys = most_keys;
+        while (keys > kSums && keys * row_bytes > bytes) keys /= 2;
         return keys;
     }
 
-    const int head_size_, row_bytes_, chunk_, wide_row_bytes_;
+    // Keys from `first` on, of the tile in use and, behind its last one, of the next.
+    KV8_INLINE void ask_for(int first, int count) const {
+        const TileSide &here = tiles_[current_], &next = tiles_[1 - current_];
+        const int of_here = int(most(least(here.end - first, count), 0));
+        prefetch_rows(here.rows + first, of_here, row_bytes_);
+        if (of_here == count || !has_next_) return;
+        const int behind = next.begin + first + of_here - here.end;
+        prefetch_rows(next.rows + behind, int(least(count - of_here, kTileKeys - behind)), row_bytes_);
+    }
+
+    const RowReading reading_;
+    const int head_size_, row_bytes_, chunk_, ahead_, wide_row_bytes_;
     uint8_t* const wide_;
     TileSide tiles_[2];
     int current_ = 0;
@@ -111,41 +127,45 @@ class Item {
           item_(item),
           queries_(args, plan, item),
           cache_(*args.view,
-                 reinterpret_cast<const uint8_t*>(args.block_table.ptr) + item.sequence * args.block_table_stride * 4,
-                 item.kv_head),
+                 reinterpret_cast<const uint8_t*>(args.block_table.ptr) + item.sequence * args.block_table_stride * 4),
           scratch_(plan, scratch),
           group_(plan.group()),
           rows_(item.queries * group_),
+          all_rows_(item.kv_heads * rows_),
           head_size_(plan.head_size),
           k_(args.view->k, rows_, head_size_, scratch_.wide),
           v_(args.view->v, rows_, head_size_, scratch_.wide) {}
 
     void run() {
-        load_queries();
+        for (int head = 0; head < item_.kv_heads; head++) load_queries(head);
         const int64_t first_key = most(queries_.first_key(0), int64_t(item_.first_split) * kSplitKeys);
         end_ = least(queries_.last_key(item_.queries - 1), (int64_t(item_.first_split) + item_.splits) * kSplitKeys);
         if (first_key < end_) {
-            locate_next(first_key);
-            k_.prefetch_first();
-            v_.prefetch_first();
+            locate_next(0, first_key);
+            k_.ask_for_first();
+            v_.ask_for_first();
         }
         for (int64_t first = first_key; first < end_;) {
             const int64_t split = first / kSplitKeys;
             const int64_t last = least((split + 1) * kSplitKeys, end_);
             walk(first, last);
-            for (int query = 0; query < item_.queries; query++)
-                if (sees(query, split)) keep_split(query, split);
+            for (int row = 0; row < all_rows_; row++)
+                if (sees(query_of(row), split)) keep_split(row, split);
             first = last;
         }
         if (item_.partial >= 0) return;
-        for (int query = 0; query < item_.queries; query++)
-            for (int row = query * group_; row < (query + 1) * group_; row++)
-                finish_row(args_, plan_, queries_.token(query), item_.kv_head, head_of(row), total(row),
-                           queries_.first_key(query) < queries_.last_key(query), v_.factor());
+        for (int row = 0; row < all_rows_; row++) {
+            const int query = query_of(row);
+            finish_row(args_, plan_, queries_.token(query), kv_head_of(row), head_of(row), total(row),
+                       queries_.first_key(query) < queries_.last_key(query), v_.factor());
+        }
     }
 
   private:
-    KV8_INLINE int head_of(int row) const { return item_.kv_head * group_ + row % group_; }
+    // Of a row, which are [kv_heads][queries][group].
+    KV8_INLINE int query_of(int row) const { return row % rows_ / group_; }
+    KV8_INLINE int kv_head_of(int row) const { return item_.first_kv_head + row / rows_; }
+    KV8_INLINE int head_of(int row) const { return kv_head_of(row) * group_ + row % group_; }
     KV8_INLINE Softmax current(int row) const {
         return {scratch_.sums + row * head_size_, scratch_.maximum[row], scratch_.weight[row]};
     }
@@ -157,12 +177,12 @@ class Item {
     }
 
     // q * softmax_scale * K's channel scales, as float32; in units of ln 2, except before a softcap.
-    void load_queries() {
+    void load_queries(int head) {
         float channels[kMaxHeadSize];
-        for (int d = 0; d < head_size_; d++) channels[d] = channel_scale(args_.view->k, item_.kv_head, d);
+        for (int d = 0; d < head_size_; d++) channels[d] = channel_scale(args_.view->k, item_.first_kv_head + head, d);
         const float scale = args_.softcap > 0 ? args_.softmax_scale : float(args_.softmax_scale / kLn2);
-        for (int row = 0; row < rows_; row++) {
-            const uint8_t* const from = row_at(args_.q, queries_.token(row / group_), head_of(row));
+        for (int row = head * rows_; row < (head + 1) * rows_; row++) {
+            const uint8_t* const from = row_at(args_.q, queries_.token(query_of(row)), head_of(row));
             float* const to = scratch_.q + row * head_size_;
             with_row_dtype(args_.q.dtype, [&](auto element) {
                 for (int d = 0; d < head_size_; d += kLanes)
@@ -171,28 +191,34 @@ class Item {
         }
     }
 
-    // Finds the rows of the tile of a key, up to the item's end.
-    KV8_INLINE void locate_next(int64_t key) {
+    // Finds a head's rows of the tile of a key, up to the item's end.
+    KV8_INLINE void locate_next(int head, int64_t key) {
         const int64_t tile = key / kTileKeys * kTileKeys;
-        cache_.locate(tile, key, least(tile + kTileKeys, end_), k_.next(), v_.next());
+        cache_.locate(item_.first_kv_head + head, tile, key, least(tile + kTileKeys, end_), k_.next(), v_.next());
     }
 
     // Softmax of every row over keys [first, last) of one split.
     void walk(int64_t first, int64_t last) {
-        std::memset(scratch_.sums, 0, size_t(rows_) * head_size_ * 4);
-        for (int row = 0; row < rows_; row++) {
+        std::memset(scratch_.sums, 0, size_t(all_rows_) * head_size_ * 4);
+        for (int row = 0; row < all_rows_; row++) {
             scratch_.maximum[row] = -kInfinity;
             scratch_.weight[row] = 0;
         }
         for (int64_t tile = first / kTileKeys * kTileKeys; tile < last; tile += kTileKeys) {
-            k_.advance();
-            v_.advance();
-            if (tile + kTileKeys < end_) locate_next(tile + kTileKeys);
             const int begin = int(most(first - tile, 0)), end = int(least(last - tile, kTileKeys));
-            cache_.read_scales(tile, tile + begin, tile + end, k_.current(), v_.current());
-            score(begin / kSums * kSums, end);
-            softmax(tile, begin, end);
-            accumulate(tile, begin, end);
+            for (int head = 0; head < item_.kv_heads; head++) {
+                k_.advance();
+                v_.advance();
+                if (head + 1 < item_.kv_heads)
+                    locate_next(head + 1, tile + begin);
+                else if (tile + kTileKeys < end_)
+                    locate_next(0, tile + kTileKeys);
+                cache_.read_scales(item_.first_kv_head + head, tile, tile + begin, tile + end, k_.current(),
+                                   v_.current());
+                score(head, begin / kSums * kSums, end);
+                softmax(head, tile, begin, end);
+                accumulate(head, tile, begin, end);
+            }
         }
     }
 
@@ -204,30 +230,32 @@ class Item {
         return {int(most(queries_.first_key(query) - tile, begin)), int(least(queries_.last_key(query) - tile, end))};
     }
 
-    // Scores of all rows with keys [begin, end) of the tile, and with some after them, which mean nothing.
-    KV8_INLINE void score(int begin, int end) {
+    // Scores of all rows of a head with keys [begin, end) of the tile, and with some after them, which mean nothing.
+    KV8_INLINE void score(int head, int begin, int end) {
+        const float* const q = scratch_.q + head * rows_ * head_size_;
         with_form(k_.form(), [&](auto form) {
             for (int first = begin; first < end;) {
                 const int after = int(least(k_.chunk_end(first), (end + kSums - 1) / kSums * kSums));
-                dot_chunk<decltype(form)>(scratch_.q, rows_, k_.rows(first, after - first), after - first, head_size_,
+                dot_chunk<decltype(form)>(q, rows_, k_.rows(first, after - first), after - first, head_size_,
                                           scratch_.scores + first);
                 first = after;
             }
         });
     }
 
-    KV8_INLINE void softmax(int64_t tile, int begin, int end) {
+    KV8_INLINE void softmax(int head, int64_t tile, int begin, int end) {
         for (int query = 0; query < item_.queries; query++) {
             const Seen seen = seen_by(query, tile, begin, end);
             if (seen.begin >= seen.end) continue;
-            for (int row = query * group_; row < (query + 1) * group_; row++)
-                softmax_row(row, tile, seen.begin, seen.end);
+            for (int i = query * group_; i < (query + 1) * group_; i++)
+                softmax_row(head * rows_ + i, scratch_.scores + i * kTileKeys, tile, seen.begin, seen.end);
         }
     }
 
-    // Adds weighted V of keys [begin, end) of the tile to the rows' sums. Where rows see different keys, each query takes only
+    // Adds weighted V of keys [begin, end) of the tile to the sums of a head's rows. Where rows see different keys, each query takes only
     // those that it sees: a hidden key's V may hold NaN.
-    KV8_INLINE void accumulate(int64_t tile, int begin, int end) {
+    KV8_INLINE void accumulate(int head, int64_t tile, int begin, int end) {
+        float* const sums = scratch_.sums + head * rows_ * head_size_;
         const bool all_see =
             queries_.first_key(item_.queries - 1) <= tile + begin && queries_.last_key(0) >= tile + end;
         with_form(v_.form(), [&](auto form) {
@@ -236,25 +264,23 @@ class Item {
                 const int after = int(least(v_.chunk_end(first), end));
                 const uint8_t* const* const rows = v_.rows(first, after - first);
                 if (all_see)
-                    accumulate_chunk<Form>(scratch_.scores + first, rows_, rows, after - first, head_size_,
-                                           scratch_.sums);
+                    accumulate_chunk<Form>(scratch_.scores + first, rows_, rows, after - first, head_size_, sums);
                 for (int query = 0; !all_see && query < item_.queries; query++) {
                     const Seen seen = seen_by(query, tile, first, after);
                     const int row = query * group_;
                     if (seen.begin < seen.end)
                         accumulate_chunk<Form>(scratch_.scores + row * kTileKeys + seen.begin, group_,
                                                rows + seen.begin - first, seen.end - seen.begin, head_size_,
-                                               scratch_.sums + row * head_size_);
+                                               sums + row * head_size_);
                 }
                 first = after;
             }
         });
     }
 
-    // scores[row] becomes weights of keys [begin, end), times V's row scales; maximum and weight of the row follow, and its
+    // `scores` of a row become weights of keys [begin, end), times V's row scales; maximum and weight of the row follow, and its
     // sums where the maximum has grown.
-    KV8_INLINE void softmax_row(int row, int64_t tile, int begin, int end) {
-        float* const scores = scratch_.scores + row * kTileKeys;
+    KV8_INLINE void softmax_row(int row, float* scores, int64_t tile, int begin, int end) {
         const int from = begin / kWidth * kWidth;
         const rf factor = all(k_.factor());
         rf largest = all(-kInfinity);
@@ -263,7 +289,7 @@ class Item {
             if (args_.view->k.row_scale_offset >= 0) s *= load<rf>(k_.scales() + i);
             if (args_.softcap > 0) s = tanh_of(s / args_.softcap) * (args_.softcap * kLog2E);
             if (args_.alibi_slopes.ptr != 0) {
-                const rf distance = lane_numbers() + float(tile + i - queries_.position(row / group_));
+                const rf distance = lane_numbers() + float(tile + i - queries_.position(query_of(row)));
                 s = fused(distance, all(float_at(args_.alibi_slopes, head_of(row)) * kLog2E), s);
             }
             if (i < begin || i + kWidth > end) {
@@ -296,33 +322,31 @@ class Item {
     }
 
     // A finished split goes into the row's total, or to the workspace where other items have the other splits.
-    KV8_INLINE void keep_split(int query, int64_t split) {
-        for (int row = query * group_; row < (query + 1) * group_; row++) {
-            const Softmax result = current(row);
-            if (item_.partial >= 0) {
-                float* const to = plan_.partial(item_.partial + (split - item_.first_split) * rows_ + row);
-                std::memcpy(to, result.sums, size_t(head_size_) * 4);
-                to[head_size_] = result.maximum;
-                to[head_size_ + 1] = result.weight;
-                continue;
-            }
-            Softmax whole = total(row);
-            if (split == queries_.first_key(query) / kSplitKeys)
-                copy(whole, result, head_size_);
-            else
-                fold(whole, result, head_size_);
-            scratch_.total_maximum[row] = whole.maximum;
-            scratch_.total_weight[row] = whole.weight;
+    KV8_INLINE void keep_split(int row, int64_t split) {
+        const Softmax result = current(row);
+        if (item_.partial >= 0) {
+            float* const to = plan_.partial(item_.partial + (split - item_.first_split) * all_rows_ + row);
+            std::memcpy(to, result.sums, size_t(head_size_) * 4);
+            to[head_size_] = result.maximum;
+            to[head_size_ + 1] = result.weight;
+            return;
         }
+        Softmax whole = total(row);
+        if (split == queries_.first_key(query_of(row)) / kSplitKeys)
+            copy(whole, result, head_size_);
+        else
+            fold(whole, result, head_size_);
+        scratch_.total_maximum[row] = whole.maximum;
+        scratch_.total_weight[row] = whole.weight;
     }
 
     const kv8_attention_args& args_;
     const AttentionPlan& plan_;
     const AttentionItem& item_;
     const Queries queries_;
-    const PagedHead cache_;
+    const PagedKeys cache_;
     const Scratch scratch_;
-    const int group_, rows_, head_size_;
+    const int group_, rows_, all_rows_, head_size_;  // rows_: of one KV head
     SideStream k_, v_;
     int64_t end_ = 0;
 };
@@ -339,21 +363,21 @@ void combine_tiles(const kv8_attention_args& args, const AttentionPlan& plan, in
     for (int64_t i = begin; i < end; i++) {
         const AttentionItem& tile = plan.combine(i);
         const Queries queries(args, plan, tile);
-        const int rows = tile.queries * group;
-        for (int row = 0; row < rows; row++) {
-            const int query = row / group;
+        const int rows = tile.queries * group, all_rows = tile.kv_heads * rows;
+        for (int row = 0; row < all_rows; row++) {
+            const int query = row % rows / group, kv_head = tile.first_kv_head + row / rows;
             const int64_t first_key = queries.first_key(query), last_key = queries.last_key(query);
             float sums[kMaxHeadSize];
             Softmax total{sums, 0, 0};
             for (int64_t split = first_key / kSplitKeys; split * kSplitKeys < last_key; split++) {
-                float* const from = plan.partial(tile.partial + split * rows + row);
+                float* const from = plan.partial(tile.partial + split * all_rows + row);
                 const Softmax part{from, from[head_size], from[head_size + 1]};
                 if (split == first_key / kSplitKeys)
                     copy(total, part, head_size);
                 else
                     fold(total, part, head_size);
             }
-            finish_row(args, plan, queries.token(query), tile.kv_head, tile.kv_head * group + row % group, total,
+            finish_row(args, plan, queries.token(query), kv_head, kv_head * group + row % group, total,
                        first_key < last_key, reading_of(args.view->v.dtype, rows).factor);
         }
     }
