@@ -29,6 +29,11 @@ KV8_INLINE uint8_t* cache_row(const kv8_cache_view& view, const kv8_side& side, 
            head * side.head_stride + slot.index * side.slot_stride;
 }
 
+// A slot is written once in a while, so its lines have left the caches: a store that waits for them holds up those behind it.
+KV8_INLINE void ask_to_write(const uint8_t* row, int64_t bytes) {
+    for (int64_t at = 0; at < bytes; at += 64) __builtin_prefetch(row + at, 1);
+}
+
 KV8_INLINE bool has_row_scales(const kv8_side& side) { return side.row_scale_offset >= 0; }
 
 KV8_INLINE uint8_t* row_scale(const kv8_cache_view& view, const kv8_side& side, Slot slot, int64_t head) {
@@ -219,7 +224,10 @@ int64_t write_side(const kv8_write_args& args, const kv8_side& side, const kv8_r
             const uint8_t* const angles =
                 rotated ? table + load<int32_t>(positions + token) * int64_t(rope.rotary_size) * sizeof(float)
                         : nullptr;
+            const int64_t next_place = pair < end ? slot_of(args.slots, token + 1) : -1;
+            const Slot next = {next_place / view.block_size, next_place % view.block_size};
             for (int64_t h = head; h < head + heads; h++) {
+                if (next_place >= 0) ask_to_write(cache_row(view, side, next, h), view.head_size * element.bytes);
                 load_row(row, rows, token, h, view.head_size);
                 if (rotated) rotate(row.x, angles, rope.rotary_size, rope.style);
                 writer.put(row, slot, h);
