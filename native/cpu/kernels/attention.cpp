@@ -105,8 +105,8 @@ class SideStream {
         const TileSide &here = tiles_[current_], &next = tiles_[1 - current_];
         const int of_here = int(most(least(here.end - first, count), 0));
         prefetch_rows(here.rows + first, of_here, row_bytes_);
-        if (of_here == count || !has_next_) return;
         const int behind = next.begin + first + of_here - here.end;
+        if (of_here == count || !has_next_ || behind >= kTileKeys) return;
         prefetch_rows(next.rows + behind, int(least(count - of_here, kTileKeys - behind)), row_bytes_);
     }
 
