@@ -24,12 +24,9 @@ final class BackendOpener {
     /** Which of a GPU backend's devices is opened; 0 by default. */
     static final String DEVICE = "kv.device";
 
-    /** The path of the library of matrix products; without it the one that the system's loader finds. */
-    static final String BLAS_LIBRARY = "kv.blas.library";
-
     private final ClassLoader plugins;
 
-    /** @param plugins where the resources of GPU plug-ins are looked for */
+    /** @param plugins where the resources of GPU plug-ins are looked for, and the library that multiplies for them */
     BackendOpener(ClassLoader plugins) {
         this.plugins = plugins;
     }
@@ -58,8 +55,12 @@ final class BackendOpener {
                 + " is not the number of a device; give 0 for a backend's first one, 1 for its second.");
     }
 
-    /** A backend's code, loaded: its devices can be counted and opened. */
-    record Library(String name, kv8_backend backend, int devices) {
+    /**
+     * A backend's code, loaded: its devices can be counted and opened.
+     *
+     * @param resources where what it needs beside its code is looked for
+     */
+    record Library(String name, kv8_backend backend, int devices, ClassLoader resources) {
         int checkOrdinal(int ordinal) {
             if (ordinal >= devices) {
                 throw new BackendUnavailableException("The " + name + " backend has no device " + ordinal + ": it has "
@@ -115,7 +116,7 @@ final class BackendOpener {
                 isa = text(CpuOptions.isa());
                 options.isa(isa);
             } else {
-                blas = text(System.getProperty(BLAS_LIBRARY));
+                blas = text(BlasLibrary.path(name, resources));
                 options.blas_library(blas);
             }
             kv8_device device = new kv8_device();
@@ -169,7 +170,7 @@ final class BackendOpener {
         if (count[0] < 1) {
             throw new BackendUnavailableException("The " + name + " backend finds no device. " + Plugin.needs(name));
         }
-        return new Library(name, backend, count[0]);
+        return new Library(name, backend, count[0], plugins);
     }
 
     private static kv8_backend cpu() {

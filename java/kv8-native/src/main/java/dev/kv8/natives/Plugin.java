@@ -77,7 +77,8 @@ final class Plugin {
         };
     }
 
-    private static File extract(URL url) {
+    /** Puts a resource into JavaCPP's cache. */
+    static File extract(URL url) {
         try {
             return Loader.cacheResource(url);
         } catch (IOException e) {

@@ -19,17 +19,33 @@ final class PluginJar {
 
     /** A jar with a name of its own, because JavaCPP's cache goes by the jar's name. */
     static Path write(Path directory, String jar, String backend, byte[] library) throws IOException {
+        return writeFile(
+                directory,
+                jar,
+                "dev/kv8/natives/" + Plugin.classifier(backend) + "/libkv8_" + backend + ".so",
+                library);
+    }
+
+    private static Path writeFile(Path directory, String jar, String resource, byte[] content) throws IOException {
         Path path = directory.resolve(jar + ".jar");
         try (JarOutputStream out = new JarOutputStream(Files.newOutputStream(path))) {
-            out.putNextEntry(
-                    new JarEntry("dev/kv8/natives/" + Plugin.classifier(backend) + "/libkv8_" + backend + ".so"));
-            out.write(library);
+            out.putNextEntry(new JarEntry(resource));
+            out.write(content);
             out.closeEntry();
         }
         return path;
     }
 
-    static ClassLoader loader(Path jar) throws IOException {
-        return new URLClassLoader(new URL[] {jar.toUri().toURL()}, null);
+    /** A jar with a file where JavaCPP's presets for CUDA have the toolkit's libraries. */
+    static Path writeRedist(Path directory, String jar, String library) throws IOException {
+        return writeFile(directory, jar, "org/bytedeco/cuda/" + Host.platform() + "/" + library, new byte[] {1, 2, 3});
+    }
+
+    static ClassLoader loader(Path... jars) throws IOException {
+        URL[] urls = new URL[jars.length];
+        for (int i = 0; i < jars.length; i++) {
+            urls[i] = jars[i].toUri().toURL();
+        }
+        return new URLClassLoader(urls, null);
     }
 }

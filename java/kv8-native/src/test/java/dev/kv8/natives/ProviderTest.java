@@ -92,15 +92,36 @@ class ProviderTest {
 
     @Test
     void tellsADeviceWhichLibraryMultiplies() throws IOException {
-        System.setProperty(BackendOpener.BLAS_LIBRARY, " /opt/blas/libcublasLt.so.13 ");
+        System.setProperty(BlasLibrary.PROPERTY, " /opt/blas/libcublasLt.so.13 ");
         try (KvBackend backend = testPlugin("blas").openUntested(0)) {
             assertThat(backend.info().driver()).isEqualTo("/opt/blas/libcublasLt.so.13"); // the plug-in's way to say it
         } finally {
-            System.clearProperty(BackendOpener.BLAS_LIBRARY);
+            System.clearProperty(BlasLibrary.PROPERTY);
         }
         try (KvBackend backend = testPlugin("no-blas").openUntested(0)) {
             assertThat(backend.info().driver()).isEmpty();
         }
+    }
+
+    @Test
+    void findsTheMatrixLibraryOfJavaCppsRedistJar() throws IOException {
+        Path plugin = PluginJar.write(directory, "with-redist", "cuda", PluginJar.built("kv8_test_plugin"));
+        Path redist = PluginJar.writeRedist(directory, "cuda-redist", "libcublasLt.so.13");
+        ClassLoader loader = PluginJar.loader(plugin, redist);
+        String found = BlasLibrary.path("cuda", loader);
+        assertThat(found).isNotNull();
+        assertThat(Path.of(found)).hasFileName("libcublasLt.so.13").hasBinaryContent(new byte[] {1, 2, 3});
+        try (KvBackend backend = new BackendOpener(loader).library("cuda").openUntested(0)) {
+            assertThat(found).startsWith(backend.info().driver()); // which holds 63 bytes
+            assertThat(backend.info().driver()).isNotEmpty();
+        }
+        System.setProperty(BlasLibrary.PROPERTY, "/opt/own.so");
+        try {
+            assertThat(BlasLibrary.path("cuda", loader)).isEqualTo("/opt/own.so");
+        } finally {
+            System.clearProperty(BlasLibrary.PROPERTY);
+        }
+        assertThat(BlasLibrary.path("rocm", loader)).isNull();
     }
 
     @Test
