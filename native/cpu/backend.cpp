@@ -288,9 +288,10 @@ void sample(Device& device, const kv8_sample_args& args) {
 // ---- graphs
 
 kv8_status refuse_graph() {
-    return fail(KV8_UNSUPPORTED,
-                "The CPU backend has no graphs: its calls are done when they return, and nothing is launched. Make the calls "
-                "themselves.");
+    return fail(
+        KV8_UNSUPPORTED,
+        "The CPU backend has no graphs: its calls are done when they return, and nothing is launched. Make the calls "
+        "themselves.");
 }
 
 kv8_status graph_begin(kv8_impl_device*, kv8_impl_stream*) { return refuse_graph(); }

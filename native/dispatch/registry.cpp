@@ -46,9 +46,9 @@ std::string canonical(const char* path) {
 bool is_complete(const kv8_backend_table& t) {
     return t.name && t.device_count && t.device_open && t.device_close && t.device_info && t.stream_create &&
            t.stream_wrap && t.stream_sync && t.stream_destroy && t.alloc && t.free && t.copy && t.fill &&
-           t.graph_begin && t.graph_end && t.graph_launch && t.graph_destroy && t.cast &&
-           t.amax && t.write && t.gather && t.move_blocks && t.attention_plan && t.attention && t.merge_states &&
-           t.matmul && t.rms_norm && t.rope && t.gate_mul && t.softcap && t.embedding && t.sample;
+           t.graph_begin && t.graph_end && t.graph_launch && t.graph_destroy && t.cast && t.amax && t.write &&
+           t.gather && t.move_blocks && t.attention_plan && t.attention && t.merge_states && t.matmul && t.rms_norm &&
+           t.rope && t.gate_mul && t.softcap && t.embedding && t.sample;
 }
 
 const kv8_backend_table* table_of(void* library, const char* path) {

@@ -59,7 +59,8 @@ void Graphs::launch(gpu::Graph graph) {
     {
         std::lock_guard<std::mutex> lock(turn_);
         const auto found = graphs_.find(graph);
-        if (found == graphs_.end()) refuse(KV8_INTERNAL_ERROR, "there is no graph %llu", static_cast<unsigned long long>(graph));
+        if (found == graphs_.end())
+            refuse(KV8_INTERNAL_ERROR, "there is no graph %llu", static_cast<unsigned long long>(graph));
         work = found->second;
     }
     for (const Work& each : work) each();

@@ -352,7 +352,8 @@ TEST(Graph, IsRefusedAfterDestroyAndWhenInvented) {
     EXPECT_EQ(kv8_graph_destroy(device, graph), KV8_OK);
     int invented = 0;
     for (kv8_graph* handle : {graph, reinterpret_cast<kv8_graph*>(&invented)}) {
-        EXPECT_REFUSED(kv8_graph_launch(device, nullptr, handle), KV8_INVALID_ARGUMENT, "is not a graph of this device");
+        EXPECT_REFUSED(kv8_graph_launch(device, nullptr, handle), KV8_INVALID_ARGUMENT,
+                       "is not a graph of this device");
         EXPECT_REFUSED(kv8_graph_destroy(device, handle), KV8_INVALID_ARGUMENT, "is not a graph of this device");
     }
     EXPECT_REFUSED(kv8_graph_begin(device, reinterpret_cast<kv8_stream*>(&invented)), KV8_INVALID_ARGUMENT,

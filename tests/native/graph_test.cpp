@@ -48,8 +48,8 @@ struct Contents {
         for (const int32_t length : lengths) {
             for (int32_t b = 0; b < kMostBlocks; b++)
                 block_table.push_back(b * kBlockSize < length ? order[next++] : -77);
-            const int32_t position = length - 1,
-                          block = block_table[block_table.size() - kMostBlocks + static_cast<size_t>(position / kBlockSize)];
+            const int32_t position = length - 1, block = block_table[block_table.size() - kMostBlocks +
+                                                                     static_cast<size_t>(position / kBlockSize)];
             positions.push_back(position);
             slots.push_back(int64_t{block} * kBlockSize + position % kBlockSize);
         }
@@ -61,7 +61,8 @@ class DecodeStep {
     DecodeStep(const TestDevice& device, uint32_t flags) : device_(device) {
         std::vector<float> table;
         std::mt19937 random(7);
-        for (int i = 0; i < kPositions * kHeadSize; i++) table.push_back(static_cast<float>(random() % 2000) / 1000 - 1);
+        for (int i = 0; i < kPositions * kHeadSize; i++)
+            table.push_back(static_cast<float>(random() % 2000) / 1000 - 1);
         rope_.copy_in(span_of(table));
         view_.struct_size = sizeof(view_);
         view_.num_blocks = kBlocks;
@@ -162,11 +163,11 @@ class DecodeStep {
     }
 
     const TestDevice& device_;
-    DeviceMemory q_{device_, kSequences * kQueryHeads * kHeadSize * 2, 0}, out_{device_, q_.span().bytes, 0},
-        k_{device_, kSequences * kHeads * kHeadSize * 2, 0}, v_{device_, k_.span().bytes, 0},
+    DeviceMemory q_{device_, kSequences*kQueryHeads*kHeadSize * 2, 0}, out_{device_, q_.span().bytes, 0},
+        k_{device_, kSequences*kHeads*kHeadSize * 2, 0}, v_{device_, k_.span().bytes, 0},
         slots_{device_, kSequences * 8, 0}, positions_{device_, kSequences * 4, 0},
-        block_table_{device_, kSequences * kMostBlocks * 4, 0}, scales_{device_, 2 * kHeads * kHeadSize * 4, 0},
-        cache_{device_, kBlocks * kBlock, 0}, rope_{device_, kPositions * kHeadSize * 4, 0},
+        block_table_{device_, kSequences*kMostBlocks * 4, 0}, scales_{device_, 2 * kHeads*kHeadSize * 4, 0},
+        cache_{device_, kBlocks*kBlock, 0}, rope_{device_, kPositions*kHeadSize * 4, 0},
         workspace_{device_, 1 << 20, 0}, mark_{device_, 16, 0};
     const std::vector<int32_t> starts_{0, 1, 2, 3};
     std::vector<int32_t> lengths_;
@@ -225,8 +226,8 @@ TEST_F(Graph, DoesInEachLaunchWhatItsCallsDo) {
             step.put(contents);
             step.clear_mark();
             ASSERT_EQ(launch(), KV8_OK) << kv8_last_error();
-            ASSERT_TRUE(step.results() == eager) << "sequences of " << contents.lengths[0] << ", "
-                                                 << contents.lengths[1] << ", " << contents.lengths[2];
+            ASSERT_TRUE(step.results() == eager)
+                << "sequences of " << contents.lengths[0] << ", " << contents.lengths[1] << ", " << contents.lengths[2];
         }
         EXPECT_EQ(destroy(), KV8_OK) << kv8_last_error();
     }
@@ -254,7 +255,8 @@ TEST_F(Graph, IsNoneOfWhatCannotBeRepeated) {
     char here[8] = {};
     ASSERT_EQ(begin(), KV8_OK) << kv8_last_error();
     EXPECT_REFUSED(begin(), KV8_INVALID_ARGUMENT, "being captured into a graph already");
-    EXPECT_REFUSED(kv8_attention_plan(device.handle(), stream, &plan), KV8_INVALID_ARGUMENT, "make the plan on a stream");
+    EXPECT_REFUSED(kv8_attention_plan(device.handle(), stream, &plan), KV8_INVALID_ARGUMENT,
+                   "make the plan on a stream");
     EXPECT_REFUSED(kv8_stream_sync(device.handle(), stream), KV8_INVALID_ARGUMENT, "waited for when the capture has");
     EXPECT_REFUSED(kv8_copy(device.handle(), stream, {reinterpret_cast<uint64_t>(here), 8}, {plan.workspace.ptr, 8}),
                    KV8_INVALID_ARGUMENT, "cannot copy from or to pageable host memory");

@@ -188,7 +188,8 @@ kv8_status graph_launch(kv8_impl_device* device, kv8_impl_stream* stream, kv8_im
         DriverDevice& on = device->driver();
         if (on.is_capturing(native(stream)))
             refuse(KV8_INVALID_ARGUMENT,
-                   "The stream is being captured into a graph, which cannot hold another graph; make the calls themselves.");
+                   "The stream is being captured into a graph, which cannot hold another graph; make the calls "
+                   "themselves.");
         on.launch_graph(graph->native, native(stream));
     });
 }

@@ -115,8 +115,8 @@ struct Stub {
     std::mutex turn;
     uint64_t next_handle = 0x1000;
     std::map<uint64_t, std::string> kernels;
-    std::map<uint64_t, Queue> queues;   // by stream
-    std::map<uint64_t, Mark> recorded;  // by event
+    std::map<uint64_t, Queue> queues;      // by stream
+    std::map<uint64_t, Mark> recorded;     // by event
     std::map<uint64_t, Capture> captures;  // by stream, those begun through the driver; all are in `capturing`
 
     int failure_of(const char* function, bool may_be_captured);
