@@ -285,6 +285,20 @@ void sample(Device& device, const kv8_sample_args& args) {
           [&](int64_t begin, int64_t end, int worker) { kernels.sample(args, begin, end, device.scratch.of(worker)); });
 }
 
+// ---- graphs
+
+kv8_status refuse_graph() {
+    return fail(
+        KV8_UNSUPPORTED,
+        "The CPU backend has no graphs: its calls are done when they return, and nothing is launched. Make the calls "
+        "themselves.");
+}
+
+kv8_status graph_begin(kv8_impl_device*, kv8_impl_stream*) { return refuse_graph(); }
+kv8_status graph_end(kv8_impl_device*, kv8_impl_stream*, kv8_impl_graph**) { return refuse_graph(); }
+kv8_status graph_launch(kv8_impl_device*, kv8_impl_stream*, kv8_impl_graph*) { return refuse_graph(); }
+kv8_status graph_destroy(kv8_impl_device*, kv8_impl_graph*) { return refuse_graph(); }
+
 // A kernel call as the table has it: calls on a device take turns.
 template <class Args, void (*Call)(Device&, Args&)>
 kv8_status in_turn(kv8_impl_device* device, kv8_impl_stream*, Args* args) {
@@ -315,6 +329,10 @@ const kv8_backend_table* backend_table(kv8_fail report) {
         release,
         copy,
         fill,
+        graph_begin,
+        graph_end,
+        graph_launch,
+        graph_destroy,
         in_turn<const kv8_cast_args, cast>,
         in_turn<const kv8_amax_args, amax>,
         in_turn<const kv8_write_args, write>,

@@ -134,7 +134,13 @@ Driver::Driver()
     library_.resolve(calls_.stream_destroy, "cuStreamDestroy_v2");
     library_.resolve(calls_.stream_synchronize, "cuStreamSynchronize");
     library_.resolve(calls_.stream_is_capturing, "cuStreamIsCapturing");
+    library_.resolve(calls_.capture_begin, "cuStreamBeginCapture_v2");
+    library_.resolve(calls_.capture_end, "cuStreamEndCapture");
     library_.resolve(calls_.exchange_capture_mode, "cuThreadExchangeStreamCaptureMode");
+    library_.resolve(calls_.graph_instantiate, "cuGraphInstantiateWithFlags");
+    library_.resolve(calls_.graph_destroy, "cuGraphDestroy");
+    library_.resolve(calls_.executable_launch, "cuGraphLaunch");
+    library_.resolve(calls_.executable_destroy, "cuGraphExecDestroy");
     library_.resolve(calls_.synchronize, "cuCtxSynchronize");
     library_.resolve(calls_.event_create, "cuEventCreate");
     library_.resolve(calls_.event_destroy, "cuEventDestroy_v2");

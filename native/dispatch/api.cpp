@@ -176,6 +176,42 @@ kv8_status kv8_fill(kv8_device* device, kv8_stream* stream, kv8_span dst, uint8_
     });
 }
 
+kv8_status kv8_graph_begin(kv8_device* device, kv8_stream* stream) {
+    return entry([&] {
+        DeviceCall call(device);
+        return call.table().graph_begin(call.impl(), call.stream(stream));
+    });
+}
+
+kv8_status kv8_graph_end(kv8_device* device, kv8_stream* stream, kv8_graph** out) {
+    return entry([&] {
+        DeviceCall call(device);
+        kv8_impl_stream* on = call.stream(stream);
+        require("out", out);
+        kv8_impl_graph* graph = nullptr;
+        if (kv8_status status = call.table().graph_end(call.impl(), on, &graph)) return status;
+        *out = call.add_graph(graph);
+        return kv8_status{KV8_OK};
+    });
+}
+
+kv8_status kv8_graph_launch(kv8_device* device, kv8_stream* stream, kv8_graph* graph) {
+    return entry([&] {
+        DeviceCall call(device);
+        kv8_impl_stream* on = call.stream(stream);
+        require("graph", graph);
+        return call.table().graph_launch(call.impl(), on, call.graph(graph));
+    });
+}
+
+kv8_status kv8_graph_destroy(kv8_device* device, kv8_graph* graph) {
+    return entry([&] {
+        DeviceCall call(device);
+        require("graph", graph);
+        return call.table().graph_destroy(call.impl(), call.remove_graph(graph));
+    });
+}
+
 kv8_status kv8_cast(kv8_device* device, kv8_stream* stream, const kv8_cast_args* args) {
     return run(device, stream, args, &kv8_backend_table::cast);
 }

@@ -45,9 +45,10 @@ std::string canonical(const char* path) {
 
 bool is_complete(const kv8_backend_table& t) {
     return t.name && t.device_count && t.device_open && t.device_close && t.device_info && t.stream_create &&
-           t.stream_wrap && t.stream_sync && t.stream_destroy && t.alloc && t.free && t.copy && t.fill && t.cast &&
-           t.amax && t.write && t.gather && t.move_blocks && t.attention_plan && t.attention && t.merge_states &&
-           t.matmul && t.rms_norm && t.rope && t.gate_mul && t.softcap && t.embedding && t.sample;
+           t.stream_wrap && t.stream_sync && t.stream_destroy && t.alloc && t.free && t.copy && t.fill &&
+           t.graph_begin && t.graph_end && t.graph_launch && t.graph_destroy && t.cast && t.amax && t.write &&
+           t.gather && t.move_blocks && t.attention_plan && t.attention && t.merge_states && t.matmul && t.rms_norm &&
+           t.rope && t.gate_mul && t.softcap && t.embedding && t.sample;
 }
 
 const kv8_backend_table* table_of(void* library, const char* path) {
@@ -90,6 +91,11 @@ std::shared_ptr<Device> find_device(const kv8_device* handle) {
 [[noreturn]] void refuse_stream(const kv8_stream* handle) {
     refuse(KV8_INVALID_ARGUMENT,
            "stream %p is not a stream of this device: it was destroyed, or belongs to another one.",
+           static_cast<const void*>(handle));
+}
+
+[[noreturn]] void refuse_graph(const kv8_graph* handle) {
+    refuse(KV8_INVALID_ARGUMENT, "graph %p is not a graph of this device: it was destroyed, or belongs to another one.",
            static_cast<const void*>(handle));
 }
 
@@ -167,6 +173,29 @@ kv8_impl_stream* DeviceCall::remove_stream(const kv8_stream* handle) const {
     return stream;
 }
 
+kv8_impl_graph* DeviceCall::graph(const kv8_graph* handle) const {
+    std::lock_guard<std::mutex> lock(device_->turn);
+    auto found = device_->graphs.find(to_number(handle));
+    if (found == device_->graphs.end()) refuse_graph(handle);
+    return found->second;
+}
+
+kv8_graph* DeviceCall::add_graph(kv8_impl_graph* graph) const {
+    uint64_t number = registry().next_handle++;
+    std::lock_guard<std::mutex> lock(device_->turn);
+    device_->graphs.emplace(number, graph);
+    return to_handle<kv8_graph>(number);
+}
+
+kv8_impl_graph* DeviceCall::remove_graph(const kv8_graph* handle) const {
+    std::lock_guard<std::mutex> lock(device_->turn);
+    auto found = device_->graphs.find(to_number(handle));
+    if (found == device_->graphs.end()) refuse_graph(handle);
+    kv8_impl_graph* graph = found->second;
+    device_->graphs.erase(found);
+    return graph;
+}
+
 kv8_device* add_device(const kv8_backend& backend, kv8_impl_device* impl) {
     auto device = std::make_shared<Device>();
     device->table = backend.table;
@@ -190,6 +219,7 @@ kv8_status close_device(const kv8_device* handle) {
         std::lock_guard<std::mutex> lock(registry().turn);
         registry().devices.erase(to_number(handle));
     }
+    for (auto& graph : device->graphs) device->table->graph_destroy(device->impl, graph.second);
     for (auto& stream : device->streams) device->table->stream_destroy(device->impl, stream.second);
     return device->table->device_close(device->impl);
 }

@@ -1,5 +1,5 @@
-// Who exists: the loaded backends and the open devices with their streams. Device and stream handles are numbers that are
-// never used twice, looked up in every call, so that a stale or invented handle is refused instead of followed.
+// Who exists: the loaded backends and the open devices with their streams. Device, stream and graph handles are numbers that
+// are never used twice, looked up in every call, so that a stale or invented handle is refused instead of followed.
 #pragma once
 
 #include <condition_variable>
@@ -29,6 +29,7 @@ struct Device {
     int64_t calls = 0;    // running now; closing waits for them
     bool closed = false;  // no more calls
     std::unordered_map<uint64_t, kv8_impl_stream*> streams;
+    std::unordered_map<uint64_t, kv8_impl_graph*> graphs;
 };
 
 // An open device for the length of a call.
@@ -45,6 +46,10 @@ class DeviceCall {
 
     kv8_stream* add_stream(kv8_impl_stream* stream) const;
     kv8_impl_stream* remove_stream(const kv8_stream* handle) const;
+
+    kv8_impl_graph* graph(const kv8_graph* handle) const;
+    kv8_graph* add_graph(kv8_impl_graph* graph) const;
+    kv8_impl_graph* remove_graph(const kv8_graph* handle) const;
 
   private:
     std::shared_ptr<Device> device_;

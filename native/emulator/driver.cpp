@@ -4,9 +4,12 @@
 #include <cstring>
 #include <map>
 #include <mutex>
+#include <utility>
+#include <vector>
 
 #include "dispatch/error.h"
 #include "emulator/device_memory.h"
+#include "emulator/graphs.h"
 #include "emulator/matrix_products.h"
 #include "emulator/runtime.h"
 
@@ -45,43 +48,76 @@ class Device final : public gpu::DriverDevice {
         return reinterpret_cast<gpu::Function>(kernel);
     }
 
-    void launch(const gpu::Launch& launch, gpu::Stream) override {
+    void launch(const gpu::Launch& launch, gpu::Stream stream) override {
         const Kernel& kernel = *reinterpret_cast<const Kernel*>(launch.function);
         check(kernel, launch);
-        alignas(64) unsigned char params[kMostParams];
-        std::memcpy(params, launch.params, launch.params_bytes);
-        run(kernel, params, launch.blocks, launch.shared_bytes);
+        const auto* params = static_cast<const unsigned char*>(launch.params);
+        put(stream, [&kernel, params = std::vector<unsigned char>(params, params + launch.params_bytes),
+                     blocks = launch.blocks, shared_bytes = launch.shared_bytes] {
+            alignas(64) unsigned char aligned[kMostParams];
+            std::memcpy(aligned, params.data(), params.size());
+            run(kernel, aligned, blocks, shared_bytes);
+        });
     }
 
-    void multiply(const kv8_matmul_args& args, gpu::Stream) override { emulator::multiply(args); }
+    void multiply(const kv8_matmul_args& args, gpu::Stream stream) override {
+        put(stream, [args] { emulator::multiply(args); });
+    }
 
     gpu::Stream create_stream() override { return next_handle_++; }
-    void destroy_stream(gpu::Stream) override {}
-    void synchronize(gpu::Stream) override {}
-    void synchronize_all() override {}
-    bool is_capturing(gpu::Stream) override { return false; }
+    void destroy_stream(gpu::Stream stream) override { graphs_.drop(stream); }
+    void synchronize(gpu::Stream stream) override { graphs_.forbid("waiting for it", &stream); }
+    void synchronize_all() override { graphs_.forbid("waiting for all streams"); }
+    bool is_capturing(gpu::Stream stream) override { return graphs_.is_capturing(stream); }
+
+    void begin_capture(gpu::Stream stream) override { graphs_.begin(stream); }
+    gpu::Graph end_capture(gpu::Stream stream) override { return graphs_.end(stream); }
+    void launch_graph(gpu::Graph graph, gpu::Stream) override { graphs_.launch(graph); }
+    void destroy_graph(gpu::Graph graph) override { graphs_.destroy(graph); }
 
     gpu::Event create_event() override { return next_handle_++; }
     void destroy_event(gpu::Event) override {}
     void record(gpu::Event, gpu::Stream) override {}
     void wait(gpu::Event) override {}
 
-    uint64_t allocate(uint64_t bytes) override { return device_memory.allocate(bytes, false); }
-    uint64_t allocate_host(uint64_t bytes) override { return device_memory.allocate(bytes, true); }
-    void release(uint64_t address, bool) override { device_memory.release(address); }
-
-    void copy(uint64_t to, uint64_t from, uint64_t bytes, gpu::Stream) override {
-        device_memory.check_range("the target of a copy", to, bytes);
-        device_memory.check_range("the source of a copy", from, bytes);
-        std::memcpy(reinterpret_cast<void*>(to), reinterpret_cast<const void*>(from), bytes);
+    uint64_t allocate(uint64_t bytes) override {
+        graphs_.forbid("allocating memory");
+        return device_memory.allocate(bytes, false);
     }
-    void fill(uint64_t to, uint8_t value, uint64_t bytes, gpu::Stream) override {
-        device_memory.check_range("a fill", to, bytes);
-        std::memset(reinterpret_cast<void*>(to), value, bytes);
+    uint64_t allocate_host(uint64_t bytes) override {
+        graphs_.forbid("allocating host memory");
+        return device_memory.allocate(bytes, true);
+    }
+    void release(uint64_t address, bool) override {
+        graphs_.forbid("freeing memory");
+        device_memory.release(address);
+    }
+
+    void copy(uint64_t to, uint64_t from, uint64_t bytes, gpu::Stream stream) override {
+        put(stream, [=] {
+            device_memory.check_range("the target of a copy", to, bytes);
+            device_memory.check_range("the source of a copy", from, bytes);
+            std::memcpy(reinterpret_cast<void*>(to), reinterpret_cast<const void*>(from), bytes);
+        });
+    }
+    void fill(uint64_t to, uint8_t value, uint64_t bytes, gpu::Stream stream) override {
+        put(stream, [=] {
+            device_memory.check_range("a fill", to, bytes);
+            std::memset(reinterpret_cast<void*>(to), value, bytes);
+        });
     }
     gpu::Place place_of(uint64_t address) override { return device_memory.place_of(address); }
 
   private:
+    // Does the work, which is done when a call returns, or records it.
+    template <class Work>
+    void put(gpu::Stream stream, Work&& work) {
+        if (graphs_.is_capturing(stream))
+            graphs_.record(stream, std::forward<Work>(work));
+        else
+            work();
+    }
+
     // What a vendor's driver would refuse, or would not notice.
     void check(const Kernel& kernel, const gpu::Launch& launch) {
         std::lock_guard<std::mutex> lock(turn_);
@@ -101,6 +137,7 @@ class Device final : public gpu::DriverDevice {
     }
 
     gpu::DeviceTraits traits_;
+    Graphs graphs_;
     std::atomic<uint64_t> next_handle_{kFirstHandle};
     std::mutex turn_;
     std::map<const Kernel*, int> allowed_shared_bytes_;

@@ -131,7 +131,13 @@ Driver::Driver()
     library_.resolve(calls_.stream_destroy, "hipStreamDestroy");
     library_.resolve(calls_.stream_synchronize, "hipStreamSynchronize");
     library_.resolve(calls_.stream_is_capturing, "hipStreamIsCapturing");
+    library_.resolve(calls_.capture_begin, "hipStreamBeginCapture");
+    library_.resolve(calls_.capture_end, "hipStreamEndCapture");
     library_.resolve(calls_.exchange_capture_mode, "hipThreadExchangeStreamCaptureMode");
+    library_.resolve(calls_.graph_instantiate, "hipGraphInstantiateWithFlags");
+    library_.resolve(calls_.graph_destroy, "hipGraphDestroy");
+    library_.resolve(calls_.executable_launch, "hipGraphLaunch");
+    library_.resolve(calls_.executable_destroy, "hipGraphExecDestroy");
     library_.resolve(calls_.synchronize, "hipDeviceSynchronize");
     library_.resolve(calls_.event_create, "hipEventCreateWithFlags");
     library_.resolve(calls_.event_destroy, "hipEventDestroy");

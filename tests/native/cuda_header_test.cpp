@@ -53,6 +53,12 @@ TEST(CudaHeader, DeclaresTheFunctionsAsKv8Does) {
     EXPECT_AGREES(stream_destroy, cuStreamDestroy_v2);
     EXPECT_AGREES(stream_synchronize, cuStreamSynchronize);
     EXPECT_AGREES(stream_is_capturing, cuStreamIsCapturing);
+    EXPECT_AGREES(capture_begin, cuStreamBeginCapture_v2);
+    EXPECT_AGREES(capture_end, cuStreamEndCapture);
+    EXPECT_AGREES(graph_instantiate, cuGraphInstantiateWithFlags);
+    EXPECT_AGREES(graph_destroy, cuGraphDestroy);
+    EXPECT_AGREES(executable_launch, cuGraphLaunch);
+    EXPECT_AGREES(executable_destroy, cuGraphExecDestroy);
     EXPECT_AGREES(exchange_capture_mode, cuThreadExchangeStreamCaptureMode);
     EXPECT_AGREES(synchronize, cuCtxSynchronize);
     EXPECT_AGREES(event_create, cuEventCreate);
@@ -102,6 +108,7 @@ TEST(CudaHeader, NumbersThingsAsKv8Does) {
     EXPECT_EQ(gpu::kEventWithoutTiming, CU_EVENT_DISABLE_TIMING);
     EXPECT_EQ(gpu::kHostMemoryPortable, CU_MEMHOSTALLOC_PORTABLE);
     EXPECT_EQ(gpu::kHostMemoryMapped, CU_MEMHOSTALLOC_DEVICEMAP);
+    EXPECT_EQ(gpu::kCaptureThreadLocal, CU_STREAM_CAPTURE_MODE_THREAD_LOCAL);
     EXPECT_EQ(gpu::kCaptureRelaxed, CU_STREAM_CAPTURE_MODE_RELAXED);
     EXPECT_EQ(gpu::kInvalidValue, CUDA_ERROR_INVALID_VALUE);
     EXPECT_EQ(gpu::kNoDevice, CUDA_ERROR_NO_DEVICE);

@@ -338,6 +338,30 @@ TEST(Stream, IsRefusedAfterDestroyAndWhenInvented) {
     EXPECT_EQ(kv8_device_close(device), KV8_OK);
 }
 
+TEST(Graph, IsRefusedAfterDestroyAndWhenInvented) {
+    kv8_backend* backend = load("kv8_test_plugin");
+    kv8_device *device = open(backend), *other = open(backend);
+    kv8_graph *graph = nullptr, *another = nullptr;
+    ASSERT_EQ(kv8_graph_begin(device, nullptr), KV8_OK);
+    ASSERT_EQ(kv8_graph_end(device, nullptr, &graph), KV8_OK);
+    ASSERT_EQ(kv8_graph_end(device, nullptr, &another), KV8_OK);
+    // Each is launched by its own handle.
+    for (kv8_graph* each : {graph, another, graph, another}) EXPECT_EQ(kv8_graph_launch(device, nullptr, each), KV8_OK);
+    EXPECT_REFUSED(kv8_graph_launch(device, nullptr, graph), KV8_DEVICE_ERROR, "tired of its 3rd launch");
+    EXPECT_REFUSED(kv8_graph_launch(other, nullptr, graph), KV8_INVALID_ARGUMENT, "is not a graph of this device");
+    EXPECT_EQ(kv8_graph_destroy(device, graph), KV8_OK);
+    int invented = 0;
+    for (kv8_graph* handle : {graph, reinterpret_cast<kv8_graph*>(&invented)}) {
+        EXPECT_REFUSED(kv8_graph_launch(device, nullptr, handle), KV8_INVALID_ARGUMENT,
+                       "is not a graph of this device");
+        EXPECT_REFUSED(kv8_graph_destroy(device, handle), KV8_INVALID_ARGUMENT, "is not a graph of this device");
+    }
+    EXPECT_REFUSED(kv8_graph_begin(device, reinterpret_cast<kv8_stream*>(&invented)), KV8_INVALID_ARGUMENT,
+                   "is not a stream of this device");
+    EXPECT_EQ(kv8_device_close(device), KV8_OK);  // destroys the other, as the leak check sees
+    EXPECT_EQ(kv8_device_close(other), KV8_OK);
+}
+
 TEST(Stream, OfTheCpuWrapsOnlyZero) {
     kv8_device* device = open(cpu());
     kv8_stream* stream = nullptr;

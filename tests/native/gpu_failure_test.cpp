@@ -32,6 +32,7 @@ class GpuFailure : public GpuDriver {
         int32_t count = 0;
         uint64_t memory = 0, pinned = 0;
         kv8_stream* stream = nullptr;
+        kv8_graph* graph = nullptr;
         float values[64] = {};
         const kv8_span here{reinterpret_cast<uint64_t>(values), sizeof(values)};
         kv8_device_info told{};
@@ -54,8 +55,14 @@ class GpuFailure : public GpuDriver {
         });
         for (int plans = 0; plans < 6; plans++)
             step([&] { return plan(stream, memory); });  // more than wait their turn
+        step([&] { return kv8_graph_begin(device, stream); });
+        step([&] { return kv8_cast(device, stream, &cast); });
+        step([&] { return kv8_fill(device, stream, {pinned, sizeof(values)}, 1); });
+        step([&] { return kv8_graph_end(device, stream, &graph); });
+        step([&] { return kv8_graph_launch(device, stream, graph); });
         step([&] { return kv8_copy(device, stream, here, {memory, sizeof(values)}); });
         step([&] { return kv8_stream_sync(device, stream); });
+        step([&] { return kv8_graph_destroy(device, graph); });
         step([&] { return kv8_free(device, pinned); });
         step([&] { return kv8_free(device, memory); });
         step([&] { return kv8_stream_destroy(device, stream); });

@@ -18,6 +18,10 @@ struct kv8_impl_stream {
     bool owned;  // else the caller's
 };
 
+struct kv8_impl_graph {
+    kv8::gpu::Graph native;
+};
+
 namespace kv8::gpu {
 namespace {
 
@@ -84,6 +88,7 @@ kv8_status device_info(kv8_impl_device* device, kv8_device_info* info) {
         for (int dtype = KV8_F32; dtype <= KV8_E5M2FNUZ; dtype++) told.dtypes |= 1u << dtype;
         told.native_fp8 = native_fp8(traits.arch);
         told.host_accessible = traits.host_accessible;
+        told.captures_graphs = 1;
         *info = told;
     });
 }
@@ -115,6 +120,7 @@ kv8_status stream_destroy(kv8_impl_device* device, kv8_impl_stream* stream) {
     const std::unique_ptr<kv8_impl_stream> gone(stream);
     if (!stream->owned) return KV8_OK;
     return guarded(fail, [&] {
+        device->captures().forget(stream->native);
         try {
             device->driver().destroy_stream(stream->native);
         } catch (const DeviceLost& lost) {
@@ -128,11 +134,15 @@ kv8_status stream_destroy(kv8_impl_device* device, kv8_impl_stream* stream) {
 // ---- memory
 
 kv8_status alloc(kv8_impl_device* device, uint64_t bytes, int32_t kind, uint64_t* out) {
-    return on_device(device, [&] { *out = device->allocations().allocate(bytes, kind); });
+    return on_device(device, [&] {
+        device->captures().require_none_of_this_thread("kv8_alloc");
+        *out = device->allocations().allocate(bytes, kind);
+    });
 }
 
 kv8_status release(kv8_impl_device* device, uint64_t ptr) {
     return on_device(device, [&] {
+        device->captures().require_none_of_this_thread("kv8_free");
         device->plans().forget(ptr);
         device->allocations().release(ptr);
     });
@@ -157,6 +167,53 @@ kv8_status copy(kv8_impl_device* device, kv8_impl_stream* stream, kv8_span dst, 
 
 kv8_status fill(kv8_impl_device* device, kv8_impl_stream* stream, kv8_span dst, uint8_t value) {
     return on_device(device, [&] { device->driver().fill(dst.ptr, value, dst.bytes, native(stream)); });
+}
+
+// ---- graphs
+
+kv8_status graph_begin(kv8_impl_device* device, kv8_impl_stream* stream) {
+    return on_device(device, [&] { device->captures().begin(native(stream)); });
+}
+
+kv8_status graph_end(kv8_impl_device* device, kv8_impl_stream* stream, kv8_impl_graph** out) {
+    return on_device(device, [&] {
+        auto graph = std::make_unique<kv8_impl_graph>();
+        graph->native = device->captures().end(native(stream));
+        *out = graph.release();
+    });
+}
+
+kv8_status graph_launch(kv8_impl_device* device, kv8_impl_stream* stream, kv8_impl_graph* graph) {
+    return on_device(device, [&] {
+        DriverDevice& on = device->driver();
+        if (on.is_capturing(native(stream)))
+            refuse(KV8_INVALID_ARGUMENT,
+                   "The stream is being captured into a graph, which cannot hold another graph; make the calls "
+                   "themselves.");
+        on.launch_graph(graph->native, native(stream));
+    });
+}
+
+// As with a stream, the graph goes in any case.
+kv8_status graph_destroy(kv8_impl_device* device, kv8_impl_graph* graph) {
+    const std::unique_ptr<kv8_impl_graph> gone(graph);
+    DriverDevice& on = device->driver();
+    const auto destroy = [&] { on.destroy_graph(graph->native); };
+    return guarded(fail, [&] {
+        try {
+            try {
+                if (!device->captures().any_of_this_thread()) on.synchronize_all();
+            } catch (...) {
+                quietly(destroy);
+                throw;
+            }
+            destroy();
+        } catch (const DeviceLost& lost) {
+            device->lose(lost.text);
+        }
+        device->require_present();
+        return kv8_status{KV8_OK};
+    });
 }
 
 // ---- kernels
@@ -189,6 +246,10 @@ const kv8_backend_table* backend_table(Driver& chosen, kv8_fail report) {
         release,
         copy,
         fill,
+        graph_begin,
+        graph_end,
+        graph_launch,
+        graph_destroy,
         on_stream<const kv8_cast_args, cast>,
         on_stream<const kv8_amax_args, amax>,
         on_stream<const kv8_write_args, write>,

@@ -12,6 +12,7 @@ Device::Device(std::unique_ptr<DriverDevice> driver, int ordinal)
       ordinal_(ordinal),
       allocations_(*driver_),
       staging_(*driver_),
+      captures_(*driver_),
       fault_(driver_->allocate_host(sizeof(Fault))) {
     std::memset(fault(), 0, sizeof(Fault));
 }

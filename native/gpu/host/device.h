@@ -9,6 +9,7 @@
 
 #include "gpu/faults.h"
 #include "gpu/host/allocations.h"
+#include "gpu/host/captures.h"
 #include "gpu/host/driver.h"
 #include "gpu/host/plan_registry.h"
 #include "gpu/host/staging.h"
@@ -27,6 +28,7 @@ class Device {
     int ordinal() const { return ordinal_; }
     Allocations& allocations() { return allocations_; }
     PlanRegistry& plans() { return plans_; }
+    Captures& captures() { return captures_; }
 
     // Where kernels report what they find wrong; an address for host and device.
     Fault* fault() { return reinterpret_cast<Fault*>(fault_); }
@@ -62,6 +64,7 @@ class Device {
     Allocations allocations_;
     StagingRing staging_;
     PlanRegistry plans_;
+    Captures captures_;
     uint64_t fault_;
 
     mutable std::mutex turn_;  // guards what follows

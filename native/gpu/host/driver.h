@@ -33,6 +33,7 @@ struct DeviceLost {
 using Stream = uint64_t;
 using Event = uint64_t;
 using Function = uint64_t;
+using Graph = uint64_t;  // ready to be launched
 
 struct Launch {
     Function function = 0;
@@ -68,6 +69,14 @@ class DriverDevice {
     virtual void synchronize(Stream stream) = 0;
     virtual void synchronize_all() = 0;  // every stream of the device, the callers' own included
     virtual bool is_capturing(Stream stream) = 0;
+
+    // From now on what is put on the stream is recorded and not done, until the same thread ends it. Meanwhile other threads
+    // may call the device as ever; this one may not allocate, free or wait.
+    virtual void begin_capture(Stream stream) = 0;
+    // What was recorded. It throws where a call has made the capture invalid; the stream is as before in any case.
+    virtual Graph end_capture(Stream stream) = 0;
+    virtual void launch_graph(Graph graph, Stream stream) = 0;
+    virtual void destroy_graph(Graph graph) = 0;  // none of its launches is under way
 
     virtual Event create_event() = 0;
     virtual void destroy_event(Event event) = 0;

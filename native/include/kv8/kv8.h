@@ -18,8 +18,8 @@
  *    it and skip what it stands for: nothing outside the spans is touched, the rest of the call is done, and the next
  *    kv8_stream_sync reports the first such value.
  *  - On a GPU kernels neither allocate nor wait: every call of one but kv8_attention_plan, and kv8_matmul's first of a
- *    shape, can be captured into a graph of the vendor's runtime. A GPU that has failed for good is lost: all later calls give KV8_DEVICE_ERROR with its
- *    driver's words.
+ *    shape, can be captured into a graph, by kv8_graph_begin or by the caller's own use of the vendor's runtime. A GPU that
+ *    has failed for good is lost: all later calls give KV8_DEVICE_ERROR with its driver's words.
  *
  * Numerics (bit-exact on every backend)
  *  - quantize:    code = encode(f32(x) / scale), one IEEE float32 division, one rounding to nearest even, saturating;
@@ -67,6 +67,7 @@ enum {
 typedef struct kv8_backend kv8_backend;
 typedef struct kv8_device kv8_device;
 typedef struct kv8_stream kv8_stream;
+typedef struct kv8_graph kv8_graph;
 
 /* Memory: `bytes` bytes at `ptr`. An absent optional argument is {0, 0}. */
 typedef struct kv8_span {
@@ -129,6 +130,8 @@ typedef struct kv8_device_info {
     int32_t threads;          /* CPU: worker threads; else 0 */
     int32_t host_accessible;  /* 1 when device memory can be read and written by the host */
     char driver[64];          /* of the device, with its version; "" on the CPU */
+    int32_t captures_graphs;  /* 1 when kv8_graph_begin works */
+    int32_t reserved;
 } kv8_device_info;
 
 KV8_API kv8_status kv8_device_get_info(kv8_device* device, kv8_device_info* info);
@@ -155,6 +158,39 @@ KV8_API kv8_status kv8_free(kv8_device* device, uint64_t ptr);
  */
 KV8_API kv8_status kv8_copy(kv8_device* device, kv8_stream* stream, kv8_span dst, kv8_span src);
 KV8_API kv8_status kv8_fill(kv8_device* device, kv8_stream* stream, kv8_span dst, uint8_t value);
+
+/* ---- graphs ----------------------------------------------------------------------------------------------------- */
+
+/*
+ * Many calls launched as one: between kv8_graph_begin and kv8_graph_end calls on the stream are recorded and not done;
+ * kv8_graph_launch does them all, in order, as often as it is called. A GPU's driver then starts the kernels by itself, and
+ * the host's time for each is saved.
+ *
+ * A graph holds each call's arguments as they were: addresses, strides, shapes, numbers. What lies in memory is read by each
+ * launch anew: ids, slots, positions, block tables, scales, weights, and the plan of kv8_attention, which
+ * kv8_attention_plan makes anew in the same workspace before a launch, outside of the capture, for a batch of as many
+ * sequences and queries as the captured one. The memory must stay where it is until the graph's last launch has completed.
+ *
+ * Each call is checked when it is captured; one that is refused is not in the graph, and the capture goes on. Not captured,
+ * and refused: kv8_attention_plan, kv8_stream_sync, copies from or to pageable memory, a shape's first kv8_matmul, and, on
+ * the thread that captures, kv8_alloc and kv8_free. Kernels launched by a graph report illegal values in memory as ever.
+ * The CPU has no graphs (KV8_UNSUPPORTED): its calls have nothing to launch.
+ */
+
+/*
+ * Begins to capture; the calling thread ends it. Other threads may use other streams meanwhile. The stream is one of
+ * kv8_stream_create, or the caller's own, but not the device's default one: no driver captures that.
+ */
+KV8_API kv8_status kv8_graph_begin(kv8_device* device, kv8_stream* stream);
+/*
+ * Ends the capture. Where it fails, because a call that went by kv8 has broken the capture or the driver cannot make a graph
+ * of it, there is no graph; the stream is as before kv8_graph_begin in any case.
+ */
+KV8_API kv8_status kv8_graph_end(kv8_device* device, kv8_stream* stream, kv8_graph** out);
+/* Puts the graph's calls on any stream of the device that is not being captured. A graph's launches follow one another. */
+KV8_API kv8_status kv8_graph_launch(kv8_device* device, kv8_stream* stream, kv8_graph* graph);
+/* Waits for its launches, but on a thread that captures: there none may be under way. kv8_device_close destroys all. */
+KV8_API kv8_status kv8_graph_destroy(kv8_device* device, kv8_graph* graph);
 
 /* ---- casts ----------------------------------------------------------------------------------------------------- */
 

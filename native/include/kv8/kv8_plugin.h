@@ -17,9 +17,10 @@ extern "C" {
 /* Stores a message for the calling thread and returns the status given to it. */
 typedef kv8_status (*kv8_fail)(kv8_status status, const char* message);
 
-/* A backend's own device and stream; the dispatcher's handles wrap them. */
+/* A backend's own device, stream and graph; the dispatcher's handles wrap them. */
 typedef struct kv8_impl_device kv8_impl_device;
 typedef struct kv8_impl_stream kv8_impl_stream;
+typedef struct kv8_impl_graph kv8_impl_graph;
 
 typedef struct kv8_backend_table {
     uint32_t abi_version; /* KV8_ABI_VERSION, read before anything else */
@@ -40,6 +41,11 @@ typedef struct kv8_backend_table {
     kv8_status (*free)(kv8_impl_device*, uint64_t ptr);
     kv8_status (*copy)(kv8_impl_device*, kv8_impl_stream*, kv8_span dst, kv8_span src);
     kv8_status (*fill)(kv8_impl_device*, kv8_impl_stream*, kv8_span dst, uint8_t value);
+
+    kv8_status (*graph_begin)(kv8_impl_device*, kv8_impl_stream*);
+    kv8_status (*graph_end)(kv8_impl_device*, kv8_impl_stream*, kv8_impl_graph** out);
+    kv8_status (*graph_launch)(kv8_impl_device*, kv8_impl_stream*, kv8_impl_graph*);
+    kv8_status (*graph_destroy)(kv8_impl_device*, kv8_impl_graph*);
 
     kv8_status (*cast)(kv8_impl_device*, kv8_impl_stream*, const kv8_cast_args*);
     kv8_status (*amax)(kv8_impl_device*, kv8_impl_stream*, const kv8_amax_args*);

@@ -2,6 +2,7 @@
 #include "emulator/driver.h"
 
 #include <cstring>
+#include <functional>
 #include <thread>
 #include <vector>
 
@@ -87,6 +88,56 @@ TEST_F(DriverTest, ReportsWhatAKernelDidWrong) {
     EXPECT_ERROR(error, "thread 63: writes 4 bytes at 0x");
     EXPECT_ERROR(error, "outside of what is allocated: byte 256 of an allocation of 256 (driver_test.cpp:");
     device->release(words, false);
+}
+
+TEST_F(DriverTest, RepeatsACapture) {
+    const Stream stream = device->create_stream();
+    const uint64_t words = device->allocate(8 * kThreads), copy = device->allocate(8 * kThreads);
+    device->fill(words, 0, 8 * kThreads, 0);
+    Params params{reinterpret_cast<uint32_t*>(words), 42};
+    device->begin_capture(stream);
+    EXPECT_TRUE(device->is_capturing(stream));
+    EXPECT_FALSE(device->is_capturing(0));
+    device->launch(launch_of("fill_words", params), stream);
+    device->copy(copy, words, 8 * kThreads, stream);
+    device->fill(words, 7, 4, stream);
+    params.value = 43;  // what was captured has its own
+    const Graph graph = device->end_capture(stream);
+    EXPECT_FALSE(device->is_capturing(stream));
+    EXPECT_EQ(*params.words, 0u);
+    for (int i = 0; i < 2; i++) {
+        device->fill(copy, 0, 8 * kThreads, 0);
+        device->launch_graph(graph, 0);
+        EXPECT_EQ(*params.words, 0x07070707u);
+        EXPECT_EQ(*reinterpret_cast<uint32_t*>(copy), 42u);
+    }
+    device->destroy_graph(graph);
+    EXPECT_ERROR(refusal_of(KV8_INTERNAL_ERROR, [&] { device->launch_graph(graph, 0); }), "there is no graph");
+    for (const uint64_t address : {words, copy}) device->release(address, false);
+}
+
+TEST_F(DriverTest, EndsACaptureThatIsBroken) {
+    const Stream stream = device->create_stream();
+    EXPECT_ERROR(refusal_of(KV8_INVALID_ARGUMENT, [&] { device->begin_capture(0); }), "captures no default stream");
+    EXPECT_ERROR(refusal_of(KV8_INVALID_ARGUMENT, [&] { device->end_capture(stream); }), "has not begun to capture");
+    const struct {
+        const char* name;
+        std::function<void()> call;
+    } breaking[] = {{"allocating memory", [&] { device->allocate(64); }},
+                    {"allocating host memory", [&] { device->allocate_host(64); }},
+                    {"waiting for it", [&] { device->synchronize(stream); }},
+                    {"waiting for all streams", [&] { device->synchronize_all(); }}};
+    for (const auto& breaks : breaking) {
+        device->begin_capture(stream);
+        std::thread([&] { device->release(device->allocate(64), false); }).join();  // another's is no harm
+        device->synchronize(0);
+        device->fill(0, 0, 0, stream);
+        EXPECT_ERROR(refusal_of(KV8_INVALID_ARGUMENT, breaks.call), std::string(breaks.name) + " breaks the capture");
+        EXPECT_ERROR(refusal_of(KV8_INVALID_ARGUMENT, [&] { device->fill(0, 0, 0, stream); }), "an earlier call");
+        EXPECT_ERROR(refusal_of(KV8_INVALID_ARGUMENT, [&] { device->end_capture(stream); }), "has broken the capture");
+        device->begin_capture(stream);
+        device->destroy_graph(device->end_capture(stream));
+    }
 }
 
 TEST_F(DriverTest, RefusesALaunchThatDoesNotFitItsKernel) {

@@ -28,6 +28,10 @@ struct kv8_impl_stream {
     uint64_t native;
 };
 
+struct kv8_impl_graph {
+    int32_t launches = 0;
+};
+
 namespace {
 
 kv8_fail report;
@@ -105,6 +109,23 @@ kv8_status fill(kv8_impl_device*, kv8_impl_stream*, kv8_span dst, uint8_t value)
     return KV8_OK;
 }
 
+// A graph records nothing, and its third launch fails, so that a test sees which graph was launched.
+kv8_status graph_begin(kv8_impl_device*, kv8_impl_stream*) { return KV8_OK; }
+
+kv8_status graph_end(kv8_impl_device*, kv8_impl_stream*, kv8_impl_graph** out) {
+    *out = new kv8_impl_graph;
+    return KV8_OK;
+}
+
+kv8_status graph_launch(kv8_impl_device*, kv8_impl_stream*, kv8_impl_graph* graph) {
+    return ++graph->launches < 3 ? KV8_OK : report(KV8_DEVICE_ERROR, "the graph is tired of its 3rd launch");
+}
+
+kv8_status graph_destroy(kv8_impl_device*, kv8_impl_graph* graph) {
+    delete graph;
+    return KV8_OK;
+}
+
 kv8_status rms_norm(kv8_impl_device* device, kv8_impl_stream*, const kv8_rms_norm_args* args) {
     const float call = static_cast<float>(++device->calls);
     for (int32_t i = 0; i < args->width; i++)
@@ -137,6 +158,10 @@ extern "C" __attribute__((visibility("default"))) const kv8_backend_table* ENTRY
     table.free = release;
     table.copy = copy;
     table.fill = fill;
+    table.graph_begin = graph_begin;
+    table.graph_end = graph_end;
+    table.graph_launch = graph_launch;
+    table.graph_destroy = graph_destroy;
     table.cast = unsupported;
     table.amax = unsupported;
     table.write = unsupported;

@@ -174,8 +174,7 @@ int cuStreamCreate(uint64_t* stream, unsigned) {
 }
 
 int cuStreamDestroy_v2(uint64_t stream) {
-    return in_context(__func__).always(
-        [&](Stub& stub) { return stub.streams.erase(stream) == 1 ? 0 : kInvalidHandle; });
+    return in_context(__func__).always([&](Stub& stub) { return stub.destroy_stream(stream); });
 }
 
 int cuStreamSynchronize(uint64_t stream) {
@@ -187,6 +186,32 @@ int cuStreamIsCapturing(uint64_t stream, int* status) {
         *status = stub.capturing.count(stream) != 0;
         return stream == 0 || stub.streams.count(stream) != 0 ? 0 : kInvalidHandle;
     });
+}
+
+int cuStreamBeginCapture_v2(uint64_t stream, int mode) {
+    return in_context(__func__)([&](Stub& stub) { return stub.begin_capture(stream, mode); });
+}
+
+int cuStreamEndCapture(uint64_t stream, uint64_t* graph) {
+    Entry entry = in_context(__func__);
+    return entry.always([&](Stub& stub) { return stub.end_capture(stream, entry.fails() ? nullptr : graph); });
+}
+
+int cuGraphInstantiateWithFlags(uint64_t* executable, uint64_t graph, unsigned long long flags) {
+    return in_context(__func__)([&](Stub& stub) { return stub.instantiate(executable, graph, flags); });
+}
+
+int cuGraphDestroy(uint64_t graph) {
+    return in_context(__func__).always([&](Stub& stub) { return stub.graphs.erase(graph) == 1 ? 0 : kInvalidValue; });
+}
+
+int cuGraphLaunch(uint64_t executable, uint64_t stream) {
+    return in_context(__func__)([&](Stub& stub) { return stub.launch_graph(executable, stream); });
+}
+
+int cuGraphExecDestroy(uint64_t executable) {
+    return in_context(__func__).always(
+        [&](Stub& stub) { return stub.executables.erase(executable) == 1 ? 0 : kInvalidValue; });
 }
 
 #ifndef WITHOUT_CAPTURE_MODE

@@ -144,7 +144,7 @@ int hipStreamCreateWithFlags(uint64_t* stream, unsigned) {
 }
 
 int hipStreamDestroy(uint64_t stream) {
-    return on_device(__func__).always([&](Stub& stub) { return stub.streams.erase(stream) == 1 ? 0 : kInvalidHandle; });
+    return on_device(__func__).always([&](Stub& stub) { return stub.destroy_stream(stream); });
 }
 
 int hipStreamSynchronize(uint64_t stream) {
@@ -156,6 +156,32 @@ int hipStreamIsCapturing(uint64_t stream, int* status) {
         *status = stub.capturing.count(stream) != 0;
         return stream == 0 || stub.streams.count(stream) != 0 ? 0 : kInvalidHandle;
     });
+}
+
+int hipStreamBeginCapture(uint64_t stream, int mode) {
+    return on_device(__func__)([&](Stub& stub) { return stub.begin_capture(stream, mode); });
+}
+
+int hipStreamEndCapture(uint64_t stream, uint64_t* graph) {
+    Entry entry = on_device(__func__);
+    return entry.always([&](Stub& stub) { return stub.end_capture(stream, entry.fails() ? nullptr : graph); });
+}
+
+int hipGraphInstantiateWithFlags(uint64_t* executable, uint64_t graph, unsigned long long flags) {
+    return on_device(__func__)([&](Stub& stub) { return stub.instantiate(executable, graph, flags); });
+}
+
+int hipGraphDestroy(uint64_t graph) {
+    return on_device(__func__).always([&](Stub& stub) { return stub.graphs.erase(graph) == 1 ? 0 : kInvalidValue; });
+}
+
+int hipGraphLaunch(uint64_t executable, uint64_t stream) {
+    return on_device(__func__)([&](Stub& stub) { return stub.launch_graph(executable, stream); });
+}
+
+int hipGraphExecDestroy(uint64_t executable) {
+    return on_device(__func__).always(
+        [&](Stub& stub) { return stub.executables.erase(executable) == 1 ? 0 : kInvalidValue; });
 }
 
 int hipThreadExchangeStreamCaptureMode(int* mode) {

@@ -47,6 +47,9 @@ ErrorWords words_of(int code, bool cuda) {
         case 900:
             return {cuda ? "CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED" : "hipErrorStreamCaptureUnsupported",
                     "operation not permitted when stream is capturing"};
+        case 901:
+            return {cuda ? "CUDA_ERROR_STREAM_CAPTURE_INVALIDATED" : "hipErrorStreamCaptureInvalidated",
+                    "operation failed due to a previous error during capture"};
         default:
             return {cuda ? "CUDA_ERROR_UNKNOWN" : "hipErrorUnknown", "unknown error"};
     }
@@ -62,6 +65,7 @@ int Stub::failure_of(const char* called, bool may_be_captured) {
     }
     if (may_be_captured || capturing.empty() || capture_mode == 2) return 0;
     broken_captures++;
+    for (auto& [stream, capture] : captures) capture.broken = true;
     return kCaptureUnsupported;
 }
 
@@ -102,26 +106,34 @@ int Stub::launch(uint64_t called, unsigned blocks, unsigned threads, unsigned sh
     if (kernels.count(called) == 0) return kInvalidHandle;
     if (reinterpret_cast<uint64_t>(extra[0]) != 1 || reinterpret_cast<uint64_t>(extra[2]) != 2) return kInvalidValue;
     const auto* params = static_cast<const unsigned char*>(extra[1]);
-    launches.push_back({kernels[called],
-                        blocks,
-                        threads,
-                        shared_bytes,
-                        stream,
-                        {params, params + *static_cast<size_t*>(extra[3])},
-                        reinterpret_cast<uint64_t>(extra[4])});
+    Launch launch{kernels[called],
+                  blocks,
+                  threads,
+                  shared_bytes,
+                  stream,
+                  {params, params + *static_cast<size_t*>(extra[3])},
+                  reinterpret_cast<uint64_t>(extra[4])};
+    put(stream, [this, launch](uint64_t on) {
+        launches.push_back(launch);
+        launches.back().stream = on;
+    });
     return 0;
 }
 
 int Stub::copy(uint64_t to, uint64_t from, uint64_t bytes, uint64_t stream) {
-    queues[stream].waiting.push_back(
-        [=] { std::memcpy(reinterpret_cast<void*>(to), reinterpret_cast<const void*>(from), bytes); });
+    put(stream, [=](uint64_t on) {
+        queues[on].waiting.push_back(
+            [=] { std::memcpy(reinterpret_cast<void*>(to), reinterpret_cast<const void*>(from), bytes); });
+    });
     // Pageable memory may change as soon as the call returns.
     if (find(from) == nullptr) drain(stream, UINT64_MAX);
     return 0;
 }
 
 int Stub::fill(uint64_t to, unsigned char value, uint64_t bytes, uint64_t stream) {
-    queues[stream].waiting.push_back([=] { std::memset(reinterpret_cast<void*>(to), value, bytes); });
+    put(stream, [=](uint64_t on) {
+        queues[on].waiting.push_back([=] { std::memset(reinterpret_cast<void*>(to), value, bytes); });
+    });
     return 0;
 }
 
@@ -145,6 +157,53 @@ int Stub::synchronize(uint64_t stream) {
 int Stub::synchronize_all() {
     for (auto& [stream, queue] : queues) drain(stream, UINT64_MAX);
     return 0;
+}
+
+int Stub::destroy_stream(uint64_t stream) {
+    captures.erase(stream);
+    capturing.erase(stream);
+    return streams.erase(stream) == 1 ? 0 : kInvalidHandle;
+}
+
+int Stub::begin_capture(uint64_t stream, int mode) {
+    if (mode != 1) return kInvalidValue;  // of this thread
+    if (stream == 0) return kCaptureUnsupported;
+    if (streams.count(stream) == 0) return kInvalidHandle;
+    if (!capturing.insert(stream).second) return kIllegalState;
+    captures[stream] = {};
+    return 0;
+}
+
+int Stub::end_capture(uint64_t stream, uint64_t* graph) {
+    const auto found = captures.find(stream);
+    if (found == captures.end()) return kIllegalState;
+    const Capture capture = found->second;
+    captures.erase(found);
+    capturing.erase(stream);
+    if (capture.broken) return kCaptureInvalidated;
+    if (graph != nullptr) graphs[*graph = next_handle++] = capture.work;
+    return 0;
+}
+
+int Stub::instantiate(uint64_t* executable, uint64_t graph, unsigned long long flags) {
+    if (flags != 0 || graphs.count(graph) == 0) return kInvalidValue;
+    executables[*executable = next_handle++] = graphs[graph];
+    return 0;
+}
+
+int Stub::launch_graph(uint64_t executable, uint64_t stream) {
+    if (executables.count(executable) == 0 || (stream != 0 && streams.count(stream) == 0)) return kInvalidValue;
+    for (const auto& work : executables[executable]) work(stream);
+    return 0;
+}
+
+// Now, or into the stream's capture.
+void Stub::put(uint64_t stream, const Work::value_type& work) {
+    const auto capture = captures.find(stream);
+    if (capture == captures.end())
+        work(stream);
+    else
+        capture->second.work.push_back(work);
 }
 
 void Stub::drain(uint64_t stream, uint64_t work) {

@@ -1,5 +1,5 @@
 // A GPU driver without a GPU: device memory is the host's, kernels are only written down, copies and fills happen as
-// late as a driver may do them. libcuda and libamdhip64 stubs (cuda_stub.cpp, hip_stub.cpp) put their vendor's names on
+// late as a driver may do them, and a graph's as often as it is launched. libcuda and libamdhip64 stubs (cuda_stub.cpp, hip_stub.cpp) put their vendor's names on
 // it.
 //
 // A test opens the stub library itself and reaches the state through kv8_stub(). Where it cannot, as from Java, the
@@ -58,6 +58,8 @@ struct Stub {
     // What exists.
     std::map<uint64_t, Memory> memory;
     std::set<uint64_t> streams, modules, events, capturing;
+    using Work = std::vector<std::function<void(uint64_t stream)>>;
+    std::map<uint64_t, Work> graphs, executables;
     int contexts = 0;
 
     // Of the one thread that a test has.
@@ -66,7 +68,8 @@ struct Stub {
     int current_contexts = 0;             // CUDA
 
     bool is_empty() const {
-        return memory.empty() && streams.empty() && modules.empty() && events.empty() && contexts == 0;
+        return memory.empty() && streams.empty() && modules.empty() && events.empty() && graphs.empty() &&
+               executables.empty() && captures.empty() && contexts == 0;
     }
 
     const Memory* find(uint64_t address) const {
@@ -88,6 +91,10 @@ struct Stub {
         modules.clear();
         events.clear();
         queues.clear();
+        graphs.clear();
+        executables.clear();
+        captures.clear();
+        capturing.clear();
         contexts = capture_mode = current_contexts = 0;
         current_device = kCallersDevice;
     }
@@ -97,6 +104,10 @@ struct Stub {
         uint64_t stream;
         uint64_t work;  // how much of it
     };
+    struct Capture {
+        Work work;
+        bool broken = false;
+    };
     struct Queue {
         uint64_t done = 0;
         std::deque<std::function<void()>> waiting;
@@ -104,8 +115,9 @@ struct Stub {
     std::mutex turn;
     uint64_t next_handle = 0x1000;
     std::map<uint64_t, std::string> kernels;
-    std::map<uint64_t, Queue> queues;   // by stream
-    std::map<uint64_t, Mark> recorded;  // by event
+    std::map<uint64_t, Queue> queues;      // by stream
+    std::map<uint64_t, Mark> recorded;     // by event
+    std::map<uint64_t, Capture> captures;  // by stream, those begun through the driver; all are in `capturing`
 
     int failure_of(const char* function, bool may_be_captured);
     int allocate(uint64_t* out, uint64_t bytes, bool host);
@@ -120,13 +132,19 @@ struct Stub {
     int synchronize(uint64_t stream);
     int wait(uint64_t event);
     int synchronize_all();
+    int destroy_stream(uint64_t stream);
+    int begin_capture(uint64_t stream, int mode);
+    int end_capture(uint64_t stream, uint64_t* graph);  // null: only ends it
+    int instantiate(uint64_t* executable, uint64_t graph, unsigned long long flags);
+    int launch_graph(uint64_t executable, uint64_t stream);
 
   private:
+    void put(uint64_t stream, const Work::value_type& work);
     void drain(uint64_t stream, uint64_t work);
 };
 
 constexpr int kInvalidValue = 1, kOutOfMemory = 2, kNoDevice = 100, kInvalidDevice = 101, kNoBinary = 209,
-              kInvalidHandle = 400, kCaptureUnsupported = 900;
+              kInvalidHandle = 400, kIllegalState = 401, kCaptureUnsupported = 900, kCaptureInvalidated = 901;
 
 enum class Capture { kAllowed, kRefused };  // while a stream is captured in a mode that is not relaxed
 
@@ -140,6 +158,7 @@ class Entry {
     int operator()(const Body& body) {
         return failure_ != 0 ? failure_ : body(stub_);
     }
+    bool fails() const { return failure_ != 0; }
     // What ends something ends it, whatever it reports.
     template <class Body>
     int always(const Body& body) {

@@ -143,7 +143,7 @@ void VendorDevice::multiply(const kv8_matmul_args& args, Stream stream) {
     blas_->multiply(args, blas_workspace_, stream);
 }
 
-// ---- streams and events
+// ---- streams
 
 Stream VendorDevice::create_stream() {
     const Current current(*this);
@@ -173,6 +173,41 @@ bool VendorDevice::is_capturing(Stream stream) {
     require(calls_.stream_is_capturing, stream, &status);
     return status != 0;
 }
+
+// ---- graphs
+
+// In this mode what other threads do neither breaks the capture nor is kept from them.
+void VendorDevice::begin_capture(Stream stream) {
+    const Current current(*this);
+    require(calls_.capture_begin, stream, kCaptureThreadLocal);
+}
+
+// The vendors' graphs are a description and, made from it, what can be launched; only that is kept.
+Graph VendorDevice::end_capture(Stream stream) {
+    const Current current(*this);
+    Handle description = 0, executable = 0;
+    require(calls_.capture_end, stream, &description);
+    const int made = calls_.graph_instantiate.function(&executable, description, 0);
+    const int destroyed = calls_.graph_destroy.function(description);
+    if (made != 0) fail(calls_.graph_instantiate.name, made);
+    if (destroyed != 0) {
+        calls_.executable_destroy.function(executable);
+        fail(calls_.graph_destroy.name, destroyed);
+    }
+    return executable;
+}
+
+void VendorDevice::launch_graph(Graph graph, Stream stream) {
+    const Current current(*this);
+    require(calls_.executable_launch, graph, stream);
+}
+
+void VendorDevice::destroy_graph(Graph graph) {
+    const Current current(*this);
+    require(calls_.executable_destroy, graph);
+}
+
+// ---- events
 
 Event VendorDevice::create_event() {
     const Current current(*this);

@@ -21,7 +21,13 @@ struct VendorCalls {
     Call<Handle> stream_destroy;
     Call<Handle> stream_synchronize;
     Call<Handle, int*> stream_is_capturing;
+    Call<Handle, int> capture_begin;
+    Call<Handle, Handle*> capture_end;
     Call<int*> exchange_capture_mode;
+    Call<Handle*, Handle, unsigned long long> graph_instantiate;
+    Call<Handle> graph_destroy;
+    Call<Handle, Handle> executable_launch;
+    Call<Handle> executable_destroy;
     Call<> synchronize;
     Call<Handle*, unsigned> event_create;
     Call<Handle> event_destroy;
@@ -46,6 +52,10 @@ class VendorDevice : public DriverDevice {
     void synchronize(Stream stream) final;
     void synchronize_all() final;
     bool is_capturing(Stream stream) final;
+    void begin_capture(Stream stream) final;
+    Graph end_capture(Stream stream) final;
+    void launch_graph(Graph graph, Stream stream) final;
+    void destroy_graph(Graph graph) final;
     Event create_event() final;
     void destroy_event(Event event) final;
     void record(Event event, Stream stream) final;

@@ -74,6 +74,32 @@ public interface KvBackend extends AutoCloseable {
      */
     KvBackend onStream(long nativeStream);
 
+    // ---- graphs
+
+    /** Whether {@link #capture} works: a GPU launches many small kernels sooner as one graph. */
+    default boolean capturesGraphs() {
+        return false;
+    }
+
+    /**
+     * Records the calls that {@code calls} makes of this backend, without doing them: a CUDA or HIP graph, whose launch costs the host
+     * one call. The graph keeps the addresses, shapes and numbers that each call was given; what lies in memory (ids, slots, tables,
+     * scales, a plan) each launch reads anew, so it may change in between, where it lies.
+     *
+     * <p>Each call is checked when it is captured. Refused, without an end of the capture, is what waits or what only one step can
+     * have: {@link #synchronize}, {@link #upload}, {@link #download}, {@link AttentionPlan#update}, {@link #allocate} and closing what
+     * it gave, and a shape's first {@link #matmul}. Other threads' calls wait meanwhile. Launches are put on this backend's
+     * stream, in the order of its calls.
+     *
+     * @param calls runs on this thread, once; what it throws is thrown on, and then there is no graph and the backend is as before
+     * @throws UnsupportedOperationException where there are no {@linkplain #capturesGraphs graphs}, as on the CPU
+     * @throws IllegalStateException inside another capture
+     */
+    default CapturedGraph capture(Runnable calls) {
+        throw new UnsupportedOperationException(
+                "The " + info().backend() + " backend captures no graphs (capturesGraphs). Make the calls themselves.");
+    }
+
     // ---- numerics
 
     /**

@@ -47,6 +47,8 @@ public final class KvCache implements AutoCloseable {
     private final SequenceStorage storage;
     /** By layer: the pool's generation at the last write. */
     private final long[] writtenIn;
+    /** While a step is captured. */
+    private StepGraph.@Nullable Recording recording;
 
     private final @Nullable TierSet tiers;
     private final SwapSpace swapSpace;
@@ -309,14 +311,24 @@ public final class KvCache implements AutoCloseable {
         try {
             checkLayer(layer);
             StepTables step = batch.startedTables(this);
-            writtenIn[layer] = ledger.generation();
+            if (recording == null) {
+                stores(layer, batch.tokens());
+            } else {
+                recording.written(layer, batch);
+            }
             DeviceMemory positions = rope == null ? null : step.positions();
-            DeviceMemory counts = saturated.counting(layer, batch.tokens());
+            DeviceMemory counts = saturated.counter(layer);
             DeviceMemory slots = step.slots(config.groups().of(layer));
             backend.write(views.view(layer), k, v, batch.tokens(), slots, rope, positions, counts);
         } finally {
             ledger.exit();
         }
+    }
+
+    /** A write of so many tokens into the layer goes to the device. */
+    void stores(int layer, int tokens) {
+        writtenIn[layer] = ledger.generation();
+        saturated.written(layer, tokens);
     }
 
     /**
@@ -344,11 +356,47 @@ public final class KvCache implements AutoCloseable {
             checkLayer(layer);
             checkWindow(layer, options);
             StepTables step = batch.startedTables(this);
-            AttentionPlan plan = step.plan(q.heads());
+            AttentionPlan plan = recording == null ? step.plan(q.heads()) : step.madePlan(q.heads());
             DeviceMemory table = step.blockTable(config.groups().of(layer));
             backend.attend(views.view(layer), plan, table, step.tableStride(), q, out, null, options);
         } finally {
             ledger.exit();
+        }
+    }
+
+    /**
+     * Captures the calls of a step of {@code batch} as a graph ({@link KvBackend#capture}), for this step and later ones of the same
+     * shape. Nothing is computed yet: {@link StepGraph#launch} does that, for the present step too. The batch must have made such a step
+     * without a graph before, which chooses the schedules' memory and the kernels of {@link KvBackend#matmul}.
+     *
+     * <p>All memory that the calls name must be the same in every step: an engine computes into buffers that it keeps. The
+     * batch's own stays where it is until it grows, which the graph notices.
+     *
+     * @param step makes the step's calls on this thread: {@link #write}, {@link #attend} and any of the backend that can be captured, with
+     *     nothing that depends on which sequences, tokens or lengths are in the batch
+     * @return the graph, to be closed by the caller
+     * @throws UnsupportedOperationException when the backend has no graphs
+     * @throws IllegalStateException when the batch is empty, or the step asks for a schedule that there was none of before
+     */
+    public StepGraph capture(Batch batch, Runnable step) {
+        StepGraph.Recording made;
+        StepTables tables;
+        ledger.enter();
+        try {
+            if (recording != null) {
+                throw new IllegalStateException("A step is being captured already; captures are not nested.");
+            }
+            tables = batch.startedTables(this);
+            tables.planAll();
+            made = new StepGraph.Recording(batch);
+            recording = made;
+        } finally {
+            ledger.exit();
+        }
+        try {
+            return new StepGraph(this, batch, tables.shape(), made, step);
+        } finally {
+            recording = null;
         }
     }
 

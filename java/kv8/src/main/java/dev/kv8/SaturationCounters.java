@@ -25,10 +25,14 @@ final class SaturationCounters implements AutoCloseable {
         writtenTokens = new long[layers.length];
     }
 
-    /** What a write of {@code tokens} tokens is given to count in. */
-    DeviceMemory counting(int layer, int tokens) {
-        writtenTokens[layer] += tokens;
+    /** What a write is given to count in. */
+    DeviceMemory counter(int layer) {
         return layers[layer];
+    }
+
+    /** A write of {@code tokens} tokens counts there. */
+    void written(int layer, int tokens) {
+        writtenTokens[layer] += tokens;
     }
 
     void reset(int layer) {

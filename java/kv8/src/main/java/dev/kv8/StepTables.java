@@ -10,6 +10,8 @@ import java.util.Arrays;
  * a {@linkplain LayerGroups group of layers}.
  */
 final class StepTables implements AutoCloseable {
+    private static final int LEAST_STRIDE = 16;
+
     private final KvBackend backend;
     private final KvCacheConfig config;
     private final StepBuffer tokenIds;
@@ -21,13 +23,20 @@ final class StepTables implements AutoCloseable {
 
     private final StepBuffer queryStarts;
     private final StepBuffer sequenceLengths;
-    private int sequences;
-    private int tableStride;
+    private Shape shape = new Shape(0, 0, 0);
     private int[] planHeads = {};
     private AttentionPlan[] plans = {};
     private boolean[] planned = {};
     /** Whether kernels or copies may still read the tables. */
     private boolean inUse;
+
+    /**
+     * What calls are told of a step beside addresses.
+     *
+     * @param tableStride entries between the block tables of two sequences: a power of two, so that a step whose sequences have
+     *     grown by a block is seldom of another shape
+     */
+    record Shape(int sequences, int rows, int tableStride) {}
 
     StepTables(KvBackend backend, KvCacheConfig config) {
         this.backend = backend;
@@ -54,10 +63,11 @@ final class StepTables implements AutoCloseable {
             inUse = false;
             backend.synchronize();
         }
-        int stride = 1;
+        int longest = LEAST_STRIDE;
         for (int i = 0; i < count; i++) {
-            stride = Math.max(stride, batch[i].table.size());
+            longest = Math.max(longest, batch[i].table.size());
         }
+        int stride = Integer.highestOneBit(longest - 1) << 1;
         tokenIds.ensureBytes((long) tokens * Integer.BYTES);
         positions.ensureBytes((long) tokens * Integer.BYTES);
         queryStarts.ensureBytes((count + 1L) * Integer.BYTES);
@@ -88,8 +98,9 @@ final class StepTables implements AutoCloseable {
             slots[group].upload(tokens * Long.BYTES);
             blockTables[group].upload(count * stride * Integer.BYTES);
         }
-        sequences = count;
-        tableStride = stride;
+        if (shape.sequences != count || shape.rows != tokens || shape.tableStride != stride) {
+            shape = new Shape(count, tokens, stride);
+        }
         Arrays.fill(planned, false);
     }
 
@@ -140,11 +151,39 @@ final class StepTables implements AutoCloseable {
             planHeads[i] = queryHeads;
             plans[i] = made;
         }
+        makePlan(i);
+        return plans[i];
+    }
+
+    /** The schedule for {@code queryHeads} of a step that is being captured, where it can't be made. */
+    AttentionPlan madePlan(int queryHeads) {
+        for (int i = 0; i < planHeads.length; i++) {
+            if (planHeads[i] == queryHeads && planned[i]) {
+                return plans[i];
+            }
+        }
+        throw new IllegalStateException("There is no schedule for " + queryHeads
+                + " query heads yet, and none can be made while the step is being captured. Make such a step once without a"
+                + " graph.");
+    }
+
+    /** Makes the schedules that steps have asked for so far. */
+    void planAll() {
+        for (int i = 0; i < plans.length; i++) {
+            makePlan(i);
+        }
+    }
+
+    private void makePlan(int i) {
         if (!planned[i]) {
-            plans[i].update(sequences, queryStarts.host(), sequenceLengths.host());
+            plans[i].update(shape.sequences, queryStarts.host(), sequenceLengths.host());
             planned[i] = true;
         }
-        return plans[i];
+    }
+
+    /** Of the step that the tables describe. */
+    Shape shape() {
+        return shape;
     }
 
     DeviceMemory tokenIds() {
@@ -165,7 +204,7 @@ final class StepTables implements AutoCloseable {
 
     /** Entries between the block tables of two sequences. */
     int tableStride() {
-        return tableStride;
+        return shape.tableStride;
     }
 
     @Override

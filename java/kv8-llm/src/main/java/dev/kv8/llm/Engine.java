@@ -35,7 +35,6 @@ final class Engine implements AutoCloseable {
     private final Intake intake;
     private final TokenDraw draw;
     private final EngineCounters counters;
-    private final KvWriter usualWriter;
     private final SaturationWarning saturation = new SaturationWarning();
     private final boolean hasTiers;
     /** Until the first step has set the scales. */
@@ -70,7 +69,6 @@ final class Engine implements AutoCloseable {
         this.draw = draw;
         this.counters = counters;
         this.firstPass = firstPass;
-        usualWriter = LlamaModel.writer(cache, rope);
         hasTiers = !cache.config().tiers().stores().isEmpty();
     }
 
@@ -150,22 +148,23 @@ final class Engine implements AutoCloseable {
     }
 
     private void compute(@Nullable KvScaleCalculation pending) {
+        long begin = System.nanoTime();
+        Batch batch = scheduler.batch();
         if (pending == null) {
-            compute(usualWriter);
+            model.step(cache, batch, rope);
+            finish(batch, begin);
             return;
         }
         try (ScaleCalculation writer = new ScaleCalculation(backend, cache, rope, config, pending)) {
-            compute(writer);
+            model.forward(cache, batch, rope, writer);
+            finish(batch, begin);
         }
         firstPass = null;
     }
 
-    private void compute(KvWriter writer) {
-        long begin = System.nanoTime();
-        Batch batch = scheduler.batch();
+    private void finish(Batch batch, long begin) {
         int rows = batch.tokens();
         int sequences = batch.sequences();
-        model.forward(cache, batch, rope, writer);
         chooseDrawing(batch);
         draw.draw(model); // waits for the kernels, so nothing counts as computed that failed
         batch.commit();

@@ -25,6 +25,7 @@ final class LlamaModel implements AutoCloseable {
     /** By layer. */
     private final List<AttentionOptions> attention = new ArrayList<>();
 
+    private final @Nullable DecodeGraphs graphs;
     private @Nullable Activations activations;
     private @Nullable Logits logits;
     /** Of the last forward pass. */
@@ -36,6 +37,7 @@ final class LlamaModel implements AutoCloseable {
         for (int layer = 0; layer < config.layers(); layer++) {
             attention.add(config.attentionOptions(layer));
         }
+        graphs = DecodeGraphs.on(backend);
         products = Products.on(backend);
         try {
             weights = LlamaWeights.load(products, backend, checkpoint, config);
@@ -82,7 +84,27 @@ final class LlamaModel implements AutoCloseable {
     /** Computes the hidden states of all rows of the batch; its K and V are stored by {@code writer}. Does not commit. */
     void forward(KvCache cache, Batch batch, RopeTables rope, KvWriter writer) {
         tokens = batch.tokens();
+        compute(activationsFor(tokens), cache, batch, rope, writer);
+    }
+
+    /** As {@link #forward} with the usual {@link #writer}, and as a graph where the backend has them ({@link DecodeGraphs}). */
+    void step(KvCache cache, Batch batch, RopeTables rope) {
+        if (graphs == null) {
+            forward(cache, batch, rope, writer(cache, rope));
+            return;
+        }
+        tokens = batch.tokens();
         Activations a = activationsFor(tokens);
+        graphs.run(cache, batch, rope, () -> compute(a, cache, batch, rope, writer(cache, rope)));
+    }
+
+    /** Null where there are none. */
+    @Nullable
+    DecodeGraphs graphs() {
+        return graphs;
+    }
+
+    private void compute(Activations a, KvCache cache, Batch batch, RopeTables rope, KvWriter writer) {
         WeightLoader.Weights table = weights.embedding;
         backend.embedding(
                 table.memory(),
@@ -241,6 +263,9 @@ final class LlamaModel implements AutoCloseable {
 
     @Override
     public void close() {
+        if (graphs != null) {
+            graphs.close();
+        }
         if (activations != null) {
             activations.close();
         }

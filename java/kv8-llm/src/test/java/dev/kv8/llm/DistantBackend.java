@@ -1,5 +1,6 @@
 package dev.kv8.llm;
 
+import dev.kv8.CapturedGraph;
 import dev.kv8.DeviceInfo;
 import dev.kv8.DeviceMemory;
 import dev.kv8.KvBackend;
@@ -16,14 +17,16 @@ import java.util.Set;
 final class DistantBackend {
     private static final Set<String> WAITS = Set.of("synchronize", "upload", "download");
     private static final Set<String> NO_KERNELS =
-            Set.of("info", "hostView", "view", "allocate", "allocateHost", "attentionPlan", "close");
+            Set.of("info", "hostView", "view", "allocate", "allocateHost", "attentionPlan", "capturesGraphs", "close");
 
     private final KvBackend backend;
     private final KvBackend proxy;
     private final Set<DeviceMemory> host = Collections.newSetFromMap(new IdentityHashMap<>());
     private boolean busy;
+    private boolean capturing;
     private int waits;
     private int calls;
+    private int launches;
 
     DistantBackend(KvBackend backend) {
         this.backend = backend;
@@ -34,6 +37,9 @@ final class DistantBackend {
                         throw new IllegalArgumentException("The host cannot read memory of the device.");
                     }
                     try {
+                        if (method.getName().equals("capture")) {
+                            return capture((Runnable) arguments[0]);
+                        }
                         Object result = method.invoke(this.backend, arguments);
                         if (method.getName().equals("allocateHost")) {
                             host.add((DeviceMemory) result);
@@ -45,7 +51,39 @@ final class DistantBackend {
                 });
     }
 
+    /** The calls of a capture are not on their way to the device; a launch is one call. */
+    private CapturedGraph capture(Runnable calls) {
+        capturing = true;
+        CapturedGraph graph;
+        try {
+            graph = backend.capture(calls);
+        } finally {
+            capturing = false;
+        }
+        return new CapturedGraph() {
+            @Override
+            public boolean isCurrent() {
+                return graph.isCurrent();
+            }
+
+            @Override
+            public void launch() {
+                count("launch");
+                launches++;
+                graph.launch();
+            }
+
+            @Override
+            public void close() {
+                graph.close();
+            }
+        };
+    }
+
     private void count(String method) {
+        if (capturing || method.equals("capture")) {
+            return;
+        }
         if (WAITS.contains(method)) {
             waits += busy || !method.equals("synchronize") ? 1 : 0;
             busy = false;
@@ -80,7 +118,12 @@ final class DistantBackend {
         return waits;
     }
 
-    /** Kernels and copies put on the device. */
+    /** Graphs launched. */
+    int launches() {
+        return launches;
+    }
+
+    /** Kernels, copies and graphs put on the device. */
     int calls() {
         return calls;
     }

@@ -202,9 +202,14 @@ class EmulatorTest {
         }
     }
 
-    /** Logits, ids and tables go to and fro between kernels without anything waiting but for the ids that are drawn. */
-    @Test
-    void aStepWaitsOnce() {
+    /**
+     * Logits, ids and tables go to and fro between kernels without anything waiting but for the ids that are drawn. With graphs the
+     * layers' kernels are one call; the others are copies of tables and what draws.
+     */
+    @ParameterizedTest
+    @ValueSource(strings = {"true", "false"})
+    void aStepWaitsOnce(String graphs) {
+        System.setProperty(DecodeGraphs.PROPERTY, graphs);
         try (KvBackend emulator = EmulatedDevice.open(ARCH)) {
             DistantBackend distant = new DistantBackend(emulator);
             try (LLM llm = builder(TinyModel.FOLDER, distant.backend(), "fp8")
@@ -218,13 +223,23 @@ class EmulatorTest {
                 for (int step = 0; step < 5; step++) {
                     int waits = distant.waits();
                     int calls = distant.calls();
+                    int launches = distant.launches();
                     long tokens = llm.stats().generatedTokens();
                     llm.engine().step();
                     assertThat(llm.stats().generatedTokens() - tokens).isEqualTo(2);
-                    assertThat(distant.calls() - calls).as("kernels and copies").isGreaterThan(6 * 10);
                     assertThat(distant.waits() - waits).as("waits").isEqualTo(1);
+                    int made = distant.calls() - calls;
+                    if (graphs.equals("true")) {
+                        assertThat(distant.launches() - launches).as("graphs").isEqualTo(1);
+                        assertThat(made).as("calls").isLessThan(15);
+                    } else {
+                        assertThat(distant.launches()).as("graphs").isZero();
+                        assertThat(made).as("kernels and copies").isGreaterThan(6 * 10);
+                    }
                 }
             }
+        } finally {
+            System.clearProperty(DecodeGraphs.PROPERTY);
         }
     }
 }

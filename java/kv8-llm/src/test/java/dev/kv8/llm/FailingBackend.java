@@ -1,5 +1,6 @@
 package dev.kv8.llm;
 
+import dev.kv8.CapturedGraph;
 import dev.kv8.DeviceException;
 import dev.kv8.KvBackend;
 import java.lang.reflect.InvocationTargetException;
@@ -28,11 +29,35 @@ final class FailingBackend {
                                 : new DeviceException(failing + " has failed");
                     }
                     try {
-                        return method.invoke(backend, arguments);
+                        Object result = method.invoke(backend, arguments);
+                        return result instanceof CapturedGraph graph ? failing(graph) : result;
                     } catch (InvocationTargetException e) {
                         throw e.getCause();
                     }
                 });
+    }
+
+    /** Its launches fail as kernels do, under the name of launch. */
+    private CapturedGraph failing(CapturedGraph graph) {
+        return new CapturedGraph() {
+            @Override
+            public boolean isCurrent() {
+                return graph.isCurrent();
+            }
+
+            @Override
+            public void launch() {
+                if (failing.equals("launch") && working.getAndUpdate(left -> Math.max(-1, left - 1)) == 0) {
+                    throw new DeviceException("launch has failed");
+                }
+                graph.launch();
+            }
+
+            @Override
+            public void close() {
+                graph.close();
+            }
+        };
     }
 
     KvBackend backend() {

@@ -18,7 +18,7 @@ import org.jspecify.annotations.Nullable;
  */
 final class LateBackend {
     private static final Set<String> WAITS = Set.of("synchronize", "upload", "download", "close", "view");
-    private static final Set<String> AT_ONCE = Set.of("info", "hostView");
+    private static final Set<String> AT_ONCE = Set.of("info", "hostView", "capturesGraphs");
 
     private final KvBackend backend;
     private final Deque<Runnable> pending = new ArrayDeque<>();

@@ -11,14 +11,18 @@ import org.jspecify.annotations.Nullable;
 
 /** The reused structs of attention: its plan, the call and {@code kv8_merge_states}; guarded by their backend. */
 final class AttentionArguments {
-    private AttentionArguments() {}
+    private final GivenMemory given;
 
-    static final class Plan {
+    AttentionArguments(GivenMemory given) {
+        this.given = given;
+    }
+
+    final class Plan {
         final kv8_attention_plan_args struct =
                 new kv8_attention_plan_args(Struct.zeroed(kv8_attention_plan_args.class));
-        private final SpanArgument queryStartLoc = new SpanArgument("queryStartLoc", struct.query_start_loc());
-        private final SpanArgument seqLens = new SpanArgument("seqLens", struct.seq_lens());
-        private final SpanArgument workspace = new SpanArgument("workspace", struct.workspace());
+        private final SpanArgument queryStartLoc = new SpanArgument("queryStartLoc", struct.query_start_loc(), given);
+        private final SpanArgument seqLens = new SpanArgument("seqLens", struct.seq_lens(), given);
+        private final SpanArgument workspace = new SpanArgument("workspace", struct.workspace(), given);
 
         Plan() {
             struct.struct_size(struct.sizeof());
@@ -41,15 +45,15 @@ final class AttentionArguments {
         }
     }
 
-    static final class Attend {
+    final class Attend {
         final kv8_attention_args struct = new kv8_attention_args(Struct.zeroed(kv8_attention_args.class));
-        private final SpanArgument plan = new SpanArgument("plan", struct.plan());
-        private final SpanArgument blockTable = new SpanArgument("blockTable", struct.block_table());
-        private final RowsArgument q = new RowsArgument("q", struct.q());
-        private final RowsArgument out = new RowsArgument("out", struct.out());
-        private final SpanArgument lse = new SpanArgument("lse", struct.lse());
-        private final SpanArgument sinks = new SpanArgument("sinks", struct.sinks());
-        private final SpanArgument alibiSlopes = new SpanArgument("alibiSlopes", struct.alibi_slopes());
+        private final SpanArgument plan = new SpanArgument("plan", struct.plan(), given);
+        private final SpanArgument blockTable = new SpanArgument("blockTable", struct.block_table(), given);
+        private final RowsArgument q = new RowsArgument("q", struct.q(), given);
+        private final RowsArgument out = new RowsArgument("out", struct.out(), given);
+        private final SpanArgument lse = new SpanArgument("lse", struct.lse(), given);
+        private final SpanArgument sinks = new SpanArgument("sinks", struct.sinks(), given);
+        private final SpanArgument alibiSlopes = new SpanArgument("alibiSlopes", struct.alibi_slopes(), given);
 
         Attend() {
             struct.struct_size(struct.sizeof());
@@ -65,7 +69,7 @@ final class AttentionArguments {
                 @Nullable DeviceMemory logSumExp,
                 AttentionOptions options) {
             schedule.requireFits(view.layout());
-            struct.view(view.struct());
+            struct.view(given.struct(view));
             plan.set(schedule.workspace());
             blockTable.set(table);
             struct.block_table_stride(tableStride);
@@ -80,14 +84,14 @@ final class AttentionArguments {
         }
     }
 
-    static final class MergeStates {
+    final class MergeStates {
         final kv8_merge_states_args struct = new kv8_merge_states_args(Struct.zeroed(kv8_merge_states_args.class));
-        private final RowsArgument a = new RowsArgument("a", struct.a());
-        private final RowsArgument b = new RowsArgument("b", struct.b());
-        private final RowsArgument out = new RowsArgument("out", struct.out());
-        private final SpanArgument lseA = new SpanArgument("lseA", struct.lse_a());
-        private final SpanArgument lseB = new SpanArgument("lseB", struct.lse_b());
-        private final SpanArgument lse = new SpanArgument("lse", struct.lse());
+        private final RowsArgument a = new RowsArgument("a", struct.a(), given);
+        private final RowsArgument b = new RowsArgument("b", struct.b(), given);
+        private final RowsArgument out = new RowsArgument("out", struct.out(), given);
+        private final SpanArgument lseA = new SpanArgument("lseA", struct.lse_a(), given);
+        private final SpanArgument lseB = new SpanArgument("lseB", struct.lse_b(), given);
+        private final SpanArgument lse = new SpanArgument("lse", struct.lse(), given);
 
         MergeStates() {
             struct.struct_size(struct.sizeof());

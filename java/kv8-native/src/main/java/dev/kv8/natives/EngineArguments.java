@@ -17,14 +17,18 @@ import org.jspecify.annotations.Nullable;
 
 /** The reused structs of what an engine needs beside the cache; guarded by their backend. */
 final class EngineArguments {
-    private EngineArguments() {}
+    private final GivenMemory given;
 
-    static final class Matmul {
+    EngineArguments(GivenMemory given) {
+        this.given = given;
+    }
+
+    final class Matmul {
         final kv8_matmul_args struct = new kv8_matmul_args(Struct.zeroed(kv8_matmul_args.class));
-        private final RowsArgument x = new RowsArgument("x", struct.x());
-        private final RowsArgument y = new RowsArgument("y", struct.y());
-        private final SpanArgument weights = new SpanArgument("weights", struct.weights());
-        private final SpanArgument bias = new SpanArgument("bias", struct.bias());
+        private final RowsArgument x = new RowsArgument("x", struct.x(), given);
+        private final RowsArgument y = new RowsArgument("y", struct.y(), given);
+        private final SpanArgument weights = new SpanArgument("weights", struct.weights(), given);
+        private final SpanArgument bias = new SpanArgument("bias", struct.bias(), given);
 
         Matmul() {
             struct.struct_size(struct.sizeof());
@@ -41,12 +45,12 @@ final class EngineArguments {
         }
     }
 
-    static final class RmsNorm {
+    final class RmsNorm {
         final kv8_rms_norm_args struct = new kv8_rms_norm_args(Struct.zeroed(kv8_rms_norm_args.class));
-        private final RowsArgument x = new RowsArgument("x", struct.x());
-        private final RowsArgument residual = new RowsArgument("residual", struct.residual());
-        private final SpanArgument weight = new SpanArgument("weight", struct.weight());
-        private final RowsArgument out = new RowsArgument("out", struct.out());
+        private final RowsArgument x = new RowsArgument("x", struct.x(), given);
+        private final RowsArgument residual = new RowsArgument("residual", struct.residual(), given);
+        private final SpanArgument weight = new SpanArgument("weight", struct.weight(), given);
+        private final RowsArgument out = new RowsArgument("out", struct.out(), given);
 
         RmsNorm() {
             struct.struct_size(struct.sizeof());
@@ -72,10 +76,10 @@ final class EngineArguments {
         }
     }
 
-    static final class Rope {
+    final class Rope {
         final kv8_rope_args struct = new kv8_rope_args(Struct.zeroed(kv8_rope_args.class));
-        private final RowsArgument x = new RowsArgument("x", struct.x());
-        private final RopeArgument rope = new RopeArgument(struct.rope());
+        private final RowsArgument x = new RowsArgument("x", struct.x(), given);
+        private final RopeArgument rope = new RopeArgument(struct.rope(), given);
 
         Rope() {
             struct.struct_size(struct.sizeof());
@@ -90,11 +94,11 @@ final class EngineArguments {
         }
     }
 
-    static final class GateMul {
+    final class GateMul {
         final kv8_gate_mul_args struct = new kv8_gate_mul_args(Struct.zeroed(kv8_gate_mul_args.class));
-        private final RowsArgument gate = new RowsArgument("gate", struct.gate());
-        private final RowsArgument up = new RowsArgument("up", struct.up());
-        private final RowsArgument out = new RowsArgument("out", struct.out());
+        private final RowsArgument gate = new RowsArgument("gate", struct.gate(), given);
+        private final RowsArgument up = new RowsArgument("up", struct.up(), given);
+        private final RowsArgument out = new RowsArgument("out", struct.out(), given);
 
         GateMul() {
             struct.struct_size(struct.sizeof());
@@ -111,9 +115,9 @@ final class EngineArguments {
         }
     }
 
-    static final class Softcap {
+    final class Softcap {
         final kv8_softcap_args struct = new kv8_softcap_args(Struct.zeroed(kv8_softcap_args.class));
-        private final RowsArgument x = new RowsArgument("x", struct.x());
+        private final RowsArgument x = new RowsArgument("x", struct.x(), given);
 
         Softcap() {
             struct.struct_size(struct.sizeof());
@@ -127,11 +131,11 @@ final class EngineArguments {
         }
     }
 
-    static final class Embedding {
+    final class Embedding {
         final kv8_embedding_args struct = new kv8_embedding_args(Struct.zeroed(kv8_embedding_args.class));
-        private final SpanArgument table = new SpanArgument("table", struct.table());
-        private final SpanArgument ids = new SpanArgument("ids", struct.ids());
-        private final RowsArgument out = new RowsArgument("out", struct.out());
+        private final SpanArgument table = new SpanArgument("table", struct.table(), given);
+        private final SpanArgument ids = new SpanArgument("ids", struct.ids(), given);
+        private final RowsArgument out = new RowsArgument("out", struct.out(), given);
 
         Embedding() {
             struct.struct_size(struct.sizeof());
@@ -156,11 +160,11 @@ final class EngineArguments {
         }
     }
 
-    static final class Sample {
+    final class Sample {
         final kv8_sample_args struct = new kv8_sample_args(Struct.zeroed(kv8_sample_args.class));
-        private final RowsArgument logits = new RowsArgument("logits", struct.logits());
-        private final SpanArgument sampling = new SpanArgument("sampling", struct.sampling());
-        private final SpanArgument ids = new SpanArgument("ids", struct.ids());
+        private final RowsArgument logits = new RowsArgument("logits", struct.logits(), given);
+        private final SpanArgument sampling = new SpanArgument("sampling", struct.sampling(), given);
+        private final SpanArgument ids = new SpanArgument("ids", struct.ids(), given);
 
         Sample() {
             struct.struct_size(struct.sizeof());

@@ -23,21 +23,25 @@ import org.jspecify.annotations.Nullable;
  * nothing is allocated on the Java heap. The fences keep a view's struct alive until the call has read it.
  */
 final class NativeBackend extends NativeDevice {
-    private final NumericsArguments.Cast cast = new NumericsArguments.Cast();
-    private final NumericsArguments.Amax amax = new NumericsArguments.Amax();
-    private final CacheArguments.Write write = new CacheArguments.Write();
-    private final CacheArguments.Gather gather = new CacheArguments.Gather();
-    private final CacheArguments.MoveBlocks moveBlocks = new CacheArguments.MoveBlocks();
-    private final AttentionArguments.Plan plan = new AttentionArguments.Plan();
-    private final AttentionArguments.Attend attend = new AttentionArguments.Attend();
-    private final AttentionArguments.MergeStates mergeStates = new AttentionArguments.MergeStates();
-    private final EngineArguments.Matmul matmul = new EngineArguments.Matmul();
-    private final EngineArguments.RmsNorm rmsNorm = new EngineArguments.RmsNorm();
-    private final EngineArguments.Rope rope = new EngineArguments.Rope();
-    private final EngineArguments.GateMul gateMul = new EngineArguments.GateMul();
-    private final EngineArguments.Softcap softcap = new EngineArguments.Softcap();
-    private final EngineArguments.Embedding embedding = new EngineArguments.Embedding();
-    private final EngineArguments.Sample sample = new EngineArguments.Sample();
+    private final NumericsArguments numericsArguments = new NumericsArguments(given);
+    private final NumericsArguments.Cast cast = numericsArguments.new Cast();
+    private final NumericsArguments.Amax amax = numericsArguments.new Amax();
+    private final CacheArguments cacheArguments = new CacheArguments(given);
+    private final CacheArguments.Write write = cacheArguments.new Write();
+    private final CacheArguments.Gather gather = cacheArguments.new Gather();
+    private final CacheArguments.MoveBlocks moveBlocks = cacheArguments.new MoveBlocks();
+    private final AttentionArguments attentionArguments = new AttentionArguments(given);
+    private final AttentionArguments.Plan plan = attentionArguments.new Plan();
+    private final AttentionArguments.Attend attend = attentionArguments.new Attend();
+    private final AttentionArguments.MergeStates mergeStates = attentionArguments.new MergeStates();
+    private final EngineArguments engineArguments = new EngineArguments(given);
+    private final EngineArguments.Matmul matmul = engineArguments.new Matmul();
+    private final EngineArguments.RmsNorm rmsNorm = engineArguments.new RmsNorm();
+    private final EngineArguments.Rope rope = engineArguments.new Rope();
+    private final EngineArguments.GateMul gateMul = engineArguments.new GateMul();
+    private final EngineArguments.Softcap softcap = engineArguments.new Softcap();
+    private final EngineArguments.Embedding embedding = engineArguments.new Embedding();
+    private final EngineArguments.Sample sample = engineArguments.new Sample();
 
     NativeBackend(OpenDevice device, @Nullable kv8_stream stream) {
         super(device, stream);

@@ -6,6 +6,7 @@ import dev.kv8.DeviceMemory;
 import dev.kv8.LayerLayout;
 import dev.kv8.natives.abi.kv8_cache_view;
 import dev.kv8.natives.abi.kv8_side;
+import dev.kv8.natives.abi.kv8_span;
 import org.jspecify.annotations.Nullable;
 
 /** A {@code kv8_cache_view} that is filled once; it holds on to the pool and the scales to notice when they are closed. */
@@ -35,7 +36,7 @@ final class NativeCacheView implements CacheView {
         struct.kv_heads(layout.kvHeads());
         struct.head_size(layout.headSize());
         struct.block_stride(layout.blockStride());
-        new SpanArgument("pool", struct.memory()).set(pool);
+        set(struct.memory(), pool);
         fill(struct.k(), layout.k(), kScales);
         fill(struct.v(), layout.v(), vScales);
     }
@@ -48,15 +49,25 @@ final class NativeCacheView implements CacheView {
         struct.row_scale_offset(side.rowScaleOffset());
         struct.row_scale_head_stride(side.rowScaleHeadStride());
         if (scales != null) {
-            new SpanArgument("scales", struct.chan()).set(scales.values());
+            set(struct.chan(), scales.values());
             struct.chan_head_stride(scales.headStride());
             struct.chan_dim_stride(scales.channelStride());
         }
     }
 
+    private static void set(kv8_span span, DeviceMemory memory) {
+        span.ptr(memory.address());
+        span.bytes(memory.bytes());
+    }
+
+    /** Whether it and everything that it points to still exist. */
+    boolean isUsable() {
+        return !closed && !pool.isClosed() && !isClosed(kScales) && !isClosed(vScales);
+    }
+
     /** The struct, when everything that it points to still exists. */
     kv8_cache_view struct() {
-        if (closed || pool.isClosed() || isClosed(kScales) || isClosed(vScales)) {
+        if (!isUsable()) {
             throw new IllegalStateException(
                     closed
                             ? "This cache view has been closed."

@@ -3,15 +3,18 @@ package dev.kv8.natives;
 import static dev.kv8.natives.abi.kv8.KV8_MEMORY_DEVICE;
 import static dev.kv8.natives.abi.kv8.KV8_MEMORY_HOST;
 
+import dev.kv8.CapturedGraph;
 import dev.kv8.DeviceInfo;
 import dev.kv8.DeviceMemory;
 import dev.kv8.KvBackend;
 import dev.kv8.natives.abi.kv8;
 import dev.kv8.natives.abi.kv8_device;
+import dev.kv8.natives.abi.kv8_graph;
 import dev.kv8.natives.abi.kv8_span;
 import dev.kv8.natives.abi.kv8_stream;
 import java.lang.ref.Reference;
 import java.nio.ByteBuffer;
+import java.util.Objects;
 import org.jspecify.annotations.Nullable;
 
 /** One stream of an open device, and what every backend does with memory on it. */
@@ -19,17 +22,24 @@ abstract sealed class NativeDevice implements KvBackend permits NativeBackend {
     private static final int STAGING_BYTES = 1 << 20;
 
     final OpenDevice device;
-    /** Null is the device's default stream. */
-    final @Nullable kv8_stream stream;
+    /** Where calls go: this backend's stream, null for the device's default one, or while they are captured another. */
+    @Nullable
+    kv8_stream stream;
     /** {@link OpenDevice#turn} */
     final Object turn;
 
-    private final SpanArgument copyTarget = new SpanArgument("target", new kv8_span(Struct.zeroed(kv8_span.class)));
-    private final SpanArgument copySource = new SpanArgument("source", new kv8_span(Struct.zeroed(kv8_span.class)));
+    final GivenMemory given = new GivenMemory();
+
+    private final @Nullable kv8_stream own;
+    private final SpanArgument copyTarget =
+            new SpanArgument("target", new kv8_span(Struct.zeroed(kv8_span.class)), given);
+    private final SpanArgument copySource =
+            new SpanArgument("source", new kv8_span(Struct.zeroed(kv8_span.class)), given);
     private boolean closed;
 
     NativeDevice(OpenDevice device, @Nullable kv8_stream stream) {
         this.device = device;
+        this.own = stream;
         this.stream = stream;
         this.turn = device.turn;
     }
@@ -57,6 +67,56 @@ abstract sealed class NativeDevice implements KvBackend permits NativeBackend {
             kv8_stream wrapped = new kv8_stream();
             Status.check(kv8.kv8_stream_wrap(handle(), nativeStream, wrapped));
             return wrapped;
+        }
+    }
+
+    // ---- graphs
+
+    @Override
+    public final boolean capturesGraphs() {
+        synchronized (turn) {
+            handle();
+            return device.capturesGraphs();
+        }
+    }
+
+    /** No driver captures its default stream, so calls are captured on one of the device's own, whatever this one's is. */
+    @Override
+    public final CapturedGraph capture(Runnable calls) {
+        Objects.requireNonNull(calls, "calls is null.");
+        synchronized (turn) {
+            if (!capturesGraphs()) {
+                return KvBackend.super.capture(calls);
+            }
+            if (device.isCapturing()) {
+                throw new IllegalStateException("Calls are being captured already; captures are not nested.");
+            }
+            kv8_stream recording = device.beginCapture();
+            GivenMemory.Noted uses;
+            stream = recording;
+            given.note();
+            try {
+                calls.run();
+            } catch (Throwable e) {
+                device.dropCapture(e);
+                throw e;
+            } finally {
+                uses = given.noted();
+                stream = own;
+            }
+            return new NativeGraph(this, device.endCapture(), uses);
+        }
+    }
+
+    /** For a caller that holds {@link #turn}. */
+    final void launch(kv8_graph graph) {
+        Status.check(kv8.kv8_graph_launch(handle(), stream, graph));
+    }
+
+    /** For a caller that holds {@link #turn}. What a closed device had is gone with it. */
+    final void destroy(kv8_graph graph) {
+        if (device.isOpen()) {
+            Status.check(kv8.kv8_graph_destroy(device.handle(), graph));
         }
     }
 
@@ -174,7 +234,7 @@ abstract sealed class NativeDevice implements KvBackend permits NativeBackend {
         target.checkRange(targetOffset, bytes);
         synchronized (turn) {
             handle();
-            copy(source.address() + sourceOffset, target.address() + targetOffset, bytes);
+            copy(given.address(source) + sourceOffset, given.address(target) + targetOffset, bytes);
         }
     }
 
@@ -183,7 +243,7 @@ abstract sealed class NativeDevice implements KvBackend permits NativeBackend {
         target.checkRange(offset, bytes);
         synchronized (turn) {
             handle();
-            copyTarget.set(target.address() + offset, bytes);
+            copyTarget.set(given.address(target) + offset, bytes);
             Status.check(kv8.kv8_fill(handle(), stream, copyTarget.struct, value));
         }
     }
@@ -198,7 +258,7 @@ abstract sealed class NativeDevice implements KvBackend permits NativeBackend {
     /** Closes the device, or only this stream's wrapper when it is not the device's own. */
     @Override
     public final void close() {
-        kv8_stream wrapped = stream;
+        kv8_stream wrapped = own;
         if (wrapped == null) {
             device.close();
             return;

@@ -10,12 +10,16 @@ import dev.kv8.natives.abi.kv8_cast_args;
 
 /** The reused structs of {@code kv8_cast} and {@code kv8_amax}; guarded by their backend. */
 final class NumericsArguments {
-    private NumericsArguments() {}
+    private final GivenMemory given;
 
-    static final class Cast {
+    NumericsArguments(GivenMemory given) {
+        this.given = given;
+    }
+
+    final class Cast {
         final kv8_cast_args struct = new kv8_cast_args(Struct.zeroed(kv8_cast_args.class));
-        private final SpanArgument source = new SpanArgument("source", struct.src());
-        private final SpanArgument target = new SpanArgument("target", struct.dst());
+        private final SpanArgument source = new SpanArgument("source", struct.src(), given);
+        private final SpanArgument target = new SpanArgument("target", struct.dst(), given);
 
         Cast() {
             struct.struct_size(struct.sizeof());
@@ -31,10 +35,10 @@ final class NumericsArguments {
         }
     }
 
-    static final class Amax {
+    final class Amax {
         final kv8_amax_args struct = new kv8_amax_args(Struct.zeroed(kv8_amax_args.class));
-        private final RowsArgument x = new RowsArgument("x", struct.x());
-        private final SpanArgument out = new SpanArgument("out", struct.out());
+        private final RowsArgument x = new RowsArgument("x", struct.x(), given);
+        private final SpanArgument out = new SpanArgument("out", struct.out(), given);
 
         Amax() {
             struct.struct_size(struct.sizeof());

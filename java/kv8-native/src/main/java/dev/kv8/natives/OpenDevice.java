@@ -8,12 +8,15 @@ import dev.kv8.DeviceMemory;
 import dev.kv8.natives.abi.kv8;
 import dev.kv8.natives.abi.kv8_device;
 import dev.kv8.natives.abi.kv8_device_info;
+import dev.kv8.natives.abi.kv8_graph;
+import dev.kv8.natives.abi.kv8_stream;
 import java.util.ArrayList;
 import java.util.EnumSet;
 import java.util.List;
 import java.util.Map;
 import java.util.Set;
 import java.util.TreeMap;
+import org.jspecify.annotations.Nullable;
 
 /**
  * An open device: its life, the memory allocated on it and the turn that calls take, shared by the backends on its streams.
@@ -29,7 +32,12 @@ final class OpenDevice {
     private final String backend;
     private final kv8_device handle;
     private final boolean hostAccessible;
+    private final boolean capturesGraphs;
     private final TreeMap<Long, Allocation> allocations = new TreeMap<>();
+    /** On which calls are captured; made when the first are. */
+    private @Nullable kv8_stream recording;
+
+    private boolean capturing;
     private boolean closed;
 
     private record Allocation(DeviceMemory memory, int kind) {}
@@ -37,7 +45,9 @@ final class OpenDevice {
     OpenDevice(String backend, kv8_device handle) {
         this.backend = backend;
         this.handle = handle;
-        this.hostAccessible = readInfo().host_accessible() != 0;
+        kv8_device_info info = readInfo();
+        this.hostAccessible = info.host_accessible() != 0;
+        this.capturesGraphs = info.captures_graphs() != 0;
     }
 
     String backend() {
@@ -89,6 +99,47 @@ final class OpenDevice {
         return types;
     }
 
+    boolean capturesGraphs() {
+        return capturesGraphs;
+    }
+
+    boolean isCapturing() {
+        return capturing;
+    }
+
+    /**
+     * The stream that captures what is put on it, until {@link #endCapture} or {@link #dropCapture}. As with those, its caller holds
+     * {@link #turn}, and goes on holding it till then.
+     */
+    kv8_stream beginCapture() {
+        kv8_device device = handle();
+        kv8_stream stream = recording;
+        if (stream == null) {
+            stream = new kv8_stream();
+            Status.check(kv8.kv8_stream_create(device, stream));
+            recording = stream;
+        }
+        Status.check(kv8.kv8_graph_begin(device, stream));
+        capturing = true;
+        return stream;
+    }
+
+    kv8_graph endCapture() {
+        capturing = false;
+        kv8_graph graph = new kv8_graph();
+        Status.check(kv8.kv8_graph_end(handle(), recording, graph));
+        return graph;
+    }
+
+    /** Ends a capture that has failed for {@code reason}. */
+    void dropCapture(Throwable reason) {
+        try {
+            Status.check(kv8.kv8_graph_destroy(handle(), endCapture()));
+        } catch (RuntimeException e) {
+            reason.addSuppressed(e);
+        }
+    }
+
     /** @param kind KV8_MEMORY_DEVICE or KV8_MEMORY_HOST */
     DeviceMemory allocate(long bytes, int kind) {
         if (bytes < 1) {
@@ -107,8 +158,10 @@ final class OpenDevice {
     private void free(long address) {
         synchronized (turn) {
             // Gone when the device was closed first: that freed everything.
-            if (allocations.remove(address) != null) {
-                Status.check(kv8.kv8_free(handle(), address));
+            if (allocations.containsKey(address)) {
+                Status.check(
+                        kv8.kv8_free(handle(), address)); // refused in a capture: then the device frees it at its end
+                allocations.remove(address);
             }
         }
     }

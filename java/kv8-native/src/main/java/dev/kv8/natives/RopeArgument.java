@@ -12,10 +12,10 @@ final class RopeArgument {
     private final SpanArgument table;
     private final SpanArgument positions;
 
-    RopeArgument(kv8_rope_table struct) {
+    RopeArgument(kv8_rope_table struct, GivenMemory given) {
         this.struct = struct;
-        this.table = new SpanArgument("the rope table", struct.table());
-        this.positions = new SpanArgument("positions", struct.positions());
+        this.table = new SpanArgument("the rope table", struct.table(), given);
+        this.positions = new SpanArgument("positions", struct.positions(), given);
     }
 
     void set(@Nullable RopeTable rope, @Nullable DeviceMemory at) {

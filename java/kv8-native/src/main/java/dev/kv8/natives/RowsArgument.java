@@ -10,13 +10,15 @@ final class RowsArgument {
     private final String name;
     private final String missing;
     private final kv8_rows struct;
+    private final GivenMemory given;
     private final SpanArgument data;
 
-    RowsArgument(String name, kv8_rows struct) {
+    RowsArgument(String name, kv8_rows struct, GivenMemory given) {
         this.name = name;
         this.missing = name + " is null.";
         this.struct = struct;
-        this.data = new SpanArgument(name, struct.data());
+        this.given = given;
+        this.data = new SpanArgument(name, struct.data(), given);
     }
 
     /** The C struct has no heads and width of its own: they are the call's, so they are compared here. */
@@ -31,7 +33,7 @@ final class RowsArgument {
 
     void set(HeadRows rows) {
         Objects.requireNonNull(rows, missing);
-        data.set(rows.memory().address() + rows.offset(), rows.memory().bytes() - rows.offset());
+        data.set(given.address(rows.memory()) + rows.offset(), rows.memory().bytes() - rows.offset());
         struct.token_stride(rows.tokenStride());
         struct.head_stride(rows.headStride());
         struct.dtype(rows.dtype().code());

@@ -8,16 +8,18 @@ import org.jspecify.annotations.Nullable;
 /** A {@code kv8_span} inside an argument struct; kept because JavaCPP makes a new wrapper at each access to a member. */
 final class SpanArgument {
     final kv8_span struct;
+    private final GivenMemory given;
     private final String missing;
 
-    SpanArgument(String name, kv8_span struct) {
+    SpanArgument(String name, kv8_span struct, GivenMemory given) {
         this.struct = struct;
+        this.given = given;
         this.missing = name + " is null.";
     }
 
     void set(DeviceMemory memory) {
         Objects.requireNonNull(memory, missing);
-        set(memory.address(), memory.bytes());
+        set(given.address(memory), memory.bytes());
     }
 
     void setOptional(@Nullable DeviceMemory memory) {

@@ -1,0 +1,145 @@
+// What the GPU plug-ins ask of a driver for graphs, and what its answers become; what graphs compute is graph_test.cpp's.
+#include <cstring>
+#include <thread>
+
+#include "door_calls.h"
+#include "gpu_driver.h"
+
+namespace kv8_test {
+namespace {
+
+// The calls of door_calls.h, on the vendor's device.
+class GpuGraph : public GpuDriver {
+  protected:
+    std::unique_ptr<DoorCalls> calls;
+    kv8_device* on = nullptr;
+    kv8_stream* stream = nullptr;
+    kv8_graph* graph = nullptr;
+
+    void SetUp() override {
+        GpuDriver::SetUp();
+        setenv("KV8_TEST_PLUGIN", plugin_of(GetParam()).file.path(), 1);
+        calls = std::make_unique<DoorCalls>();
+        unsetenv("KV8_TEST_PLUGIN");
+        on = calls->device;
+        ASSERT_EQ(kv8_stream_create(on, &stream), KV8_OK) << kv8_last_error();
+        stub.calls.clear();
+        stub.launches.clear();
+    }
+    void TearDown() override {
+        calls.reset();
+        GpuDriver::TearDown();
+    }
+
+    uint64_t native() const { return *stub.streams.begin(); }
+    int heard(const char* cuda, const char* hip) { return stub.calls[either(cuda, hip)]; }
+
+    void capture() {
+        ASSERT_EQ(kv8_graph_begin(on, stream), KV8_OK) << kv8_last_error();
+        ASSERT_EQ(kv8_write(on, stream, &calls->write), KV8_OK) << kv8_last_error();
+        ASSERT_EQ(kv8_attention(on, stream, &calls->attention), KV8_OK) << kv8_last_error();
+        ASSERT_EQ(kv8_fill(on, stream, calls->cast.dst, 9), KV8_OK) << kv8_last_error();
+        ASSERT_EQ(kv8_graph_end(on, stream, &graph), KV8_OK) << kv8_last_error();
+    }
+};
+
+INSTANTIATE_TEST_SUITE_P(On, GpuGraph, testing::Values(kCuda, kRocm, kRocm5), name_of_vendor);
+
+TEST_P(GpuGraph, IsMadeOnceAndLaunchedByOneCall) {
+    capture();
+    EXPECT_TRUE(stub.launches.empty());
+    EXPECT_EQ(heard("cuStreamBeginCapture_v2", "hipStreamBeginCapture"), 1);
+    EXPECT_EQ(heard("cuStreamEndCapture", "hipStreamEndCapture"), 1);
+    EXPECT_EQ(heard("cuGraphInstantiateWithFlags", "hipGraphInstantiateWithFlags"), 1);
+    EXPECT_EQ(heard("cuGraphDestroy", "hipGraphDestroy"), 1);
+    EXPECT_TRUE(stub.graphs.empty());
+    EXPECT_EQ(stub.executables.size(), 1u);
+    const int launched = heard("cuLaunchKernel", "hipModuleLaunchKernel");
+
+    for (int i = 1; i <= 3; i++) {
+        DoorCalls::at<uint8_t>(calls->cast.dst) = 1;
+        stub.launches.clear();
+        ASSERT_EQ(kv8_graph_launch(on, i == 2 ? stream : nullptr, graph), KV8_OK) << kv8_last_error();
+        EXPECT_EQ(heard("cuGraphLaunch", "hipGraphLaunch"), i);
+        // The write; attention for decode, for chunks of prompts, and what joins both, whatever the plan's batch was.
+        ASSERT_EQ(stub.launches.size(), 4u);
+        EXPECT_EQ(stub.launches.front().kernel, "kv8_write_kernel");
+        EXPECT_EQ(stub.launches.back().kernel, "kv8_attention_combine");
+        for (const Stub::Launch& launch : stub.launches) EXPECT_EQ(launch.stream, i == 2 ? native() : 0u);
+        ASSERT_EQ(kv8_stream_sync(on, i == 2 ? stream : nullptr), KV8_OK) << kv8_last_error();
+        EXPECT_EQ(DoorCalls::at<uint8_t>(calls->cast.dst), 9);
+    }
+    EXPECT_EQ(heard("cuLaunchKernel", "hipModuleLaunchKernel"), launched);
+    const int waits = heard("cuCtxSynchronize", "hipDeviceSynchronize");
+    EXPECT_EQ(kv8_graph_destroy(on, graph), KV8_OK) << kv8_last_error();
+    EXPECT_EQ(heard("cuCtxSynchronize", "hipDeviceSynchronize"), waits + 1);
+    EXPECT_TRUE(stub.executables.empty());
+}
+
+TEST_P(GpuGraph, LeavesTheStreamUsableWhenItsCaptureWasBroken) {
+    ASSERT_EQ(kv8_graph_begin(on, stream), KV8_OK) << kv8_last_error();
+    ASSERT_EQ(kv8_write(on, stream, &calls->write), KV8_OK) << kv8_last_error();
+    stub.captures[native()].broken = true;  // by a call of the driver that went by kv8
+    EXPECT_REFUSED(kv8_graph_end(on, stream, &graph), KV8_INVALID_ARGUMENT,
+                   either("cuStreamEndCapture: CUDA_ERROR_STREAM_CAPTURE_INVALIDATED (901)",
+                          "hipStreamEndCapture: hipErrorStreamCaptureInvalidated (901)"));
+    EXPECT_EQ(kv8_stream_sync(on, stream), KV8_OK) << kv8_last_error();
+    capture();
+    EXPECT_EQ(kv8_graph_launch(on, stream, graph), KV8_OK) << kv8_last_error();
+    EXPECT_EQ(kv8_graph_destroy(on, graph), KV8_OK) << kv8_last_error();
+}
+
+TEST_P(GpuGraph, IsNotMadeWhereTheDriverCannot) {
+    stub.failures = {{either("cuGraphInstantiateWithFlags", "hipGraphInstantiateWithFlags"), 1, 2}};
+    ASSERT_EQ(kv8_graph_begin(on, stream), KV8_OK) << kv8_last_error();
+    EXPECT_REFUSED(kv8_graph_end(on, stream, &graph), KV8_OUT_OF_MEMORY, "GraphInstantiateWithFlags: ");
+    EXPECT_TRUE(stub.graphs.empty());
+    EXPECT_TRUE(stub.executables.empty());
+    stub.failures = {{either("cuStreamBeginCapture_v2", "hipStreamBeginCapture"), 1, 999}};
+    EXPECT_REFUSED(kv8_graph_begin(on, stream), KV8_DEVICE_ERROR, "BeginCapture");
+    EXPECT_REFUSED(kv8_graph_end(on, stream, &graph), KV8_INVALID_ARGUMENT, "call kv8_graph_begin first");
+    capture();
+    EXPECT_EQ(kv8_graph_destroy(on, graph), KV8_OK) << kv8_last_error();
+}
+
+TEST_P(GpuGraph, CanBeOfACallersStream) {
+    const uint64_t theirs = 0x7777;
+    stub.streams.insert(theirs);
+    kv8_stream* wrapped = nullptr;
+    ASSERT_EQ(kv8_stream_wrap(on, theirs, &wrapped), KV8_OK) << kv8_last_error();
+    ASSERT_EQ(kv8_graph_begin(on, wrapped), KV8_OK) << kv8_last_error();
+    EXPECT_EQ(kv8_cast(on, wrapped, &calls->cast), KV8_OK) << kv8_last_error();
+    ASSERT_EQ(kv8_graph_end(on, wrapped, &graph), KV8_OK) << kv8_last_error();
+    EXPECT_EQ(kv8_graph_launch(on, wrapped, graph), KV8_OK) << kv8_last_error();
+    ASSERT_EQ(stub.launches.size(), 1u);
+    EXPECT_EQ(stub.launches.front().stream, theirs);
+    EXPECT_EQ(kv8_stream_destroy(on, wrapped), KV8_OK) << kv8_last_error();
+    EXPECT_EQ(stub.streams.erase(theirs), 1u);
+}
+
+// As TearDown finds.
+TEST_P(GpuGraph, GoesWithTheDevice) {
+    capture();
+    ASSERT_EQ(kv8_graph_begin(on, stream), KV8_OK) << kv8_last_error();
+    EXPECT_EQ(kv8_write(on, stream, &calls->write), KV8_OK) << kv8_last_error();
+}
+
+TEST_P(GpuGraph, IsDestroyedWithoutAWaitByAThreadThatCaptures) {
+    capture();
+    ASSERT_EQ(kv8_graph_begin(on, stream), KV8_OK) << kv8_last_error();
+    EXPECT_EQ(kv8_graph_destroy(on, graph), KV8_OK) << kv8_last_error();
+    ASSERT_EQ(kv8_graph_end(on, stream, &graph), KV8_OK) << kv8_last_error();
+}
+
+// What a driver refuses while its stream is captured, kv8 does in another mode: a kernel may be met in a capture first.
+TEST_P(GpuGraph, LoadsKernelsThatItMeetsFirst) {
+    const char* const load = either("cuModuleLoadDataEx", "hipModuleLoadData");
+    ASSERT_EQ(kv8_graph_begin(on, stream), KV8_OK) << kv8_last_error();
+    EXPECT_EQ(kv8_merge_states(on, stream, &calls->merge_states), KV8_OK) << kv8_last_error();
+    EXPECT_EQ(kv8_sample(on, stream, &calls->sample), KV8_OK) << kv8_last_error();
+    EXPECT_GE(stub.calls[load], 1);
+    ASSERT_EQ(kv8_graph_end(on, stream, &graph), KV8_OK) << kv8_last_error();
+}
+
+}  // namespace
+}  // namespace kv8_test
