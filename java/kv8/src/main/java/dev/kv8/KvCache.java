@@ -490,8 +490,8 @@ public final class KvCache implements AutoCloseable {
 
     /**
      * Does what is due between this cache and its tiers, for about a millisecond: blocks that arrived go into the pool, blocks that were
-     * used for the second time go out. Every commit and every {@link Sequence#isLoading} of a loading sequence does it too; so only
-     * an engine that is idle needs to call it.
+     * used for the second time go out. Every commit and every {@link Sequence#isLoading} of a loading sequence does it too, though
+     * not one right after the other had much to do; so only an engine that is idle needs to call it.
      *
      * @return true while transfers are under way
      */

@@ -73,7 +73,7 @@ final class PrefixLoads {
         return byFirstKey.isEmpty();
     }
 
-    /** Places what has arrived and ends what is over; stops after {@code nanos}, but not before one block. */
+    /** Places what has arrived and ends what is over; stops after {@code nanos}, but not before one block; places none when that is 0. */
     void advance(long nanos, BlockFrame form, double prefillTokensPerSecond, SecondUses uses) {
         if (byFirstKey.isEmpty()) {
             return;
@@ -82,7 +82,7 @@ final class PrefixLoads {
         for (PrefixLoad load : List.copyOf(byFirstKey.values())) {
             load.waiting.removeIf(Sequence::isClosed);
             boolean goesOn = load.epoch() == prefixes.epoch() && !load.waiting.isEmpty();
-            while (goesOn && !load.isComplete()) {
+            while (nanos > 0 && goesOn && !load.isComplete()) {
                 Frame frame = load.takeNext();
                 if (frame == null) {
                     break;

@@ -23,6 +23,7 @@ final class TierSet implements AutoCloseable {
     private final FramePool loadFrames;
     private final FramePool writeFrames;
     private final MeasuredRate prefill = new MeasuredRate();
+    private final WorkPace pace = new WorkPace(POLL_NANOS, System::nanoTime);
     private @Nullable BlockFrame form;
     private long formEpoch;
 
@@ -104,13 +105,20 @@ final class TierSet implements AutoCloseable {
         return given > 0 ? given : prefill.perSecond();
     }
 
-    /** Does what is due; true while transfers are under way or noted. */
+    /**
+     * Does what is due; true while transfers are under way or noted. Right after a call that had much to do it moves no block,
+     * because every sequence of a step that waits for blocks calls it.
+     */
     boolean poll() {
+        boolean works = pace.begin();
         if (!loads.isEmpty()) {
-            loads.advance(POLL_NANOS, form(), prefillRate(), uses);
+            loads.advance(works ? POLL_NANOS : 0, form(), prefillRate(), uses);
         }
-        if (!uses.isEmpty()) {
+        if (works && !uses.isEmpty()) {
             uses.advance(POLL_NANOS, form());
+        }
+        if (works) {
+            pace.end();
         }
         boolean busy = !loads.isEmpty() || !uses.isEmpty();
         for (int i = 0; i < tiers.size(); i++) {
