@@ -489,9 +489,9 @@ public final class KvCache implements AutoCloseable {
     }
 
     /**
-     * Does what is due between this cache and its tiers, for about a millisecond: blocks that arrived go into the pool, blocks that were
-     * used for the second time go out. Every commit and every {@link Sequence#isLoading} of a loading sequence does it too, though
-     * not one right after the other had much to do; so only an engine that is idle needs to call it.
+     * Does what is due between this cache and its tiers, for about a millisecond in each direction: blocks that arrived go into the
+     * pool, blocks that were used for the second time go out. Every commit does it too, and so does {@link Sequence#isLoading} of a loading
+     * sequence, unless it was done just now; so only an engine that is idle needs to call it.
      *
      * @return true while transfers are under way
      */
@@ -516,6 +516,13 @@ public final class KvCache implements AutoCloseable {
 
     boolean pollTiers() {
         return tiers != null && tiers.poll();
+    }
+
+    /** See {@link TierSet#pollInTurn}. */
+    void pollTiersInTurn() {
+        if (tiers != null) {
+            tiers.pollInTurn();
+        }
     }
 
     void stopLoading(Sequence sequence) {

@@ -106,20 +106,27 @@ final class TierSet implements AutoCloseable {
     }
 
     /**
-     * Does what is due; true while transfers are under way or noted. Right after a call that had much to do it moves no block,
-     * because every sequence of a step that waits for blocks calls it.
+     * As {@link #poll}, but right after a call that had much to do it moves no block: for those of whom there are many in a step, the
+     * sequences that wait.
      */
-    boolean poll() {
-        boolean works = pace.begin();
-        if (!loads.isEmpty()) {
-            loads.advance(works ? POLL_NANOS : 0, form(), prefillRate(), uses);
+    void pollInTurn() {
+        if (!pace.isRestTime()) {
+            poll();
+        } else if (!loads.isEmpty()) {
+            loads.advance(0, form(), prefillRate(), uses);
         }
-        if (works && !uses.isEmpty()) {
+    }
+
+    /** Does what is due; true while transfers are under way or noted. */
+    boolean poll() {
+        pace.begin();
+        if (!loads.isEmpty()) {
+            loads.advance(POLL_NANOS, form(), prefillRate(), uses);
+        }
+        if (!uses.isEmpty()) {
             uses.advance(POLL_NANOS, form());
         }
-        if (works) {
-            pace.end();
-        }
+        pace.end();
         boolean busy = !loads.isEmpty() || !uses.isEmpty();
         for (int i = 0; i < tiers.size(); i++) {
             tiers.get(i).checkDeadlines();

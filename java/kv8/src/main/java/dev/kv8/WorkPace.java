@@ -3,9 +3,9 @@ package dev.kv8;
 import java.util.function.LongSupplier;
 
 /**
- * Keeps work that is done in portions, whoever asks for them, from adding up: after portions that took most of {@code budgetNanos}
- * there is a rest as long as the work was. So many callers in a row cost little more than one, and one that asks again and
- * again half of its time. For one thread.
+ * Keeps work that is done in portions, whoever asks for them, from adding up: after a portion that took most of {@code budgetNanos}
+ * it is time to rest for as long as the work took. So many askers in a row cost little more than one, and one that asks again and
+ * again half of its time; who has nothing better to do need not rest. For one thread.
  */
 final class WorkPace {
     private final long budgetNanos;
@@ -20,13 +20,16 @@ final class WorkPace {
         rested = clock.getAsLong();
     }
 
-    /** Begins a portion, unless it is time to rest. */
-    boolean begin() {
-        began = clock.getAsLong();
-        return began - rested >= 0;
+    boolean isRestTime() {
+        return clock.getAsLong() - rested < 0;
     }
 
-    /** Ends a portion that {@link #begin} has allowed. */
+    /** A portion begins. */
+    void begin() {
+        began = clock.getAsLong();
+    }
+
+    /** It ends. */
     void end() {
         long now = clock.getAsLong();
         long worked = now - began;
