@@ -200,9 +200,8 @@ public final class KvCache implements AutoCloseable {
      *
      * @throws IOException when the file can't be written; none is left then, nor is an old one touched
      * @throws IllegalArgumentException when the sequence is of another cache
-     * @throws IllegalStateException when it is closed or in an open batch, when the cache has no {@link KvCacheConfig#modelId} or
-     *     several {@linkplain KvCacheConfig#layerGroups groups of layers}, or when the device stores other FP8 codes than OCP's
-     *     (gfx942), which files do not have
+     * @throws IllegalStateException when it is closed or in an open batch, when the cache has no {@link KvCacheConfig#modelId}, or
+     *     when the device stores other FP8 codes than OCP's (gfx942), which files do not have
      */
     public void save(Sequence sequence, Path file) throws IOException {
         ledger.enter();
