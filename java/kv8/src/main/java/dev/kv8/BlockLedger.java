@@ -162,21 +162,26 @@ final class BlockLedger {
     }
 
     /**
-     * A table of {@code blocks} blocks with all layers behind {@code gone} that fell out of the window; the caller brings their content, then to be given to {@link #fill} or {@link #giveBack}.
+     * A table for the content that the caller brings, then to be given to {@link #fill} or {@link #giveBack}.
      *
+     * @param gone by group: blocks at the front that fell out of the window
+     * @param size blocks of each group, these included
+     * @param blocks of all groups, without these
      * @throws IllegalStateException when they are not there; nothing has changed then
      */
-    BlockTable emptyTable(int gone, int blocks, SequenceOptions options) {
+    BlockTable emptyTable(int[] gone, int size, int blocks, SequenceOptions options) {
         if (blocks > pool.available()) {
             throw new IllegalStateException("The sequence needs " + blocks + " blocks, but only " + pool.available()
                     + " of " + pool.total() + " are free. Close sequences first, or restore it later.");
         }
-        BlockTable table = new BlockTable(options);
-        table.beginWithGone(gone);
-        table.ensureCapacity(gone + blocks);
-        prefixes.prepare(table, gone + blocks);
-        while (table.size() < gone + blocks) {
-            table.add(pool.allocate());
+        BlockTable table = new BlockTable(options, groups.count());
+        for (int group = 0; group < groups.count(); group++) {
+            table.setGone(group, gone[group]);
+        }
+        table.ensureCapacity(size);
+        prefixes.prepare(table, size);
+        while (table.size() < size) {
+            table.grow(pool);
         }
         return table;
     }
@@ -490,6 +495,10 @@ final class BlockLedger {
     /** See {@link BlockPool#generation}. */
     long generation() {
         return pool.generation();
+    }
+
+    LayerGroups groups() {
+        return groups;
     }
 
     int blockSize() {

@@ -1,6 +1,7 @@
 package dev.kv8;
 
 import java.io.IOException;
+import java.util.BitSet;
 import java.util.List;
 
 /**
@@ -39,6 +40,28 @@ public interface BlockStore extends AutoCloseable {
      * @throws IOException when it can't be known
      */
     int lookup(List<BlockKey> keys, long deadlineNanos) throws IOException;
+
+    /**
+     * Which of {@code keys} are probably here; bit {@code i} is for key {@code i}. A hint, as {@link #lookup}. Caches ask it whose
+     * {@linkplain KvCacheConfig#layerGroups layers have blocks of their own}, where a prefix may have gaps: of many blocks, of which
+     * most may be absent. As it stands it asks {@link #lookup} behind each gap, until the deadline; a store that is not in this
+     * process does better to answer all at once.
+     *
+     * @param deadlineNanos on the clock of {@link System#nanoTime}; it should not take longer
+     * @throws IOException when it can't be known
+     */
+    default BitSet present(List<BlockKey> keys, long deadlineNanos) throws IOException {
+        BitSet present = new BitSet();
+        for (int from = 0; from < keys.size() && System.nanoTime() - deadlineNanos < 0; ) {
+            int found = lookup(keys.subList(from, keys.size()), deadlineNanos);
+            if (found < 0 || found > keys.size() - from) {
+                throw new IOException("it says to have " + found + " of " + (keys.size() - from) + " blocks");
+            }
+            present.set(from, from + found);
+            from += found + 1;
+        }
+        return present;
+    }
 
     /** Brings frames from the store into the transfer's buffers. */
     void load(BlockTransfer transfer);

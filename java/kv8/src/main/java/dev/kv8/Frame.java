@@ -21,6 +21,7 @@ final class Frame {
     private @Nullable BlockKey key;
 
     private @Nullable BlockFrame form;
+    private int group;
     private int acceptedCrc;
 
     Frame(FramePool home, int frameBytes) {
@@ -61,9 +62,10 @@ final class Frame {
         return Objects.requireNonNull(key, "the frame is empty");
     }
 
-    /** Says what the payload is, which has no header yet and is as the device keeps it. */
-    synchronized void filled(BlockKey content, BlockFrame itsForm) {
+    /** Says what the payload is, of which group of layers, which has no header yet and is as the device keeps it. */
+    synchronized void filled(BlockKey content, int itsGroup, BlockFrame itsForm) {
         key = content;
+        group = itsGroup;
         form = itsForm;
         sealed = false;
     }
@@ -71,7 +73,7 @@ final class Frame {
     /** Makes the header, unless it has been made; whoever comes first does it. */
     synchronized void seal(StoredCodes codes) {
         if (!sealed) {
-            codes.toPortable(payload());
+            codes.toPortable(payload(), group);
             Objects.requireNonNull(form, "the frame is empty").seal(bytes, key());
             sealed = true;
         }

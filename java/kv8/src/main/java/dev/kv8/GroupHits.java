@@ -1,6 +1,7 @@
 package dev.kv8;
 
 import java.util.function.IntConsumer;
+import org.jspecify.annotations.Nullable;
 
 /**
  * How much of a prompt is cached when every group of layers has blocks of its own: as much as each of them can go on from. One that sees
@@ -11,11 +12,16 @@ final class GroupHits {
     private final int blockSize;
     private final BlockPool pool;
     private final GroupKey key = new GroupKey();
+    private PrefixCache.@Nullable UseListener uses;
 
     GroupHits(LayerGroups groups, int blockSize, BlockPool pool) {
         this.groups = groups;
         this.blockSize = blockSize;
         this.pool = pool;
+    }
+
+    void listen(PrefixCache.UseListener listener) {
+        uses = listener;
     }
 
     private int find(int group, BlockTable table, int index) {
@@ -29,53 +35,10 @@ final class GroupHits {
      * @param makeKeys makes the table's keys of that many blocks
      */
     int longest(BlockTable table, int from, int most, IntConsumer makeKeys) {
-        int end = from;
-        if (groups.window(0) != 0) {
-            makeKeys.accept(most);
-            end = most;
-        }
-        while (end < most && groups.window(0) == 0) {
-            makeKeys.accept(end + 1);
-            if (isMissing(table, end)) {
-                break;
-            }
-            end++;
-        }
-        for (int before = -1; end > from && end != before; ) {
-            before = end;
-            for (int group = 0; group < groups.count(); group++) {
-                if (groups.window(group) != 0) {
-                    end = Math.min(end, lastWhole(group, table, from, end));
-                }
-            }
-        }
-        return end;
-    }
-
-    /** Whether a group without a window lacks the block. */
-    private boolean isMissing(BlockTable table, int index) {
-        for (int group = 0; group < groups.count(); group++) {
-            if (groups.window(group) == 0 && find(group, table, index) < 0) {
-                return true;
-            }
-        }
-        return false;
-    }
-
-    /** The largest end up to {@code end} before which the group's window is cached, as far as it is behind {@code from}. */
-    private int lastWhole(int group, BlockTable table, int from, int end) {
-        int index = end - 1;
-        while (index >= Math.max(from, firstSeen(group, end))) {
-            if (find(group, table, index) < 0) {
-                end = index;
-            }
-            index--;
-        }
-        return Math.max(from, end);
-    }
-
-    private int firstSeen(int group, int blocks) {
-        return groups.firstSeen(group, blocks * blockSize);
+        return groups.longest(from, most, (group, index) -> {
+            makeKeys.accept(index + 1);
+            return find(group, table, index) >= 0;
+        });
     }
 
     /** Puts the blocks of {@link #longest} behind those that the table stores; what falls out of a window by that goes back. */
@@ -83,11 +46,11 @@ final class GroupHits {
         int from = table.computed / blockSize;
         int begun = table.size();
         for (int group = 0; group < groups.count(); group++) {
-            table.giveBackFront(group, Math.min(begun, firstSeen(group, end)), pool);
+            table.giveBackFront(group, Math.min(begun, groups.firstNeeded(group, end)), pool);
         }
         table.addGone(end);
         for (int group = 0; group < groups.count(); group++) {
-            table.setGone(group, Math.max(table.gone(group), firstSeen(group, end)));
+            table.setGone(group, Math.max(table.gone(group), groups.firstNeeded(group, end)));
             if (begun > from && from >= table.gone(group)) { // a part of it is there
                 pool.release(table.block(from, group));
             }
@@ -102,7 +65,7 @@ final class GroupHits {
     int held(BlockTable table, int end) {
         int held = 0;
         for (int group = 0; group < groups.count(); group++) {
-            held += held(group, table, firstSeen(group, end), end);
+            held += held(group, table, groups.firstNeeded(group, end), end);
         }
         return held;
     }
@@ -142,6 +105,9 @@ final class GroupHits {
             if (index >= table.gone(group)) {
                 key.of(group, table.keys(), index * PrefixIndex.KEY);
                 table.replace(index, group, pool.take(key.words, key.at, table.options()));
+                if (uses != null) {
+                    uses.shared(key.words, key.at, group);
+                }
             }
         }
     }

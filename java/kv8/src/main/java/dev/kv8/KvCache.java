@@ -202,9 +202,8 @@ public final class KvCache implements AutoCloseable {
      *
      * @throws IOException when the file can't be written; none is left then, nor is an old one touched
      * @throws IllegalArgumentException when the sequence is of another cache
-     * @throws IllegalStateException when it is closed or in an open batch, when the cache has no {@link KvCacheConfig#modelId} or
-     *     several {@linkplain KvCacheConfig#layerGroups groups of layers}, or when the device stores other FP8 codes than OCP's
-     *     (gfx942), which files do not have
+     * @throws IllegalStateException when it is closed or in an open batch, when the cache has no {@link KvCacheConfig#modelId}, or
+     *     when the device stores other FP8 codes than OCP's (gfx942), which files do not have
      */
     public void save(Sequence sequence, Path file) throws IOException {
         ledger.enter();
@@ -537,9 +536,9 @@ public final class KvCache implements AutoCloseable {
     }
 
     /**
-     * Does what is due between this cache and its tiers, for about a millisecond: blocks that arrived go into the pool, blocks that were
-     * used for the second time go out. Every commit and every {@link Sequence#isLoading} of a loading sequence does it too; so only
-     * an engine that is idle needs to call it.
+     * Does what is due between this cache and its tiers, for about a millisecond in each direction: blocks that arrived go into the
+     * pool, blocks that were used for the second time go out. Every commit does it too, and so does {@link Sequence#isLoading} of a loading
+     * sequence, unless it was done just now; so only an engine that is idle needs to call it.
      *
      * @return true while transfers are under way
      */
@@ -564,6 +563,13 @@ public final class KvCache implements AutoCloseable {
 
     boolean pollTiers() {
         return tiers != null && tiers.poll();
+    }
+
+    /** See {@link TierSet#pollInTurn}. */
+    void pollTiersInTurn() {
+        if (tiers != null) {
+            tiers.pollInTurn();
+        }
     }
 
     void stopLoading(Sequence sequence) {

@@ -132,12 +132,6 @@ public final class KvCacheConfig {
         if (tiers.isEmpty()) {
             return;
         }
-        if (!groups.isOne()) {
-            throw new IllegalArgumentException("tiers take blocks that have all layers, but layerWindows makes "
-                    + groups.count()
-                    + " groups of layers with blocks of their own. Give window (0 when a layer has none)"
-                    + " instead of layerWindows, or no tiers.");
-        }
         if (!prefixCaching) {
             throw new IllegalArgumentException(
                     "tiers keep prefixes, but prefixCaching is false; give only one of them.");
@@ -513,8 +507,7 @@ public final class KvCacheConfig {
          * All blocks have one size, so {@link #blocks} counts smaller ones: a token that no layer has forgotten takes a place in
          * {@link KvCacheConfig#layerGroups} of them. When all layers have the same window it is as {@link #window(int)}.
          *
-         * <p>With several groups there are no {@link #tiers}, sequences can't be {@linkplain KvCache#save saved} or restored, and
-         * {@link #partialReuse} has no effect.
+         * <p>With several groups {@link #partialReuse} has no effect.
          */
         public Builder layerWindows(int... keys) {
             layerWindows = keys.clone();

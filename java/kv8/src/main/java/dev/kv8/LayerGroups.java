@@ -145,6 +145,57 @@ final class LayerGroups {
         return tokens == 0 ? 0 : (tokens - 1) / blockSize + 1;
     }
 
+    /** The first block that a group needs to go on behind the first {@code blocks}. */
+    int firstNeeded(int group, int blocks) {
+        return firstSeen(group, blocks * blockSize);
+    }
+
+    /** Which blocks there are to go on from. */
+    interface Presence {
+        boolean has(int group, int index);
+    }
+
+    /**
+     * How many leading blocks, {@code from} to {@code most}, a text can go on from that has those before {@code from}: a group that sees
+     * all keys needs all of them, one with a window those of the last window.
+     */
+    int longest(int from, int most, Presence present) {
+        int end = windows[0] == 0 ? from : most;
+        while (end < most && windows[0] == 0 && hasWithoutWindow(present, end)) {
+            end++;
+        }
+        for (int before = -1; end > from && end != before; ) {
+            before = end;
+            for (int group = 0; group < windows.length; group++) {
+                if (windows[group] != 0) {
+                    end = Math.min(end, lastWhole(group, from, end, present));
+                }
+            }
+        }
+        return end;
+    }
+
+    private boolean hasWithoutWindow(Presence present, int index) {
+        for (int group = 0; group < windows.length && windows[group] == 0; group++) {
+            if (!present.has(group, index)) {
+                return false;
+            }
+        }
+        return true;
+    }
+
+    /** The largest end up to {@code end} before which the group's window is there, as far as it is behind {@code from}. */
+    private int lastWhole(int group, int from, int end, Presence present) {
+        int index = end - 1;
+        while (index >= Math.max(from, firstNeeded(group, end))) {
+            if (!present.has(group, index)) {
+                end = index;
+            }
+            index--;
+        }
+        return Math.max(from, end);
+    }
+
     /** The first block whose tokens a group's query at {@code position}, or one after it, sees. */
     int firstSeen(int group, int position) {
         return windows[group] == 0 ? 0 : Math.max(0, position - windows[group] + 1) / blockSize;

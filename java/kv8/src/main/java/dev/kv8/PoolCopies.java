@@ -33,8 +33,8 @@ final class PoolCopies implements AutoCloseable {
         backend.download(pool, offset(block), frame.payload());
     }
 
-    /** Whether the block is whole where it is now. */
-    boolean toPool(Frame frame, int block) {
+    /** Brings a block of a group of layers; whether it is whole where it is now. */
+    boolean toPool(Frame frame, int block, int group) {
         if (stopover == null) {
             backend.upload(frame.payload(), pool, offset(block));
             return isWhole(backend.hostView(pool, offset(block), blockBytes), frame);
@@ -44,7 +44,7 @@ final class PoolCopies implements AutoCloseable {
         if (!isWhole(own, frame)) {
             return false;
         }
-        codes.toDevice(own);
+        codes.toDevice(own, group);
         backend.upload(own, pool, offset(block));
         return true;
     }

@@ -18,6 +18,10 @@ final class PoolLayout {
     private final int blockSize;
     private final int kvHeads;
     private final int headSize;
+    private final LayerGroups groups;
+    /** By group: where the parts of its layers end. */
+    private final long[] ends;
+
     private final LayerLayout.Side[] k;
     private final LayerLayout.Side[] v;
     private final long blockBytes;
@@ -31,13 +35,14 @@ final class PoolLayout {
             DType[] vDtypes,
             boolean[] kRowScales,
             boolean[] vRowScales) {
+        this.groups = groups;
         this.blockSize = blockSize;
         this.kvHeads = kvHeads;
         this.headSize = headSize;
         int layers = kDtypes.length;
         k = new LayerLayout.Side[layers];
         v = new LayerLayout.Side[layers];
-        long[] ends = new long[groups.count()];
+        ends = new long[groups.count()];
         for (int layer = 0; layer < layers; layer++) {
             long offset = ends[groups.of(layer)];
             long vOffset = offset + rowBytes(kDtypes[layer]);
@@ -74,12 +79,28 @@ final class PoolLayout {
         return blockBytes;
     }
 
-    /** Of these, row scales; of a block with all layers. */
+    /** Of these, row scales; of a block of the group with most of them. */
     long rowScaleBytesOfBlock() {
-        return Stream.concat(Arrays.stream(k), Arrays.stream(v))
-                        .filter(LayerLayout.Side::hasRowScales)
-                        .count()
-                * rowScaleBytes();
+        long most = 0;
+        for (int group = 0; group < groups.count(); group++) {
+            long sides = 0;
+            for (int layer = 0; layer < k.length; layer++) {
+                if (groups.of(layer) == group) {
+                    sides += (k[layer].hasRowScales() ? 1 : 0) + (v[layer].hasRowScales() ? 1 : 0);
+                }
+            }
+            most = Math.max(most, sides * rowScaleBytes());
+        }
+        return most;
+    }
+
+    int groups() {
+        return groups.count();
+    }
+
+    /** Of which group a block has the layer. */
+    int group(int layer) {
+        return groups.of(layer);
     }
 
     int layers() {
@@ -98,29 +119,34 @@ final class PoolLayout {
         return new LayerLayout(blocks, blockSize, kvHeads, headSize, blockBytes, k[layer], v[layer]);
     }
 
-    /** Sets to zero what is behind the first {@code tokens} tokens of a block with all layers, and what belongs to no token. */
-    void clearBehind(ByteBuffer block, int tokens) {
-        int end = 0;
+    /** Sets to zero what is behind the first {@code tokens} tokens of a block of {@code group}, and what belongs to no token. */
+    void clearBehind(ByteBuffer block, int tokens, int group) {
         for (int layer = 0; layer < k.length; layer++) {
-            end = Math.max(clear(block, k[layer], tokens), clear(block, v[layer], tokens));
+            if (groups.of(layer) == group) {
+                clear(block, k[layer], tokens);
+                clear(block, v[layer], tokens);
+            }
         }
-        fillZero(block, end, Math.toIntExact(blockBytes));
+        clearUnused(block, group);
     }
 
-    /** Returns where the side ends. */
-    private int clear(ByteBuffer block, LayerLayout.Side side, int tokens) {
-        int end = 0;
+    /** Sets to zero what belongs to no layer in a block of {@code group}. */
+    void clearUnused(ByteBuffer block, int group) {
+        fillZero(block, Math.toIntExact(ends[group]), Math.toIntExact(blockBytes));
+    }
+
+    private void clear(ByteBuffer block, LayerLayout.Side side, int tokens) {
         for (int head = 0; head < kvHeads; head++) {
             int rows = Math.toIntExact(side.offset() + head * side.headStride());
-            end = rows + Math.toIntExact(side.headStride());
-            fillZero(block, rows + Math.toIntExact(tokens * side.slotStride()), end);
+            fillZero(
+                    block,
+                    rows + Math.toIntExact(tokens * side.slotStride()),
+                    rows + Math.toIntExact(side.headStride()));
         }
         for (int head = 0; head < kvHeads && side.hasRowScales(); head++) {
             int scales = Math.toIntExact(side.rowScaleOffset() + head * side.rowScaleHeadStride());
-            end = Math.max(end, scales + blockSize * Float.BYTES);
             fillZero(block, scales + tokens * Float.BYTES, scales + blockSize * Float.BYTES);
         }
-        return end;
     }
 
     private static void fillZero(ByteBuffer block, int from, int to) {

@@ -15,13 +15,13 @@ import org.jspecify.annotations.Nullable;
  * because its blocks may hold what the scales or weights of then gave. For the writer thread only.
  */
 final class PrefixCache {
-    /** Learns which blocks are of use; for the tiers. */
+    /** Learns which blocks are of use, by the keys under which their groups register them; for the tiers. */
     interface UseListener {
         /** A full block was computed and is registered now. */
-        void computed(long[] keys, int at);
+        void computed(long[] keys, int at, int group);
 
         /** A sequence shares a registered block. */
-        void shared(long[] keys, int at);
+        void shared(long[] keys, int at, int group);
     }
 
     private final KvCacheConfig config;
@@ -74,6 +74,7 @@ final class PrefixCache {
 
     void listen(UseListener listener) {
         uses = listener;
+        groupHits.listen(listener);
     }
 
     /**
@@ -166,7 +167,7 @@ final class PrefixCache {
             }
             table.computed = (next + 1) * blockSize;
             if (uses != null) {
-                uses.shared(table.keys(), next * PrefixIndex.KEY);
+                uses.shared(table.keys(), next * PrefixIndex.KEY, 0);
             }
         }
     }
@@ -343,7 +344,8 @@ final class PrefixCache {
             }
         }
         if (uses != null) {
-            uses.computed(table.keys(), i * PrefixIndex.KEY);
+            GroupKey used = groupKey.of(group, table.keys(), i * PrefixIndex.KEY);
+            uses.computed(used.words, used.at, group);
         }
     }
 
@@ -367,22 +369,23 @@ final class PrefixCache {
                         .toBlockKey();
     }
 
-    /** For a load of a table's blocks {@code from} to {@code to}, whose keys are made; null when nobody listens. */
-    @Nullable
-    LoadText textOf(BlockTable table, int[] tokens, int from, int to) {
-        return news == null
-                ? null
-                : new LoadText(
-                        parent(table, from, 0),
-                        from * blockSize,
-                        Arrays.copyOfRange(tokens, from * blockSize, to * blockSize));
+    /** The tokens of a load's blocks up to {@code to}, for {@link #loaded}; none when nobody listens. */
+    int[] listenedTokens(int[] tokens, int to) {
+        return news == null ? new int[0] : Arrays.copyOf(tokens, to * blockSize);
     }
 
-    /** The load's block {@code index} has been registered. */
-    void loaded(PrefixLoad load, int index) {
-        LoadText text = load.text();
-        if (news != null && text != null) {
-            text.tell(news, load, index, blockSize);
+    /** A group's block {@code index} of a table, whose keys are made, as the tiers know it. */
+    WantedBlock wanted(BlockTable table, int index, int group) {
+        BlockKey key = groupKey.of(group, table.keys(), index * PrefixIndex.KEY).toBlockKey();
+        return new WantedBlock(key, group, index, news == null ? null : parent(table, index, group));
+    }
+
+    /** A block of {@code load} has been registered. */
+    void loaded(PrefixLoad load, WantedBlock block) {
+        BlockKey parent = block.parent();
+        if (news != null && parent != null) {
+            int position = block.index() * blockSize;
+            news.stored(block.key(), parent, position, load.tokens(), position);
         }
     }
 

@@ -1,5 +1,7 @@
 package dev.kv8;
 
+import static java.util.Objects.requireNonNull;
+
 import java.util.ArrayList;
 import java.util.HashSet;
 import java.util.List;
@@ -10,10 +12,14 @@ import org.jspecify.annotations.Nullable;
  * The blocks that a sequence waits for, from the first that the pool lacks: which have arrived, and how many can still come. A block
  * that does not come ends the load before it, because a prefix has no gaps. Tiers fill it from their threads; the writer takes the
  * frames in order. Once it is over, nothing arrives any more, and frames under way go back where they came from.
+ *
+ * <p>Where every group of layers has blocks of its own, which blocks it waits for is known only when a {@link GroupSearch} has asked
+ * all tiers; until then it is not {@link #isPlanned}.
  */
 final class PrefixLoad {
-    private final List<BlockKey> keys;
-    private final @Nullable LoadText text;
+    private final BlockKey first;
+    private final @Nullable GroupSearch search;
+    private final int[] tokens;
     private final List<Tier> tiers;
     private final BlockFrame form;
     private final long epoch;
@@ -22,8 +28,13 @@ final class PrefixLoad {
     private final double prefillTokensPerSecond;
 
     // Guarded by this.
-    private final @Nullable Frame[] arrived;
-    private final @Nullable Tier[] from;
+    private List<WantedBlock> wanted = List.of();
+    private List<BlockKey> keys = List.of();
+    private double tokensPerBlock;
+    private List<WantedBlock> cached = List.of();
+    private boolean planned;
+    private @Nullable Frame[] arrived = {};
+    private @Nullable Tier[] from = {};
     private final Set<Tier> busy = new HashSet<>();
     private int limit;
     private long lastArrival = startNanos;
@@ -36,40 +47,98 @@ final class PrefixLoad {
     final List<Sequence> waiting = new ArrayList<>();
     int placed;
 
+    /**
+     * Still without blocks: {@link #plan(List, double)} or {@link #plan(int)} gives them.
+     *
+     * @param first what sequences that lack the same next block have in common: the key of its tokens
+     * @param search what plans it; null when the caller does
+     * @param tokens of the prompt, not written any more; none when nobody listens to the cache
+     */
     PrefixLoad(
-            List<BlockKey> keys,
+            BlockKey first,
             SequenceOptions options,
-            @Nullable LoadText text,
+            @Nullable GroupSearch search,
+            int[] tokens,
             List<Tier> tiers,
             BlockFrame form,
             long epoch,
             long deadlineNanos,
             double prefillTokensPerSecond) {
-        this.keys = List.copyOf(keys);
+        this.first = first;
         this.holder = new BlockTable(options);
-        this.text = text;
+        this.search = search;
+        this.tokens = tokens;
         this.tiers = tiers;
         this.form = form;
         this.epoch = epoch;
         this.deadlineNanos = startNanos + deadlineNanos;
         this.prefillTokensPerSecond = prefillTokensPerSecond;
-        this.limit = keys.size();
-        this.arrived = new Frame[keys.size()];
-        this.from = new Tier[keys.size()];
     }
 
-    List<BlockKey> keys() {
+    /** It waits for these blocks, each of which spares {@code tokensEach} tokens' computation. */
+    synchronized void plan(List<WantedBlock> blocks, double tokensEach) {
+        wanted = List.copyOf(blocks);
+        keys = blocks.stream().map(WantedBlock::key).toList();
+        tokensPerBlock = tokensEach;
+        arrived = new Frame[keys.size()];
+        from = new Tier[keys.size()];
+        limit = over ? 0 : keys.size();
+        planned = true;
+    }
+
+    /** It waits for what the search has found, once that has asked all tiers. */
+    synchronized void plan(int blockSize) {
+        GroupSearch found = search();
+        int end = found.end();
+        List<WantedBlock> missing = found.neededFromTiers(end);
+        cached = found.neededFromPool(end);
+        plan(missing, missing.isEmpty() ? 0 : (double) found.gained(end) * blockSize / missing.size());
+    }
+
+    BlockKey first() {
+        return first;
+    }
+
+    GroupSearch search() {
+        return requireNonNull(search, "a load that is planned needs no search");
+    }
+
+    /** Whether the tiers were asked for each block before it was planned. */
+    boolean isSearched() {
+        return search != null;
+    }
+
+    synchronized boolean isPlanned() {
+        return planned;
+    }
+
+    synchronized List<BlockKey> keys() {
         return keys;
     }
 
-    BlockKey key(int index) {
+    synchronized BlockKey key(int index) {
         return keys.get(index);
     }
 
-    /** Null when nobody listens to the cache. */
-    @Nullable
-    LoadText text() {
-        return text;
+    synchronized WantedBlock wanted(int index) {
+        return wanted.get(index);
+    }
+
+    /** What the prompt needs besides and the pool had; each time but the first none. */
+    synchronized List<WantedBlock> takeCached() {
+        List<WantedBlock> once = cached;
+        cached = List.of();
+        return once;
+    }
+
+    /** Tokens whose computation {@code blocks} of the blocks spare. */
+    synchronized double tokensOf(int blocks) {
+        return tokensPerBlock * blocks;
+    }
+
+    /** Of the prompt; none when nobody listens to the cache. */
+    int[] tokens() {
+        return tokens;
     }
 
     BlockFrame form() {
@@ -109,6 +178,10 @@ final class PrefixLoad {
 
     // ---- from the tiers' threads
 
+    synchronized boolean isOver() {
+        return over;
+    }
+
     /** Blocks that may still come or have come, from the first on. */
     synchronized int limit() {
         return over ? 0 : limit;
@@ -144,7 +217,7 @@ final class PrefixLoad {
 
     /** The next block's frame, which is the caller's then; null when it has not arrived. */
     synchronized @Nullable Frame takeNext() {
-        if (placed >= limit) {
+        if (!planned || placed >= limit) {
             return null;
         }
         Frame frame = arrived[placed];
@@ -158,7 +231,7 @@ final class PrefixLoad {
     }
 
     synchronized boolean isComplete() {
-        return placed >= limit;
+        return planned && placed >= limit;
     }
 
     /** Ends it: frames that arrived go back. Returns the tiers that had not finished. */

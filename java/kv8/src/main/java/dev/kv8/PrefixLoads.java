@@ -1,6 +1,7 @@
 package dev.kv8;
 
 import java.util.ArrayList;
+import java.util.BitSet;
 import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
@@ -18,7 +19,9 @@ final class PrefixLoads {
     private final Runnable onPlaced;
     private final PrefixCache prefixes;
     private final BlockPool pool;
+    private final LayerGroups groups;
     private final long deadlineNanos;
+    private final long[] key = new long[PrefixIndex.KEY];
     private final Map<BlockKey, PrefixLoad> byFirstKey = new HashMap<>();
 
     /** @param onPlaced is told of each block that the pool gets */
@@ -30,6 +33,7 @@ final class PrefixLoads {
         this.onPlaced = onPlaced;
         this.prefixes = ledger.prefixes();
         this.pool = ledger.pool();
+        this.groups = ledger.groups();
     }
 
     /** Asks the tiers for the blocks of a new sequence that the pool lacks, if there are any and a tier can be asked. */
@@ -46,18 +50,47 @@ final class PrefixLoads {
         BlockKey first = BlockKey.of(words, from * PrefixIndex.KEY);
         PrefixLoad load = byFirstKey.get(first);
         if (load == null) {
-            List<BlockKey> keys = new ArrayList<>(to - from);
-            for (int i = from; i < to; i++) {
-                keys.add(BlockKey.of(words, i * PrefixIndex.KEY));
-            }
-            LoadText text = prefixes.textOf(table, sequence.tokenIds(), from, to);
             load = new PrefixLoad(
-                    keys, table.options(), text, tiers, form, prefixes.epoch(), deadlineNanos, prefillTokensPerSecond);
+                    first,
+                    table.options(),
+                    groups.isOne() ? null : search(table, from, to),
+                    prefixes.listenedTokens(sequence.tokenIds(), to),
+                    tiers,
+                    form,
+                    prefixes.epoch(),
+                    deadlineNanos,
+                    prefillTokensPerSecond);
             byFirstKey.put(first, load);
-            tiers.get(0).load(load, 0);
+            if (load.isSearched()) {
+                tiers.get(0).search(load);
+            } else {
+                load.plan(run(table, from, to), ledger.blockSize());
+                tiers.get(0).load(load, 0);
+            }
         }
         load.waiting.add(sequence);
         sequence.loading = load;
+    }
+
+    /** A table's blocks with all layers. */
+    private List<WantedBlock> run(BlockTable table, int from, int to) {
+        List<WantedBlock> run = new ArrayList<>(to - from);
+        for (int i = from; i < to; i++) {
+            run.add(prefixes.wanted(table, i, 0));
+        }
+        return run;
+    }
+
+    private GroupSearch search(BlockTable table, int from, int to) {
+        List<WantedBlock> blocks = new ArrayList<>((to - from) * groups.count());
+        BitSet cached = new BitSet();
+        for (int i = from; i < to; i++) {
+            for (int group = 0; group < groups.count(); group++) {
+                cached.set(blocks.size(), prefixes.find(table, i, group) >= 0);
+                blocks.add(prefixes.wanted(table, i, group));
+            }
+        }
+        return new GroupSearch(groups, from, to, blocks, cached);
     }
 
     /** The sequence does not wait any longer. */
@@ -73,7 +106,7 @@ final class PrefixLoads {
         return byFirstKey.isEmpty();
     }
 
-    /** Places what has arrived and ends what is over; stops after {@code nanos}, but not before one block. */
+    /** Places what has arrived and ends what is over; stops after {@code nanos}, but not before one block; places none when that is 0. */
     void advance(long nanos, BlockFrame form, double prefillTokensPerSecond, SecondUses uses) {
         if (byFirstKey.isEmpty()) {
             return;
@@ -82,7 +115,8 @@ final class PrefixLoads {
         for (PrefixLoad load : List.copyOf(byFirstKey.values())) {
             load.waiting.removeIf(Sequence::isClosed);
             boolean goesOn = load.epoch() == prefixes.epoch() && !load.waiting.isEmpty();
-            while (goesOn && !load.isComplete()) {
+            hold(load.takeCached(), load.holder);
+            while (nanos > 0 && goesOn && !load.isComplete()) {
                 Frame frame = load.takeNext();
                 if (frame == null) {
                     break;
@@ -99,17 +133,29 @@ final class PrefixLoads {
         }
     }
 
+    /** Keeps what a prompt needs besides what is loaded for it from being evicted meanwhile; what has been is a miss. */
+    private void hold(List<WantedBlock> blocks, BlockTable holder) {
+        holder.ensureCapacity(holder.size() + blocks.size());
+        for (WantedBlock wanted : blocks) {
+            wanted.key().copyTo(key, 0);
+            int block = pool.take(key, 0, holder.options());
+            if (block >= 0) {
+                holder.add(block);
+            }
+        }
+    }
+
     /** Puts the next block of the load into the pool; false when there is no room, or it was damaged. */
     private boolean place(PrefixLoad load, Frame frame, SecondUses uses) {
-        long[] key = new long[PrefixIndex.KEY];
-        load.key(load.placed).copyTo(key, 0);
+        WantedBlock wanted = load.wanted(load.placed);
+        wanted.key().copyTo(key, 0);
         boolean kept = false;
         try {
-            int block = pool.find(key, 0) >= 0 ? pool.take(key, 0, load.holder.options()) : fill(load, frame, key);
+            int block = pool.find(key, 0) >= 0 ? pool.take(key, 0, load.holder.options()) : fill(load, frame, wanted);
             if (block < 0) {
                 return false;
             }
-            load.holder.ensureCapacity(load.placed + 1);
+            load.holder.ensureCapacity(load.holder.size() + 1);
             load.holder.add(block);
             Tier origin = load.origin(load.placed);
             if (origin != null) {
@@ -124,14 +170,14 @@ final class PrefixLoads {
         }
     }
 
-    private int fill(PrefixLoad load, Frame frame, long[] key) {
+    private int fill(PrefixLoad load, Frame frame, WantedBlock wanted) {
         if (pool.available() == 0) {
             return -1;
         }
         int block = pool.allocate();
         boolean whole = false;
         try {
-            whole = copies.toPool(frame, block);
+            whole = copies.toPool(frame, block, wanted.group());
         } finally {
             if (!whole) {
                 pool.release(block);
@@ -146,14 +192,14 @@ final class PrefixLoads {
             return -1;
         }
         if (pool.register(block, key, 0, load.holder.options())) {
-            prefixes.loaded(load, load.placed);
+            prefixes.loaded(load, wanted);
         }
         onPlaced.run();
         return block;
     }
 
     private void end(PrefixLoad load, boolean late, BlockFrame form, double prefillTokensPerSecond) {
-        byFirstKey.remove(load.key(0));
+        byFirstKey.remove(load.first());
         List<Tier> unfinished = load.end();
         if (late) {
             unfinished.forEach(Tier::late);

@@ -20,6 +20,8 @@ final class SecondUses implements PrefixCache.UseListener {
     /** Keys of noted blocks, a ring. */
     private final long[] noted = new long[NOTED * PrefixIndex.KEY];
 
+    private final byte[] notedGroups = new byte[NOTED];
+
     private int first;
     private int count;
 
@@ -39,26 +41,28 @@ final class SecondUses implements PrefixCache.UseListener {
     }
 
     @Override
-    public void computed(long[] keys, int at) {
+    public void computed(long[] keys, int at, int group) {
         boolean again = seen.computed(keys[at]);
         if (again || (onFirstUse && seen.shared(keys[at]))) {
-            note(keys, at);
+            note(keys, at, group);
         }
     }
 
     @Override
-    public void shared(long[] keys, int at) {
+    public void shared(long[] keys, int at, int group) {
         if (seen.shared(keys[at])) {
-            note(keys, at);
+            note(keys, at, group);
         }
     }
 
-    private void note(long[] keys, int at) {
+    private void note(long[] keys, int at, int group) {
         if (count == NOTED) {
             seen.notGiven(keys[at]);
             return;
         }
-        System.arraycopy(keys, at, noted, (first + count) % NOTED * PrefixIndex.KEY, PrefixIndex.KEY);
+        int place = (first + count) % NOTED;
+        System.arraycopy(keys, at, noted, place * PrefixIndex.KEY, PrefixIndex.KEY);
+        notedGroups[place] = (byte) group;
         count++;
     }
 
@@ -110,18 +114,18 @@ final class SecondUses implements PrefixCache.UseListener {
                 if (frame == null) {
                     return;
                 }
-                write(block, BlockKey.of(noted, at), frame, form);
+                write(block, BlockKey.of(noted, at), notedGroups[first], frame, form);
             }
             first = (first + 1) % NOTED;
             count--;
         }
     }
 
-    private void write(int block, BlockKey key, Frame frame, BlockFrame form) {
+    private void write(int block, BlockKey key, int group, Frame frame, BlockFrame form) {
         boolean taken = false;
         try {
             copies.toFrame(block, frame);
-            frame.filled(key, form);
+            frame.filled(key, group, form);
             for (Tier tier : tiers) {
                 taken |= offer(tier, frame);
             }

@@ -127,13 +127,14 @@ public final class Sequence implements AutoCloseable {
      * }</pre>
      *
      * <p>A sequence that is added to a batch all the same is computed from what it has, and no longer waits. Asking does what {@link
-     * KvCache#poll} does. False for a fork, and without tiers.
+     * KvCache#poll} does, unless that was done just now: many sequences that wait cost a step little more than one. False for
+     * a fork, and without tiers.
      */
     public boolean isLoading() {
         ledger.enter();
         try {
             if (loading != null) {
-                cache.pollTiers();
+                cache.pollTiersInTurn();
             }
             return loading != null && !isClosed();
         } finally {
@@ -143,8 +144,20 @@ public final class Sequence implements AutoCloseable {
 
     /** Waits while it {@link #isLoading}, at most until {@link Tiers#loadDeadline}. Other sequences can be closed meanwhile. */
     public void awaitLoaded() {
-        while (isLoading()) {
+        while (isLoadingAfterPoll()) {
             LockSupport.parkNanos(WAIT_NANOS);
+        }
+    }
+
+    private boolean isLoadingAfterPoll() {
+        ledger.enter();
+        try {
+            if (loading != null) {
+                cache.pollTiers();
+            }
+            return loading != null && !isClosed();
+        } finally {
+            ledger.exit();
         }
     }
 
@@ -176,7 +189,7 @@ public final class Sequence implements AutoCloseable {
             checkOpen();
             checkNotScheduled("caught up");
             if (loading != null) {
-                cache.pollTiers();
+                cache.pollTiersInTurn();
             }
             return follow();
         } finally {

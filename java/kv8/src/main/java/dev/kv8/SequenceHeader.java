@@ -22,20 +22,26 @@ import java.util.zip.CRC32C;
  *
  * <pre>
  * magic 8, version int32, header bytes int32 (with its checksum), content bytes int64, CRC32C of the content int32,
- * tokens int32, computed tokens int32, blocks before the window int32, window int32, layers int32, KV heads int32, head size int32, block size int32, block bytes int64,
- * model id text, digest of the sequence's salt (its length int32, 0 without a salt, else 32, and its bytes), for each layer and there for K and V: dtype text, granularity text, SHA-256 of the scales 32 bytes,
+ * tokens int32, computed tokens int32, layers int32, KV heads int32, head size int32, block size int32, block bytes int64,
+ * model id text, digest of the sequence's salt (its length int32, 0 without a salt, else 32, and its bytes),
+ * groups of layers int32, for each: window int32, blocks before the window int32,
+ * for each layer its group int32,
+ * for each layer and there for K and V: dtype text, granularity text, SHA-256 of the scales 32 bytes,
  * CRC32C of all before int32
  * </pre>
  */
 final class SequenceHeader {
     private static final byte[] MAGIC = "kv8 seq\n".getBytes(StandardCharsets.US_ASCII);
-    private static final int VERSION = 2;
+    private static final int VERSION = 3;
 
     /** Up to and including the header's size. */
     static final int FIXED_BYTES = 16;
 
     private static final int LARGEST_BYTES = 1 << 26;
     private static final int DIGEST_BYTES = 32;
+
+    /** Layers with blocks of their own: keys that a query sees, 0 = all, and the blocks at the front that fell out of that. */
+    private record Group(int window, int gone) {}
 
     /** K or V of one layer. */
     private record Side(String dtype, String granularity, String digest) {}
@@ -51,9 +57,10 @@ final class SequenceHeader {
     private final long blockBytes;
     private final int tokens;
     private final int computed;
-    private final int gone;
-    private final int window;
     private final int contentChecksum;
+    private final List<Group> groups;
+    /** By layer. */
+    private final List<Integer> groupOfLayer;
     /** K and V of layer 0, then of layer 1, and so on. */
     private final List<Side> sides;
 
@@ -67,9 +74,9 @@ final class SequenceHeader {
             long blockBytes,
             int tokens,
             int computed,
-            int gone,
-            int window,
             int contentChecksum,
+            List<Group> groups,
+            List<Integer> groupOfLayer,
             List<Side> sides) {
         this.modelId = modelId;
         this.saltDigest = saltDigest;
@@ -80,21 +87,33 @@ final class SequenceHeader {
         this.blockBytes = blockBytes;
         this.tokens = tokens;
         this.computed = computed;
-        this.gone = gone;
-        this.window = window;
         this.contentChecksum = contentChecksum;
+        this.groups = groups;
+        this.groupOfLayer = groupOfLayer;
         this.sides = sides;
     }
 
-    /** Of a sequence in a cache with these scales in force. */
+    /**
+     * Of a sequence in a cache with these scales in force.
+     *
+     * @param gone by group: blocks at the front that fell out of the window
+     */
     static SequenceHeader of(
             KvCacheConfig config,
             KvScales scales,
             String salt,
             int tokens,
             int computed,
-            int gone,
+            int[] gone,
             int contentChecksum) {
+        List<Group> groups = new ArrayList<>();
+        for (int group = 0; group < config.layerGroups(); group++) {
+            groups.add(new Group(config.groups().window(group), gone[group]));
+        }
+        List<Integer> groupOfLayer = new ArrayList<>();
+        for (int layer = 0; layer < config.layers(); layer++) {
+            groupOfLayer.add(config.groups().of(layer));
+        }
         List<Side> sides = new ArrayList<>();
         for (int layer = 0; layer < config.layers(); layer++) {
             sides.add(side(config.kDtype(layer), scales.layer(layer).k()));
@@ -110,9 +129,9 @@ final class SequenceHeader {
                 config.blockBytes(),
                 tokens,
                 computed,
-                gone,
-                config.window(),
                 contentChecksum,
+                groups,
+                groupOfLayer,
                 sides);
     }
 
@@ -143,14 +162,23 @@ final class SequenceHeader {
         return computed;
     }
 
-    /** Blocks that fell out of the window before. */
-    int gone() {
-        return gone;
+    /** By group: blocks at the front that fell out of the window. */
+    int[] gone() {
+        return groups.stream().mapToInt(Group::gone).toArray();
     }
 
-    /** Blocks of the computed tokens, behind those. */
+    /** Blocks of each group for the computed tokens, those that are gone included. */
+    int blocksOfGroup() {
+        return computed == 0 ? 0 : (computed - 1) / blockSize + 1;
+    }
+
+    /** Blocks of all groups that are not gone. */
     int blocks() {
-        return (computed == 0 ? 0 : (computed - 1) / blockSize + 1) - gone;
+        int blocks = 0;
+        for (Group group : groups) {
+            blocks += blocksOfGroup() - group.gone();
+        }
+        return blocks;
     }
 
     int contentChecksum() {
@@ -166,17 +194,23 @@ final class SequenceHeader {
 
     ByteBuffer encode() {
         byte[] model = modelId.getBytes(StandardCharsets.UTF_8);
-        int bytes = FIXED_BYTES + 12 + 32 + 8 + 3 * Integer.BYTES + model.length + saltDigest.length();
+        int bytes = FIXED_BYTES + 12 + 24 + 8 + 3 * Integer.BYTES + model.length + saltDigest.length();
+        bytes += (1 + 2 * groups.size() + layers) * Integer.BYTES;
         for (Side side : sides) {
             bytes += 2 * Integer.BYTES + side.dtype.length() + side.granularity.length() + DIGEST_BYTES;
         }
         ByteBuffer header = ByteBuffer.allocate(bytes).order(ByteOrder.LITTLE_ENDIAN);
         header.put(MAGIC).putInt(VERSION).putInt(bytes);
         header.putLong(contentBytes()).putInt(contentChecksum);
-        header.putInt(tokens).putInt(computed).putInt(gone).putInt(window);
+        header.putInt(tokens).putInt(computed);
         header.putInt(layers).putInt(kvHeads).putInt(headSize).putInt(blockSize).putLong(blockBytes);
         put(header, model);
         put(header, saltDigest.getBytes(StandardCharsets.ISO_8859_1));
+        header.putInt(groups.size());
+        for (Group group : groups) {
+            header.putInt(group.window).putInt(group.gone);
+        }
+        groupOfLayer.forEach(header::putInt);
         for (Side side : sides) {
             put(header, side.dtype.getBytes(StandardCharsets.US_ASCII));
             put(header, side.granularity.getBytes(StandardCharsets.US_ASCII));
@@ -237,8 +271,6 @@ final class SequenceHeader {
             int contentChecksum = header.getInt();
             int tokens = header.getInt();
             int computed = header.getInt();
-            int gone = header.getInt();
-            int window = header.getInt();
             int layers = header.getInt();
             int kvHeads = header.getInt();
             int headSize = header.getInt();
@@ -246,6 +278,15 @@ final class SequenceHeader {
             long blockBytes = header.getLong();
             String modelId = text(header, StandardCharsets.UTF_8);
             String saltDigest = text(header, StandardCharsets.ISO_8859_1);
+            int groupCount = header.getInt();
+            List<Group> groups = new ArrayList<>();
+            for (int group = 0; group < groupCount; group++) {
+                groups.add(new Group(header.getInt(), header.getInt()));
+            }
+            List<Integer> groupOfLayer = new ArrayList<>();
+            for (int layer = 0; layer < layers; layer++) {
+                groupOfLayer.add(header.getInt());
+            }
             List<Side> sides = new ArrayList<>();
             while (header.position() < covered) {
                 String dtype = text(header, StandardCharsets.UTF_8);
@@ -264,16 +305,16 @@ final class SequenceHeader {
                     blockBytes,
                     tokens,
                     computed,
-                    gone,
-                    window,
                     contentChecksum,
+                    groups,
+                    groupOfLayer,
                     sides);
             if (tokens < 0
                     || computed < 0
                     || computed > tokens
-                    || gone < 0
                     || blockSize < 1
-                    || read.blocks() < 0
+                    || groups.isEmpty()
+                    || !groups.stream().allMatch(read::hasItsWindow)
                     || blockBytes < 1
                     || sides.size() != 2L * layers
                     || contentBytes != read.contentBytes()) {
@@ -284,6 +325,12 @@ final class SequenceHeader {
         } catch (BufferUnderflowException e) {
             throw new SequenceFileException(file, "the header contradicts itself; the file was not written by kv8.");
         }
+    }
+
+    /** Whether all that the group's next query sees is in the file. */
+    private boolean hasItsWindow(Group group) {
+        int firstSeen = group.window == 0 ? 0 : Math.max(0, computed - group.window + 1) / blockSize;
+        return group.gone >= 0 && group.window >= 0 && group.gone <= firstSeen;
     }
 
     private static SequenceFileException damaged(Path file) {
@@ -313,7 +360,10 @@ final class SequenceHeader {
         same(file, "number of KV heads", kvHeads, own.kvHeads);
         same(file, "head size", headSize, own.headSize);
         same(file, "block size", blockSize, own.blockSize);
-        same(file, "window", window, own.window);
+        for (int layer = 0; layer < layers; layer++) {
+            same(file, "window of layer " + layer, window(layer), own.window(layer));
+        }
+        same(file, "grouping of the layers", groupOfLayer, own.groupOfLayer);
         for (int i = 0; i < sides.size(); i++) {
             same(file, "type of " + name(i), sides.get(i).dtype, own.sides.get(i).dtype);
         }
@@ -335,6 +385,11 @@ final class SequenceHeader {
                             + ". Give the SequenceOptions.salt that it was opened with, so that it shares blocks with the same"
                             + " sequences as before.");
         }
+    }
+
+    private int window(int layer) {
+        int group = groupOfLayer.get(layer);
+        return group >= 0 && group < groups.size() ? groups.get(group).window : -1;
     }
 
     private static String quoted(String text) {

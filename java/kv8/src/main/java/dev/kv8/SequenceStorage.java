@@ -5,6 +5,7 @@ import java.nio.ByteBuffer;
 import java.nio.ByteOrder;
 import java.nio.file.Path;
 import java.util.function.Supplier;
+import java.util.stream.IntStream;
 
 /**
  * Brings a sequence's blocks from the pool to a file and back. Decision: a file is read twice when it is restored, first to see
@@ -28,12 +29,6 @@ final class SequenceStorage {
     }
 
     private void checkSupported() {
-        if (!config.groups().isOne()) {
-            throw new IllegalStateException("Files have blocks with all layers, but this cache has "
-                    + config.layerGroups()
-                    + " groups of layers with blocks of their own: its sequences can't be saved or"
-                    + " restored. Give KvCacheConfig.window (0 when a layer has none) instead of layerWindows.");
-        }
         if (config.modelId().isEmpty()) {
             throw new IllegalStateException(
                     "This cache does not know its model, so a file could be restored under other"
@@ -53,25 +48,34 @@ final class SequenceStorage {
         return ByteBuffer.allocateDirect(Math.toIntExact(config.blockBytes())).order(ByteOrder.nativeOrder());
     }
 
-    private SequenceHeader header(String salt, int tokens, int computed, int gone, int contentChecksum) {
+    private SequenceHeader header(String salt, int tokens, int computed, int[] gone, int contentChecksum) {
         return SequenceHeader.of(config, scales.get(), salt, tokens, computed, gone, contentChecksum);
     }
 
     void save(BlockTable table, int[] tokens, int length, Path path) throws IOException {
         checkSupported();
+        int[] places = places(table);
         SequenceFile.write(
                 path,
-                checksum -> header(table.options().salt(), length, table.computed, table.gone(), checksum),
+                checksum -> header(table.options().salt(), length, table.computed, table.goneByGroup(), checksum),
                 tokens,
                 length,
-                table.size() - table.gone(),
+                places.length,
                 spaceForABlock(),
                 (kept, target) -> {
-                    int index = table.gone() + kept;
-                    backend.download(pool, table.block(index) * config.blockBytes(), target);
-                    int used = Math.min(config.blockSize(), table.computed - index * config.blockSize());
-                    config.layout().clearBehind(target, used); // is somebody else's
+                    int place = places[kept];
+                    backend.download(pool, table.blocks()[place] * config.blockBytes(), target);
+                    int begin = place / table.groups() * config.blockSize();
+                    int used = Math.min(config.blockSize(), table.computed - begin);
+                    config.layout().clearBehind(target, used, place % table.groups()); // is somebody else's
                 });
+    }
+
+    /** Where {@link BlockTable#blocks} has those that are not gone, in the order that files have: by token, then by group. */
+    private static int[] places(BlockTable table) {
+        return IntStream.range(0, table.size() * table.groups())
+                .filter(place -> place / table.groups() >= table.gone(place % table.groups()))
+                .toArray();
     }
 
     /** What a file's sequence is made of. */
@@ -90,15 +94,16 @@ final class SequenceStorage {
         checkSupported();
         try (SequenceFile file = SequenceFile.open(path)) {
             SequenceHeader header = file.header();
-            header.check(path, header(options.salt(), 0, 0, 0, 0));
+            header.check(path, header(options.salt(), 0, 0, new int[config.layerGroups()], 0));
             file.verify();
             int[] tokens = file.tokens();
-            BlockTable table = ledger.emptyTable(header.gone(), header.blocks(), options);
+            BlockTable table = ledger.emptyTable(header.gone(), header.blocksOfGroup(), header.blocks(), options);
+            int[] places = places(table);
             try {
                 file.blocks(
                         spaceForABlock(),
                         (kept, source) ->
-                                backend.upload(source, pool, table.block(header.gone() + kept) * config.blockBytes()));
+                                backend.upload(source, pool, table.blocks()[places[kept]] * config.blockBytes()));
             } catch (IOException | RuntimeException e) {
                 ledger.giveBack(table);
                 throw e;

@@ -4,6 +4,7 @@ import dev.kv8.TierCounters.Kind;
 import java.io.IOException;
 import java.time.Duration;
 import java.util.ArrayList;
+import java.util.BitSet;
 import java.util.List;
 import java.util.Queue;
 import java.util.concurrent.ArrayBlockingQueue;
@@ -125,6 +126,51 @@ final class Tier implements AutoCloseable {
         }
     }
 
+    /** Finds out which of the blocks that a load might need this tier has, and asks the next one for the rest; then the load begins. Never waits. */
+    void search(PrefixLoad load) {
+        try {
+            loads.execute(() -> searchHere(load));
+        } catch (RejectedExecutionException e) {
+            searchOn(load);
+        }
+    }
+
+    private void searchHere(PrefixLoad load) {
+        if (load.isOver()) {
+            return;
+        }
+        if (breaker.allows()) {
+            load.begins(this);
+            boolean answered = false;
+            try {
+                List<BlockKey> wanted = load.search().unknownKeys();
+                BitSet found = store.present(wanted, load.deadlineNanos());
+                counters.add(Kind.ABSENT, Math.max(0, wanted.size() - found.cardinality()));
+                load.search().found(found);
+                answered = true;
+            } catch (IOException | RuntimeException e) {
+                counters.trouble(Kind.FAILED, 1, "it can't be asked for blocks: " + e + ".");
+            }
+            if (load.ends(this)) {
+                judge(answered);
+            }
+        }
+        searchOn(load);
+    }
+
+    private void searchOn(PrefixLoad load) {
+        Tier next = load.after(this);
+        if (next != null) {
+            next.search(load);
+            return;
+        }
+        load.plan(blockSize);
+        Tier first = load.after(null);
+        if (first != null) {
+            first.load(load, 0);
+        }
+    }
+
     private void passOn(PrefixLoad load, int from) {
         Tier next = load.after(this);
         if (next == null || from >= load.keys().size()) {
@@ -154,7 +200,9 @@ final class Tier implements AutoCloseable {
             passOn(load, from);
             return;
         }
-        counters.add(Kind.ABSENT, load.keys().size() - from - found);
+        if (!load.isSearched()) { // else it was counted when it was asked
+            counters.add(Kind.ABSENT, load.keys().size() - from - found);
+        }
         if (found > 0 && !isWorthIt(load, found)) {
             counters.add(Kind.RECOMPUTED, found);
             found = 0;
@@ -185,7 +233,7 @@ final class Tier implements AutoCloseable {
             return true;
         }
         double fetchSeconds = (double) blocks * load.form().frameBytes() / fetched;
-        double computeSeconds = (double) blocks * blockSize / computed;
+        double computeSeconds = load.tokensOf(blocks) / computed;
         return fetchSeconds <= computeSeconds || declined.incrementAndGet() % PROBE == 0;
     }
 

@@ -23,6 +23,7 @@ final class TierSet implements AutoCloseable {
     private final FramePool loadFrames;
     private final FramePool writeFrames;
     private final MeasuredRate prefill = new MeasuredRate();
+    private final WorkPace pace = new WorkPace(POLL_NANOS, System::nanoTime);
     private @Nullable BlockFrame form;
     private long formEpoch;
 
@@ -104,14 +105,28 @@ final class TierSet implements AutoCloseable {
         return given > 0 ? given : prefill.perSecond();
     }
 
+    /**
+     * As {@link #poll}, but right after a call that had much to do it moves no block: for those of whom there are many in a step, the
+     * sequences that wait.
+     */
+    void pollInTurn() {
+        if (!pace.isRestTime()) {
+            poll();
+        } else if (!loads.isEmpty()) {
+            loads.advance(0, form(), prefillRate(), uses);
+        }
+    }
+
     /** Does what is due; true while transfers are under way or noted. */
     boolean poll() {
+        pace.begin();
         if (!loads.isEmpty()) {
             loads.advance(POLL_NANOS, form(), prefillRate(), uses);
         }
         if (!uses.isEmpty()) {
             uses.advance(POLL_NANOS, form());
         }
+        pace.end();
         boolean busy = !loads.isEmpty() || !uses.isEmpty();
         for (int i = 0; i < tiers.size(); i++) {
             tiers.get(i).checkDeadlines();

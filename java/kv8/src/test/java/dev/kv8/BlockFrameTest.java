@@ -122,7 +122,7 @@ class BlockFrameTest {
             ByteBuffer original = ByteBuffer.allocate(block.capacity())
                     .put(block.duplicate().clear())
                     .flip();
-            codes.toPortable(block.clear());
+            codes.toPortable(block.clear(), 0);
             for (int i = 0; i < 256; i++) {
                 float before = fnuz.decode((byte) i) * 2;
                 byte code = block.get((int) layer.v().offset() + i);
@@ -135,7 +135,7 @@ class BlockFrameTest {
             }
             assertThat(block.getFloat((int) layer.k().rowScaleOffset() + 4)).isEqualTo(1.5f);
             assertThat(block.getFloat((int) layer.v().rowScaleOffset())).isEqualTo(10);
-            codes.toDevice(block.clear());
+            codes.toDevice(block.clear(), 0);
             for (int i = 0; i < 256; i++) {
                 if (Math.abs(fnuz.decode((byte) i)) <= ocp.maxValue() / 2 || i == 0x80) {
                     assertThat(block.get((int) layer.k().offset() + i)).isEqualTo((byte) i);

@@ -6,7 +6,6 @@ import static org.assertj.core.api.Assertions.assertThatIllegalArgumentException
 import static org.assertj.core.api.Assertions.assertThatIllegalStateException;
 
 import java.nio.IntBuffer;
-import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
@@ -351,22 +350,7 @@ class GroupedCacheTest {
     }
 
     @Test
-    void whatNeedsBlocksWithAllLayersIsRefused() {
-        KvCacheConfig.Builder mixed = config(0, WINDOW).blocks(8).modelId("m");
-        try (BlockStore host = HostBlockStore.create(ByteSize.mib(1))) {
-            assertThatIllegalArgumentException()
-                    .isThrownBy(() -> mixed.tiers(Tiers.of(host)).build())
-                    .withMessageContaining("layerWindows makes 2 groups of layers with blocks of their own");
-        }
-        mixed.tiers(Tiers.NONE);
-        KvCache cache = KvCache.create(backend, mixed.build());
-        caches.add(cache);
-        Sequence sequence = cache.open(1, 2, 3);
-        Path file = Path.of("nothing");
-        assertThatIllegalStateException()
-                .isThrownBy(() -> cache.save(sequence, file))
-                .withMessageContaining("can't be saved or restored");
-        assertThatIllegalStateException().isThrownBy(() -> cache.restore(file));
+    void windowsThatContradictEachOtherAreRefused() {
         assertThatIllegalArgumentException()
                 .isThrownBy(() -> config(0, WINDOW).window(8).blocks(8).build())
                 .withMessageContaining("Give window or layerWindows, not both");

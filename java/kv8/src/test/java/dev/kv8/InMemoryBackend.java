@@ -2,7 +2,6 @@ package dev.kv8;
 
 import java.nio.ByteBuffer;
 import java.nio.ByteOrder;
-import java.util.Comparator;
 import java.util.HashMap;
 import java.util.Map;
 import java.util.Objects;
@@ -64,15 +63,6 @@ class InMemoryBackend implements KvBackend {
     /** The view that was made last for a layer. */
     CacheView viewOf(LayerLayout layout) {
         return Objects.requireNonNull(views.get(layout), "no view was made of this layer");
-    }
-
-    /** The view that was made last of a layer's place in the block. */
-    CacheView viewOfLayer(int layer) {
-        return views.values().stream()
-                .sorted(Comparator.comparingLong(view -> view.layout().k().offset()))
-                .skip(layer)
-                .findFirst()
-                .orElseThrow();
     }
 
     /** The view of the last {@link #write}. */

@@ -195,7 +195,8 @@ class SequenceFileTest {
         check(file, b -> b.layers(3).scales(KvScales.none(3)), "the number of layers is 2 in the file and 3");
         check(file, b -> b.kvHeads(1).scales(KvScales.none(2)), "the number of KV heads is 2 in the file and 1");
         check(file, b -> b.headSize(128), "the head size is 64 in the file and 128");
-        check(file, b -> b.window(64), "the window is 0 in the file and 64 in this cache");
+        check(file, b -> b.window(64), "the window of layer 0 is 0 in the file and 64 in this cache");
+        check(file, b -> b.layerWindows(0, 64), "the window of layer 1 is 0 in the file and 64 in this cache");
         check(file, b -> b.blockSize(16), "the block size is 8 in the file and 16");
         check(
                 file,
@@ -278,9 +279,9 @@ class SequenceFileTest {
         Path text = Files.writeString(folder.resolve("text"), "This is a text and no sequence, but long enough.");
         refused(test.cache, text, "no file of a kv8 sequence");
         byte[] newer = Files.readAllBytes(saved(1, 1));
-        newer[8] = 3;
+        newer[8] = 4;
         Path later = Files.write(folder.resolve("later"), newer);
-        refused(test.cache, later, "of version 3; this kv8 reads version 2");
+        refused(test.cache, later, "of version 4; this kv8 reads version 3");
         Path missing = folder.resolve("missing");
         assertThatThrownBy(() -> test.cache.restore(missing)).isInstanceOf(NoSuchFileException.class);
         assertThatThrownBy(() -> test.cache.restore(folder)).isInstanceOf(IOException.class);

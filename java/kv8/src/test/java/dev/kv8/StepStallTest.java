@@ -130,6 +130,53 @@ class StepStallTest {
         }
     }
 
+    /** A measurement, not a test: a round in which each of many sequences, whose blocks have arrived, is asked whether it is loading. */
+    @Test
+    @EnabledIfSystemProperty(named = "kv8.measure", matches = "true")
+    void measureARoundOfManyThatWait() throws InterruptedException {
+        int sequences = 32;
+        HostBlockStore host = HostBlockStore.create(ByteSize.mib(64));
+        Tiers tiers = Tiers.builder()
+                .add(host)
+                .writtenOnFirstUse(true)
+                .loadDeadline(Duration.ofSeconds(10))
+                .prefillTokensPerSecond(1)
+                .build();
+        Times rounds = new Times(100_000);
+        Times loads = new Times(50);
+        for (int repetition = 0; repetition < 50; repetition++) {
+            try (TieredCache test = new TieredCache(2000, tiers)) {
+                List<Sequence> waiting = new ArrayList<>();
+                for (int i = 0; i < sequences; i++) {
+                    if (repetition == 0) {
+                        test.serve(TieredCache.prompt(i, 481));
+                        test.settle();
+                        test.cache.clearPrefixes("");
+                    }
+                    waiting.add(test.cache.open(TieredCache.prompt(i, 481)));
+                }
+                Thread.sleep(30); // so that they have arrived
+                long begin = System.nanoTime();
+                while (!waiting.isEmpty()) {
+                    long start = THREADS.getCurrentThreadCpuTime();
+                    waiting.removeIf(sequence -> {
+                        boolean over = !sequence.isLoading();
+                        if (over) {
+                            sequence.close();
+                        }
+                        return over;
+                    });
+                    rounds.add(THREADS.getCurrentThreadCpuTime() - start);
+                    LockSupport.parkNanos(500_000); // a step's kernels
+                }
+                loads.add(System.nanoTime() - begin);
+            }
+        }
+        host.close();
+        System.out.println(sequences + " wait: a round of isLoading(), by the processor: " + rounds + "; until none waits, by the clock: "
+                + loads);
+    }
+
     private void print(String what) {
         if (MEASURED) {
             System.out.println(what + ": a step, by the clock: " + clock + "; by the processor: " + processor);

@@ -23,12 +23,14 @@ class TierFaultsTest {
     static Stream<Arguments> runs() {
         Long given = Long.getLong("kv8.seed");
         Stream<Long> seeds = given != null ? Stream.of(given) : Stream.of(1L, System.nanoTime());
-        return seeds.flatMap(seed -> Stream.of(Arguments.of(seed, true), Arguments.of(seed, false)));
+        return seeds.flatMap(seed ->
+                Stream.of(Arguments.of(seed, true, 0), Arguments.of(seed, false, 0), Arguments.of(seed, false, 20)));
     }
 
-    @ParameterizedTest(name = "seed {0}, host accessible {1}")
+    /** @param window of the second layer, which then has blocks of its own; 0 for none */
+    @ParameterizedTest(name = "seed {0}, host accessible {1}, window {2}")
     @MethodSource("runs")
-    void aFaultyTierCostsTimeAndNothingElse(long seed, boolean hostAccessible) {
+    void aFaultyTierCostsTimeAndNothingElse(long seed, boolean hostAccessible, int window) {
         Random random = new Random(seed);
         FaultyStore store = new FaultyStore(seed, 0.002);
         Tiers tiers = Tiers.builder()
@@ -39,7 +41,9 @@ class TierFaultsTest {
                 .build();
         stalls.clear();
         List<Sequence> open = new ArrayList<>();
-        KvCacheConfig config = TieredCache.config(BLOCKS, tiers).build();
+        int blocks = window == 0 ? BLOCKS : 2 * BLOCKS;
+        KvCacheConfig config =
+                TieredCache.config(blocks, tiers).layerWindows(0, window).build();
         try (TieredCache test = new TieredCache(hostAccessible, config)) {
             for (int operation = 0; operation < OPERATIONS; operation++) {
                 try {
@@ -68,7 +72,7 @@ class TierFaultsTest {
                     .isPositive();
             TieredCache.await( // more where a transfer throws, whose delayed block is completed afterwards
                     () -> test.tier(0).repeated() >= store.made().getOrDefault(FaultyStore.Fault.TWICE, 0));
-            assertThat(test.cache.stats().freeBlocks()).as("leaked blocks").isEqualTo(BLOCKS);
+            assertThat(test.cache.stats().freeBlocks()).as("leaked blocks").isEqualTo(blocks);
             assertThat(test.cache.stats().storedTokens()).isZero();
             test.cache.ledger().pool().checkInvariants();
         }

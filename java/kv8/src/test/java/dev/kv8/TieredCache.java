@@ -139,21 +139,25 @@ final class TieredCache implements AutoCloseable {
         return ByteBuffer.allocateDirect(floats * Float.BYTES).order(ByteOrder.nativeOrder());
     }
 
-    /** Every computed row reads back as it should. */
+    /** Every computed row that has not fallen out of its window reads back as it should. */
     void checkContent(Sequence sequence) {
         int computed = sequence.computedTokens();
         long[] prefixes = TokenContent.prefixes(tokens(sequence));
         ByteBuffer places = ByteBuffer.allocateDirect(computed * 8).order(ByteOrder.nativeOrder());
-        for (int p = 0; p < computed; p++) {
-            places.putLong((long) sequence.table.block(p / BLOCK_SIZE) * BLOCK_SIZE + p % BLOCK_SIZE);
-        }
-        backend.upload(places.flip(), slots, 0);
         for (int layer = 0; layer < LAYERS; layer++) {
-            CacheView view = backend.viewOfLayer(layer);
-            backend.gather(view, k, v, computed, slots);
-            FloatBuffer kRows = read(k.memory(), computed);
-            FloatBuffer vRows = read(v.memory(), computed);
-            for (int p = 0; p < computed; p++) {
+            int group = cache.config().groups().of(layer);
+            int first = BLOCK_SIZE * sequence.table.gone(group);
+            places.clear();
+            for (int p = first; p < computed; p++) {
+                places.putLong((long) sequence.table.block(p / BLOCK_SIZE, group) * BLOCK_SIZE + p % BLOCK_SIZE);
+            }
+            backend.upload(places.flip(), slots, 0);
+            CacheView view = backend.viewOf(
+                    cache.config().layout().layer(layer, cache.config().blocks()));
+            backend.gather(view, k, v, computed - first, slots);
+            FloatBuffer kRows = read(k.memory(), computed - first);
+            FloatBuffer vRows = read(v.memory(), computed - first);
+            for (int p = first; p < computed; p++) {
                 for (int head = 0; head < TokenContent.KV_HEADS; head++) {
                     for (int d = 0; d < TokenContent.HEAD_SIZE; d++) {
                         float gotK = kRows.get();

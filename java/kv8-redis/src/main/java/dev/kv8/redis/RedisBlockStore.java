@@ -13,6 +13,7 @@ import io.lettuce.core.protocol.CommandType;
 import java.io.IOException;
 import java.time.Duration;
 import java.util.ArrayList;
+import java.util.BitSet;
 import java.util.List;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.CompletionException;
@@ -158,6 +159,24 @@ public final class RedisBlockStore implements BlockStore {
             }
         }
         return found;
+    }
+
+    @Override
+    public BitSet present(List<BlockKey> keys, long deadlineNanos) throws IOException {
+        RedisLink.Pipe pipe = link.forLoads();
+        List<RedisFuture<Long>> answers = new ArrayList<>(keys.size());
+        for (BlockKey key : keys) {
+            answers.add(pipe.commands().exists(FramePart.key(key, 0)));
+            if (answers.size() % LOOKUPS_AT_ONCE == 0) {
+                pipe.flush();
+            }
+        }
+        pipe.flush();
+        BitSet present = new BitSet();
+        for (int i = 0; i < answers.size(); i++) {
+            present.set(i, await(answers.get(i), deadlineNanos) != 0);
+        }
+        return present;
     }
 
     private static long await(RedisFuture<Long> answer, long deadlineNanos) throws IOException {

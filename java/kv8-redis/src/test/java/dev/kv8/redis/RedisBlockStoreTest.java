@@ -9,6 +9,7 @@ import java.io.IOException;
 import java.nio.ByteBuffer;
 import java.time.Duration;
 import java.util.ArrayList;
+import java.util.BitSet;
 import java.util.List;
 import java.util.concurrent.Callable;
 import org.junit.jupiter.api.Test;
@@ -40,6 +41,20 @@ class RedisBlockStoreTest {
             store.forget(Transfers.key(3));
             store.forget(Transfers.key(3));
             await(() -> store.lookup(Transfers.keys(0, 30), Transfers.soon()) == 3);
+        }
+    }
+
+    @Test
+    void whichOfManyBlocksAreThereIsKnownAtOnce() throws Exception {
+        try (RedisServer server = RedisServer.start();
+                RedisBlockStore store = RedisBlockStore.open(server.uri())) {
+            BitSet stored = new BitSet();
+            for (int i : new int[] {1, 2, 130, 299}) {
+                assertThat(Transfers.store(store, i, 100)).isEqualTo(Outcome.DONE);
+                stored.set(i);
+            }
+            assertThat(store.present(Transfers.keys(0, 300), Transfers.soon())).isEqualTo(stored);
+            assertThat(store.present(List.of(), Transfers.soon())).isEqualTo(new BitSet());
         }
     }
 

@@ -4,6 +4,9 @@ import dev.kv8.BlockKey;
 import dev.kv8.BlockStore;
 import dev.kv8.BlockTransfer;
 import java.io.IOException;
+import java.lang.management.ManagementFactory;
+import java.lang.management.ThreadInfo;
+import java.lang.management.ThreadMXBean;
 import java.nio.ByteBuffer;
 import java.nio.charset.StandardCharsets;
 import java.util.ArrayList;
@@ -16,40 +19,97 @@ import java.util.concurrent.atomic.AtomicInteger;
 import java.util.regex.Matcher;
 import java.util.regex.Pattern;
 import org.jspecify.annotations.Nullable;
-import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.condition.EnabledIfSystemProperty;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.ValueSource;
 
 /**
- * A measurement, not a test: the Redis tier beside redis-benchmark with values of the same size, on the same server. Transfers are
- * those of a cache: up to 4 MiB, four under way.
+ * A measurement, not a test: the Redis tier beside redis-benchmark with values of the same size, on the same server, in turns.
+ * Transfers are those of a cache: up to 4 MiB, four under way. The tier runs for a while before it counts: what the JVM still
+ * compiles would else be most of what is measured. Prints for each size the best and the median rate, the median of what the tier
+ * reached of redis-benchmark in the same turn, and the processor time that the connection's thread and the server took for a GB.
  */
 @EnabledIfSystemProperty(named = "kv8.measure", matches = "true")
 class RedisSpeedTest {
     private static final int TOTAL = 192 << 20;
-    private static final int ROUNDS = 5;
+    private static final int WARM_UP = 20;
+    private static final int ROUNDS = Integer.getInteger("kv8.rounds", 9);
     private static final int UNDER_WAY = 4;
     private static final Pattern RATE = Pattern.compile("(SET|GET): ([0-9.]+) requests per second");
+    private static final ThreadMXBean THREADS = ManagementFactory.getThreadMXBean();
 
-    @Test
-    void measure() throws Exception {
-        System.out.println("GB/s, best and median of " + ROUNDS + ": value, store, load, redis-benchmark SET, GET");
-        for (int size : new int[] {64 << 10, 256 << 10, 1 << 20, 2 << 20, 4 << 20}) {
-            try (RedisServer server = RedisServer.start();
-                    RedisBlockStore store = RedisBlockStore.open(server.uri())) {
-                double[][] rates = new double[4][ROUNDS];
-                for (int round = 0; round < ROUNDS; round++) {
-                    rates[0][round] = run(store, size, true);
-                    rates[1][round] = run(store, size, false);
-                    benchmark(server, size, rates[2], rates[3], round);
+    @ParameterizedTest
+    @ValueSource(ints = {64 << 10, 256 << 10, 1 << 20, 2 << 20, 4 << 20})
+    void measure(int size) throws Exception {
+        try (RedisServer server = RedisServer.start();
+                RedisBlockStore store = RedisBlockStore.open(server.uri())) {
+            for (int i = 0; i < WARM_UP; i++) {
+                run(store, size, true);
+                run(store, size, false);
+            }
+            double[][] rates = new double[4][ROUNDS];
+            double[][] shares = new double[2][ROUNDS];
+            double[] client = new double[2];
+            double[] servers = new double[2];
+            for (int round = 0; round < ROUNDS; round++) {
+                for (int i = 0; i < 2; i++) {
+                    client[i] -= connectionSeconds();
+                    servers[i] -= serverSeconds(server);
+                    rates[i][round] = run(store, size, i == 0);
+                    servers[i] += serverSeconds(server);
+                    client[i] += connectionSeconds();
                 }
-                StringBuilder line = new StringBuilder((size >> 10) + " KiB");
-                for (double[] rate : rates) {
-                    Arrays.sort(rate);
-                    line.append(String.format(Locale.ROOT, "  %.2f (%.2f)", rate[ROUNDS - 1], rate[ROUNDS / 2]));
+                benchmark(server, size, rates[2], rates[3], round);
+                for (int i = 0; i < 2; i++) {
+                    shares[i][round] = 100 * rates[i][round] / rates[i + 2][round];
                 }
-                System.out.println(line);
+            }
+            double bytes = (double) ROUNDS * (TOTAL / size) * size / 1e9;
+            for (int i = 0; i < 2; i++) {
+                System.out.printf(
+                        Locale.ROOT,
+                        "%d KiB, %s: %s GB/s, redis-benchmark %s GB/s, %.0f %% of it; connection %.2f s/GB, server %.2f s/GB%n",
+                        size >> 10,
+                        i == 0 ? "store" : "load",
+                        bestAndMedian(rates[i]),
+                        bestAndMedian(rates[i + 2]),
+                        median(shares[i]),
+                        client[i] / bytes,
+                        servers[i] / bytes);
             }
         }
+    }
+
+    private static String bestAndMedian(double[] rates) {
+        return String.format(
+                Locale.ROOT, "%.2f (%.2f)", Arrays.stream(rates).max().orElseThrow(), median(rates));
+    }
+
+    private static double median(double[] values) {
+        double[] sorted = values.clone();
+        Arrays.sort(sorted);
+        return sorted[sorted.length / 2];
+    }
+
+    /** Processor time of the threads that connections have. */
+    private static double connectionSeconds() {
+        double seconds = 0;
+        for (ThreadInfo thread : THREADS.getThreadInfo(THREADS.getAllThreadIds())) {
+            if (thread != null && thread.getThreadName().startsWith("lettuce-")) {
+                seconds += THREADS.getThreadCpuTime(thread.getThreadId()) / 1e9;
+            }
+        }
+        return seconds;
+    }
+
+    private static double serverSeconds(RedisServer server) throws IOException, InterruptedException {
+        double seconds = 0;
+        for (String line : server.run("INFO", "cpu").split("\\R")) {
+            if (line.startsWith("used_cpu_sys:") || line.startsWith("used_cpu_user:")) {
+                seconds += Double.parseDouble(line.substring(line.indexOf(':') + 1));
+            }
+        }
+        return seconds;
     }
 
     private static double run(BlockStore store, int size, boolean isStore) throws InterruptedException {
