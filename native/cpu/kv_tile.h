@@ -9,7 +9,7 @@
 namespace kv8::cpu::KV8_ISA {
 
 constexpr int kTileKeys = 64;   // share a step of the online softmax
-constexpr int kChunkKeys = 16;  // are read at once
+constexpr int kChunkKeys = 32;  // are read at once
 
 // Addresses of the rows of K or V, and their scales where the cache has some. Rows of keys out of [begin, end) are those of a
 // key in range: they may be read, and what comes of them must not be used.
