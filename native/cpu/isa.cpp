@@ -23,18 +23,32 @@ bool has_avx512() {
            __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
            __builtin_cpu_supports("avx512cd");
 }
+
+bool has_avx512_bf16() {
+    return has_avx512() && __builtin_cpu_supports("avx512vbmi") && __builtin_cpu_supports("avx512bf16");
+}
 #endif
 
 struct Variant {
     Kernels kernels;
     bool (*supported)();
+    bool (*pays)();  // of a supported one that nobody asked for by name
 };
 
-#define KV8_VARIANT(isa, supported) \
-    { {#isa, &isa::cast_kernels, &isa::cache_row_kernels, &isa::attention_kernels, &isa::engine_kernels}, supported }
+#define KV8_VARIANT(isa, supported)                                                                                    \
+    {                                                                                                                  \
+        {#isa, &isa::cast_kernels, &isa::cache_row_kernels, &isa::attention_kernels, &isa::engine_kernels}, supported, \
+            always                                                                                                     \
+    }
 
 // The best first.
 const Variant kVariants[] = {
+#if KV8_HAVE_AVX512_BF16
+    {{"avx512_bf16", &avx512::cast_kernels, &avx512::cache_row_kernels, &avx512_bf16::attention_kernels,
+      &avx512::engine_kernels},
+     has_avx512_bf16,
+     avx512_bf16::pairs_pay},
+#endif
 #if KV8_HAVE_AVX512
     KV8_VARIANT(avx512, has_avx512),
 #endif
@@ -69,7 +83,7 @@ const Kernels& choose_kernels(const char* requested) {
     const bool any = requested == nullptr || *requested == 0;
     for (const Variant& variant : kVariants) {
         if (!any && std::strcmp(requested, variant.kernels.isa) != 0) continue;
-        if (variant.supported()) return variant.kernels;
+        if (variant.supported() && (!any || variant.pays())) return variant.kernels;
         if (!any)
             refuse(KV8_UNSUPPORTED, "%s is %s, whose instructions this processor lacks; usable here: %s.", source,
                    requested, usable_names().c_str());

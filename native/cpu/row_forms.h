@@ -2,10 +2,12 @@
 // Plain dtypes are read where they lie in the cache. FP8 codes are first widened to float16 beside each other, which is a
 // shift and a mask for a register of them; the conversion to float32 then is the hardware's, at each load. Where there is no such
 // conversion, and where many query rows share a key, rows are widened to float32 instead. A value is the same in each form, and
-// in a form of FP8 codes by the same factor less, so that results do not depend on the form.
+// in these forms of FP8 codes by the same factor less, so that results do not depend on the form. For products of pairs, FP8
+// codes are widened to bfloat16, however many rows there are.
 #pragma once
 
 #include "cpu/kv_tile.h"
+#include "cpu/pairs.h"
 #include "cpu/registers.h"
 
 namespace kv8::cpu::KV8_ISA {
@@ -104,10 +106,23 @@ struct RowReading {
 // A key converted again for every few rows costs more than one kept in float32, from some number of rows on.
 constexpr int kMostRowsInHalf = 8;
 
-inline RowReading reading_of(kv8_dtype dtype, int query_rows) {
+// Whether bfloat16 holds every value of a dtype.
+KV8_INLINE bool fits_bfloat(kv8_dtype dtype) { return dtype == KV8_BF16 || dtype >= KV8_E4M3FN; }
+
+// For products of pairs the dtype must fit bfloat16.
+inline RowReading reading_of(kv8_dtype dtype, int query_rows, bool pairs) {
     RowReading reading{};
     with_dtype(dtype, [&](auto element) {
         using Element = decltype(element);
+#if KV8_PAIRS
+        if (pairs) {
+            reading = {RowForm::kBFloat, nullptr, 1.0f};
+            if constexpr (Element::fp8) reading.widen = widen_to_bfloat<typename Element::Format>;
+            return;
+        }
+#else
+        (void)pairs;
+#endif
         reading = {RowForm::kFloat, widen_to_float<Element>, 1.0f};
         if constexpr (Element::fp8 && kConvertsHalf) reading.factor = kF16Factor<typename Element::Format>;
         if (dtype == KV8_F32) reading.widen = nullptr;

@@ -47,6 +47,8 @@ class TestDevice {
     // A GPU, real or emulated, reports values that are illegal in its memory at the next synchronization, and the offending
     // elements are skipped; the CPU looks at all of them first and refuses the call.
     bool is_gpu() const { return backend_ != "cpu"; }
+    // A processor whose attention multiplies pairs of bfloat16 where queries have 16 bits.
+    bool has_pairs() const { return name_ == "avx512_bf16"; }
     bool is_emulated() const { return backend_ == "emulator"; }
     bool converts(kv8_dtype dtype) const { return info_.native_fp8 >> dtype & 1; }
 
@@ -76,7 +78,7 @@ inline const std::vector<std::unique_ptr<TestDevice>>& devices() {
         if (std::getenv("KV8_TEST_PLUGIN") != nullptr) {
             list->push_back(std::make_unique<TestDevice>(nullptr));
         } else {
-            for (const char* isa : {"scalar", "avx2", "avx512", "neon"}) {
+            for (const char* isa : {"scalar", "avx2", "avx512", "avx512_bf16", "neon"}) {
                 auto device = std::make_unique<TestDevice>(isa);
                 if (device->status() == KV8_OK || list->empty()) {
                     list->push_back(std::move(device));

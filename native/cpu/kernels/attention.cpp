@@ -1,10 +1,11 @@
-// Paged attention in float32. An item walks its keys in tiles, and in each tile its KV heads: K and V rows are read and
+// Paged attention in float32, and for 16-bit queries in products of pairs of bfloat16 where the instruction set has them. An item walks its keys in tiles, and in each tile its KV heads: K and V rows are read and
 // converted for all query heads of the group and all queries of the tile at once, scores go through an online softmax in base 2,
 // and each split's result is folded into the row's total in ascending order. What a row computes is the same whichever rows,
 // heads, items or chunks stand beside it.
 #include "cpu/attention_rows.h"
 #include "cpu/kernels.h"
 #include "cpu/kv_tile.h"
+#include "cpu/pair_products.h"
 #include "cpu/tile_products.h"
 
 namespace kv8::cpu::KV8_ISA {
@@ -15,7 +16,9 @@ struct Scratch {
     float *q, *sums, *totals;  // [rows][head_size]
     uint8_t* wide;             // [kChunkKeys][head_size] of K or V in the form that the products read, float32 at most
     float* scores;             // [rows][kTileKeys]: then the weights; of one head at a time
-    float *maximum, *weight;   // [rows]
+    uint16_t*
+        pair_weights;  // [rows][2][kTileKeys]: weights in two parts of bfloat16, for products of pairs; of one head
+    float *maximum, *weight;              // [rows]
     float *total_maximum, *total_weight;  // [rows]
     uint64_t bytes;
 
@@ -32,6 +35,7 @@ struct Scratch {
         totals = take(rows * head_size);
         wide = reinterpret_cast<uint8_t*>(take(kChunkKeys * head_size));
         scores = take(rows * kTileKeys);
+        pair_weights = reinterpret_cast<uint16_t*>(take(kPairs ? rows * kTileKeys : 0));
         maximum = take(rows);
         weight = take(rows);
         total_maximum = take(rows);
@@ -39,6 +43,18 @@ struct Scratch {
         bytes = uint64_t(at - static_cast<char*>(memory));
     }
 };
+
+// Which products are of pairs. K's scales must be the same for all channels, so that they can be applied to the scores: q times a
+// scale has too many bits.
+struct Paired {
+    bool scores, values;
+};
+KV8_INLINE Paired paired(const kv8_attention_args& args) {
+    const kv8_side &k = args.view->k, &v = args.view->v;
+    const bool one_scale = k.chan.ptr == 0 || k.chan_dim_stride == 0;
+    const bool may = kPairs && args.q.dtype != KV8_F32;
+    return {may && fits_bfloat(k.dtype) && one_scale, may && fits_bfloat(v.dtype)};
+}
 
 // What is in use and what is on its way, of K and V, stay in the first-level cache together.
 constexpr int kChunkBytes = 4096, kBytesAhead = 4096;
@@ -48,8 +64,8 @@ constexpr int kKeysAsked = 8;
 // K or V of the tile in use and of the next, which is asked for meanwhile.
 class SideStream {
   public:
-    KV8_INLINE SideStream(const kv8_side& side, int query_rows, int head_size, uint8_t* wide)
-        : reading_(reading_of(side.dtype, query_rows)),
+    KV8_INLINE SideStream(const kv8_side& side, bool pairs, int query_rows, int head_size, uint8_t* wide)
+        : reading_(reading_of(side.dtype, query_rows, pairs)),
           head_size_(head_size),
           row_bytes_(int(head_size * element_bytes(side.dtype))),
           chunk_(keys_within(kChunkBytes, row_bytes_, kChunkKeys)),
@@ -133,8 +149,9 @@ class Item {
           rows_(item.queries * group_),
           all_rows_(item.kv_heads * rows_),
           head_size_(plan.head_size),
-          k_(args.view->k, rows_, head_size_, scratch_.wide),
-          v_(args.view->v, rows_, head_size_, scratch_.wide) {}
+          paired_(paired(args)),
+          k_(args.view->k, paired_.scores, rows_, head_size_, scratch_.wide),
+          v_(args.view->v, paired_.values, rows_, head_size_, scratch_.wide) {}
 
     void run() {
         for (int head = 0; head < item_.kv_heads; head++) load_queries(head);
@@ -176,11 +193,24 @@ class Item {
         return queries_.first_key(query) < (split + 1) * kSplitKeys && queries_.last_key(query) > split * kSplitKeys;
     }
 
-    // q * softmax_scale * K's channel scales, as float32; in units of ln 2, except before a softcap.
+    // The scale of scores before a softcap, or in units of ln 2.
+    KV8_INLINE float softmax_scale() const {
+        return args_.softcap > 0 ? args_.softmax_scale : float(args_.softmax_scale / kLn2);
+    }
+
+    // Of what the products of a row give.
+    KV8_INLINE float score_factor(int row) const {
+        return paired_.scores ? softmax_scale() * channel_scale(args_.view->k, kv_head_of(row), 0) : k_.factor();
+    }
+
+    // q * softmax_scale * K's channel scales, as float32; for products of pairs q alone, and the scales are the scores'.
     void load_queries(int head) {
+#if KV8_PAIRS
+        if (paired_.scores) return load_pair_queries(head);
+#endif
         float channels[kMaxHeadSize];
         for (int d = 0; d < head_size_; d++) channels[d] = channel_scale(args_.view->k, item_.first_kv_head + head, d);
-        const float scale = args_.softcap > 0 ? args_.softmax_scale : float(args_.softmax_scale / kLn2);
+        const float scale = softmax_scale();
         for (int row = head * rows_; row < (head + 1) * rows_; row++) {
             const uint8_t* const from = row_at(args_.q, queries_.token(query_of(row)), head_of(row));
             float* const to = scratch_.q + row * head_size_;
@@ -190,6 +220,65 @@ class Item {
             });
         }
     }
+
+#if KV8_PAIRS
+    KV8_INLINE int query_parts() const { return args_.q.dtype == KV8_BF16 ? 1 : 2; }
+    // A head's rows of q in parts of bfloat16: [rows][parts][head_size].
+    KV8_INLINE uint8_t* pair_queries(int head) const {
+        return reinterpret_cast<uint8_t*>(scratch_.q + head * rows_ * head_size_);
+    }
+
+    void load_pair_queries(int head) {
+        const int bytes = head_size_ * 2;
+        uint8_t* to = pair_queries(head);
+        for (int row = head * rows_; row < (head + 1) * rows_; row++, to += query_parts() * bytes) {
+            const uint8_t* const from = row_at(args_.q, queries_.token(query_of(row)), head_of(row));
+            if (args_.q.dtype == KV8_BF16)
+                std::memcpy(to, from, size_t(bytes));
+            else
+                for (int d = 0; d < bytes; d += kWidth * 2)
+                    store_bfloats(to + bytes + d, store_bfloats(to + d, HalfForm::load(from + d)));
+        }
+    }
+
+    KV8_INLINE void score_pairs(int head, int begin, int end) {
+        for (int first = begin; first < end;) {
+            const int after = int(least(k_.chunk_end(first), (end + kSums - 1) / kSums * kSums));
+            const uint8_t* const* const rows = k_.rows(first, after - first);
+            float* const scores = scratch_.scores + first;
+            if (query_parts() == 1)
+                dot_pair_chunk<1>(pair_queries(head), rows_, rows, after - first, head_size_, scores);
+            else
+                dot_pair_chunk<2>(pair_queries(head), rows_, rows, after - first, head_size_, scores);
+            first = after;
+        }
+    }
+
+    KV8_INLINE void accumulate_pairs(float* sums, bool all_see, int64_t tile, int begin, int end) {
+        for (int first = begin; first < end;) {
+            const int after = int(least(v_.chunk_end(first), end));
+            const uint8_t* const* const rows = v_.rows(first, after - first);
+            if (all_see) accumulate_pair_chunk(scratch_.pair_weights, rows_, rows, first, after, head_size_, sums);
+            for (int query = 0; !all_see && query < item_.queries; query++) {
+                const Seen seen = seen_by(query, tile, first, after);
+                const int row = query * group_;
+                if (seen.begin < seen.end)
+                    accumulate_pair_chunk(scratch_.pair_weights + row * 2 * kTileKeys, group_,
+                                          rows + seen.begin - first, seen.begin, seen.end, head_size_,
+                                          sums + row * head_size_);
+            }
+            first = after;
+        }
+    }
+
+    // Weights of keys [begin, end) in two parts, from key i on; the pairs at the range's ends have zeros for the keys outside, whose
+    // scales may be NaN.
+    KV8_INLINE void store_pair_weights(uint16_t* parts, rf p, int i, int begin, int end) const {
+        const rf lane = lane_numbers() + float(i);
+        p = lane < all(float(begin)) ? rf{} : lane < all(float(end)) ? p : rf{};
+        store_bfloats(parts + kTileKeys + i, store_bfloats(parts + i, p));
+    }
+#endif
 
     // Finds a head's rows of the tile of a key, up to the item's end.
     KV8_INLINE void locate_next(int head, int64_t key) {
@@ -232,6 +321,9 @@ class Item {
 
     // Scores of all rows of a head with keys [begin, end) of the tile, and with some after them, which mean nothing.
     KV8_INLINE void score(int head, int begin, int end) {
+#if KV8_PAIRS
+        if (paired_.scores) return score_pairs(head, begin, end);
+#endif
         const float* const q = scratch_.q + head * rows_ * head_size_;
         with_form(k_.form(), [&](auto form) {
             for (int first = begin; first < end;) {
@@ -248,7 +340,7 @@ class Item {
             const Seen seen = seen_by(query, tile, begin, end);
             if (seen.begin >= seen.end) continue;
             for (int i = query * group_; i < (query + 1) * group_; i++)
-                softmax_row(head * rows_ + i, scratch_.scores + i * kTileKeys, tile, seen.begin, seen.end);
+                softmax_row(head, i, tile, seen.begin, seen.end);
         }
     }
 
@@ -258,6 +350,9 @@ class Item {
         float* const sums = scratch_.sums + head * rows_ * head_size_;
         const bool all_see =
             queries_.first_key(item_.queries - 1) <= tile + begin && queries_.last_key(0) >= tile + end;
+#if KV8_PAIRS
+        if (paired_.values) return accumulate_pairs(sums, all_see, tile, begin, end);
+#endif
         with_form(v_.form(), [&](auto form) {
             using Form = decltype(form);
             for (int first = begin; first < end;) {
@@ -278,11 +373,13 @@ class Item {
         });
     }
 
-    // `scores` of a row become weights of keys [begin, end), times V's row scales; maximum and weight of the row follow, and its
+    // Scores of a head's row become weights of keys [begin, end), times V's row scales; maximum and weight of the row follow, and its
     // sums where the maximum has grown.
-    KV8_INLINE void softmax_row(int row, float* scores, int64_t tile, int begin, int end) {
+    KV8_INLINE void softmax_row(int head, int head_row, int64_t tile, int begin, int end) {
+        const int row = head * rows_ + head_row;
+        float* const scores = scratch_.scores + head_row * kTileKeys;
         const int from = begin / kWidth * kWidth;
-        const rf factor = all(k_.factor());
+        const rf factor = all(score_factor(row));
         rf largest = all(-kInfinity);
         for (int i = from; i < end; i += kWidth) {
             rf s = load<rf>(scores + i) * factor;
@@ -310,6 +407,12 @@ class Item {
             rf p = exp2_of_negative(load<rf>(scores + i) - maximum);
             weights += p;
             if (args_.view->v.row_scale_offset >= 0) p *= load<rf>(v_.scales() + i);
+#if KV8_PAIRS
+            if (paired_.values) {
+                store_pair_weights(scratch_.pair_weights + head_row * 2 * kTileKeys, p, i, begin, end);
+                continue;
+            }
+#endif
             store(scores + i, p);
         }
         scratch_.weight[row] += sum_of(weights);
@@ -347,6 +450,7 @@ class Item {
     const PagedKeys cache_;
     const Scratch scratch_;
     const int group_, rows_, all_rows_, head_size_;  // rows_: of one KV head
+    const Paired paired_;
     SideStream k_, v_;
     int64_t end_ = 0;
 };
@@ -378,7 +482,7 @@ void combine_tiles(const kv8_attention_args& args, const AttentionPlan& plan, in
                     fold(total, part, head_size);
             }
             finish_row(args, plan, queries.token(query), kv_head, kv_head * group + row % group, total,
-                       first_key < last_key, reading_of(args.view->v.dtype, rows).factor);
+                       first_key < last_key, reading_of(args.view->v.dtype, rows, paired(args).values).factor);
         }
     }
 }
