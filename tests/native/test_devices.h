@@ -70,15 +70,17 @@ class TestDevice {
     std::string name_, backend_, message_;
 };
 
-// The instruction sets, "scalar" first, which every machine has, or the plug-in's device. A set that the machine lacks is
-// left out, and named on the way; a plug-in that does not open ends the run.
+// The instruction sets, "scalar" first, which every machine has, or only that of KV8_TEST_ISA, for slow machines; or the plug-in's
+// device. A set that the machine lacks is left out, and named on the way; a device asked for that does not open ends the run.
 inline const std::vector<std::unique_ptr<TestDevice>>& devices() {
     static const auto* devices = [] {
         auto* list = new std::vector<std::unique_ptr<TestDevice>>;
         if (std::getenv("KV8_TEST_PLUGIN") != nullptr) {
             list->push_back(std::make_unique<TestDevice>(nullptr));
         } else {
+            const char* only = std::getenv("KV8_TEST_ISA");
             for (const char* isa : {"scalar", "avx2", "avx512", "avx512_bf16", "neon"}) {
+                if (only != nullptr && only != std::string(isa)) continue;
                 auto device = std::make_unique<TestDevice>(isa);
                 if (device->status() == KV8_OK || list->empty()) {
                     list->push_back(std::move(device));
@@ -87,8 +89,9 @@ inline const std::vector<std::unique_ptr<TestDevice>>& devices() {
                 }
             }
         }
-        if (list->front()->status() != KV8_OK) {
-            fprintf(stderr, "the device does not open: %s\n", list->front()->message().c_str());
+        if (list->empty() || list->front()->status() != KV8_OK) {
+            fprintf(stderr, "the device does not open: %s\n",
+                    list->empty() ? "KV8_TEST_ISA names no instruction set" : list->front()->message().c_str());
             abort();
         }
         return list;

@@ -107,7 +107,8 @@ typedef struct kv8_device_options {
     int32_t ordinal; /* which of kv8_device_count */
     int32_t threads; /* CPU: worker threads including the caller, 0 = one per core available to the process */
     int32_t reserved;
-    const char* isa; /* CPU: "scalar", "avx2", "avx512", "neon"; null = KV8_ISA from the environment, else the best */
+    /* CPU: "scalar", "avx2", "avx512", "avx512_bf16", "neon"; null = KV8_ISA from the environment, else the best */
+    const char* isa;
     /* GPU: the path of cuBLASLt or hipBLASLt; null = KV8_BLAS_LIBRARY from the environment, else where the loader finds it */
     const char* blas_library;
 } kv8_device_options;
