@@ -10,6 +10,7 @@ namespace kv8::cpu {
 namespace {
 
 bool always() { return true; }
+[[maybe_unused]] bool never() { return false; }
 
 #if defined(__x86_64__)
 // Also false when the operating system does not save the registers.
@@ -47,7 +48,7 @@ const Variant kVariants[] = {
     {{"avx512_bf16", &avx512::cast_kernels, &avx512::cache_row_kernels, &avx512_bf16::attention_kernels,
       &avx512::engine_kernels},
      has_avx512_bf16,
-     avx512_bf16::pairs_pay},
+     never},
 #endif
 #if KV8_HAVE_AVX512
     KV8_VARIANT(avx512, has_avx512),

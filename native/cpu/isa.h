@@ -5,9 +5,9 @@
 
 namespace kv8::cpu {
 
-// The kernels named by `requested`, if null by KV8_ISA of the environment, else the best that this processor runs: a set that
-// only some processors run fast is asked of the clock, not of the flags. An
-// unknown or unsupported name throws a Refusal that lists what works here.
+// The kernels named by `requested`, if null by KV8_ISA of the environment, else the best that this processor runs: one that
+// only some processors run fast is not taken for the processor's flags alone. An unknown or unsupported name throws a Refusal that
+// lists what works here.
 const Kernels& choose_kernels(const char* requested);
 
 }  // namespace kv8::cpu

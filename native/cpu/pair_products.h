@@ -10,7 +10,7 @@
 // second by 2^-8 of that, so out is off by 2^-16 sum p|v| and float32's sums, whatever q and the number of keys.
 //
 // A weight of one part would be off by 2^-8; sums of half floats (VFMADDPH) by 2^-11 of themselves at each of up to 32 steps in p.v,
-// and in q.k by some 0.01 for scores of 50. Neither stays below 2e-3.
+// and in q.k by an estimated 0.01 for scores of 50. Neither stays below 2e-3.
 #pragma once
 
 #include "cpu/kv_tile.h"

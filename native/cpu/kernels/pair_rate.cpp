@@ -1,4 +1,4 @@
-// How fast a processor multiplies pairs of bfloat16. Its flags do not tell: Zen 4 starts as many VDPBF16PS as float32 products in
+// How fast a processor multiplies pairs of bfloat16. Its flags do not tell: Zen 4 is expected to start as many VDPBF16PS as float32 products in
 // registers of the same width, Sapphire and Emerald Rapids a quarter.
 #include <time.h>
 
