@@ -173,8 +173,8 @@ class StepStallTest {
             }
         }
         host.close();
-        System.out.println(sequences + " wait: a round of isLoading(), by the processor: " + rounds + "; until none waits, by the clock: "
-                + loads);
+        System.out.println(sequences + " wait: a round of isLoading(), by the processor: " + rounds
+                + "; until none waits, by the clock: " + loads);
     }
 
     private void print(String what) {
