@@ -123,8 +123,7 @@ public final class LLM implements AutoCloseable {
     }
 
     private KvCacheConfig cacheConfig(Builder builder, Checkpoint checkpoint) {
-        boolean tiered = !builder.tiers.stores().isEmpty(); // a tier takes blocks that have all layers
-        KvCacheConfig.Builder cacheConfig = (tiered ? config.cacheConfig() : config.groupedCacheConfig())
+        KvCacheConfig.Builder cacheConfig = config.groupedCacheConfig()
                 .kDtype(builder.kDtype)
                 .vDtype(builder.vDtype)
                 .skipLayers(builder.skipLayers)

@@ -145,7 +145,7 @@ public record ModelConfig(
 
     /**
      * As {@link #cacheConfig}, but each layer gives back what falls out of its own window. Where windows differ, layers have blocks of
-     * their own by {@linkplain KvCacheConfig.Builder#layerWindows window}, which neither tiers nor files take.
+     * their own by {@linkplain KvCacheConfig.Builder#layerWindows window}.
      */
     KvCacheConfig.Builder groupedCacheConfig() {
         return shape().layerWindows(

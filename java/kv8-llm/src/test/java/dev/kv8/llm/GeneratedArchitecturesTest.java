@@ -4,8 +4,12 @@ import static org.assertj.core.api.Assertions.assertThat;
 
 import dev.kv8.ByteSize;
 import dev.kv8.DType;
+import dev.kv8.HostBlockStore;
 import dev.kv8.KvBackend;
+import dev.kv8.Tiers;
 import java.nio.file.Path;
+import java.time.Duration;
+import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
 import java.util.SplittableRandom;
@@ -115,6 +119,44 @@ class GeneratedArchitecturesTest {
             Completion again = llm.submit(request).completions().join().get(0);
             assertThat(again.tokenIds()).isEqualTo(first.get(0).tokenIds());
         }
+    }
+
+    /** A tier has the blocks of each group of layers, so another engine goes on behind the prompt of the first one. */
+    @Test
+    void aPromptComesBackFromATierWhereLayersForget() throws InterruptedException {
+        new RandomCheckpoint(folder, json("Gemma3")).write(DType.FLOAT32, false, SEED);
+        GenerationRequest request = GenerationRequest.builder()
+                .promptTokenIds(new SplittableRandom(SEED).ints(90, 0, 2048).toArray())
+                .sampling(SamplingParams.builder()
+                        .temperature(0)
+                        .maxTokens(12)
+                        .ignoreEos(true)
+                        .build())
+                .build();
+        List<Completion> completions = new ArrayList<>();
+        try (HostBlockStore store = HostBlockStore.create(ByteSize.mib(16))) {
+            for (int engine = 0; engine < 2; engine++) {
+                try (LLM llm = LLM.builder()
+                        .model(folder)
+                        .backend(backend)
+                        .kvCacheDType("float32")
+                        .kvCacheMemory(ByteSize.mib(1))
+                        .blockSize(8)
+                        .tiers(Tiers.builder()
+                                .add(store)
+                                .writtenOnFirstUse(true)
+                                .loadDeadline(Duration.ofMinutes(1))
+                                .build())
+                        .build()) {
+                    assertThat(llm.cache().config().layerGroups()).isEqualTo(3);
+                    completions.add(llm.submit(request).completions().join().get(0));
+                    assertThat(llm.drain(Duration.ofMinutes(5))).isTrue();
+                }
+            }
+        }
+        assertThat(completions.get(0).cachedTokens()).isZero();
+        assertThat(completions.get(1).cachedTokens()).isEqualTo(88);
+        assertThat(completions.get(1).tokenIds()).isEqualTo(completions.get(0).tokenIds());
     }
 
     private static void check(ReferenceModel reference, Completion completion) {
