@@ -14,7 +14,7 @@ import org.jspecify.annotations.Nullable;
  * frames in order. Once it is over, nothing arrives any more, and frames under way go back where they came from.
  *
  * <p>Where every group of layers has blocks of its own, which blocks it waits for is known only when a {@link GroupSearch} has asked
- * all tiers; until then it is not {@link #isPlanned}.
+ * all tiers; until it has been planned, none comes and it is not complete.
  */
 final class PrefixLoad {
     private final BlockKey first;
@@ -106,10 +106,6 @@ final class PrefixLoad {
     /** Whether the tiers were asked for each block before it was planned. */
     boolean isSearched() {
         return search != null;
-    }
-
-    synchronized boolean isPlanned() {
-        return planned;
     }
 
     synchronized List<BlockKey> keys() {

@@ -15,21 +15,14 @@ class AdmissionTest {
 
     /** Twenty blocks of eight tokens, two of them kept for growth. */
     private static KvCacheConfig.Builder config() {
-        return KvCacheConfig.builder()
-                .layers(1)
-                .kvHeads(1)
-                .headSize(64)
-                .blockSize(8)
-                .dtype(KvCacheDType.FP8)
+        return OneLayer.config()
                 .watermark(0.1)
                 .blocks(20);
     }
 
     @AfterEach
     void close() {
-        cache.ledger().pool().checkInvariants();
-        cache.close();
-        assertThat(backend.liveAllocations()).isZero();
+        OneLayer.close(cache, backend);
     }
 
     private Sequence computed(int first, int count) {

@@ -17,21 +17,14 @@ class CancelTest {
     private final SilentBackend backend = new SilentBackend();
     private final KvCache cache = KvCache.create(
             backend,
-            KvCacheConfig.builder()
-                    .layers(1)
-                    .kvHeads(1)
-                    .headSize(64)
-                    .dtype(KvCacheDType.FP8)
-                    .blockSize(8)
+            OneLayer.config()
                     .blocks(BLOCKS)
                     .build());
     private final Batch batch = cache.batch();
 
     @AfterEach
     void close() {
-        cache.ledger().pool().checkInvariants();
-        cache.close();
-        assertThat(backend.liveAllocations()).isZero();
+        OneLayer.close(cache, backend);
     }
 
     private Sequence computed(int... tokens) {

@@ -22,20 +22,13 @@ class CatchUpTest {
     private final Batch batch = cache.batch();
 
     private static KvCacheConfig.Builder config() {
-        return KvCacheConfig.builder()
-                .layers(1)
-                .kvHeads(1)
-                .headSize(64)
-                .dtype(KvCacheDType.FP8)
-                .blockSize(8)
+        return OneLayer.config()
                 .blocks(BLOCKS);
     }
 
     @AfterEach
     void close() {
-        cache.ledger().pool().checkInvariants();
-        cache.close();
-        assertThat(backend.liveAllocations()).isZero();
+        OneLayer.close(cache, backend);
     }
 
     private void compute(Sequence sequence, int count) {

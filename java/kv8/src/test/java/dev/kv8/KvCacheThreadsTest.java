@@ -23,12 +23,7 @@ class KvCacheThreadsTest {
     private final ExecutorService threads = Executors.newCachedThreadPool();
 
     private static KvCacheConfig config(int blocks) {
-        return KvCacheConfig.builder()
-                .layers(1)
-                .kvHeads(1)
-                .headSize(64)
-                .dtype(KvCacheDType.FP8)
-                .blockSize(8)
+        return OneLayer.config()
                 .blocks(blocks)
                 .build();
     }
@@ -141,9 +136,7 @@ class KvCacheThreadsTest {
         assertThat(end.storedTokens()).as("seed %d", seed).isZero();
         assertThat(end.copiedBlocks()).as("seed %d", seed).isPositive();
         assertThat(end.prefixHitTokens()).as("seed %d", seed).isPositive();
-        cache.ledger().pool().checkInvariants();
-        cache.close();
-        assertThat(backend.liveAllocations()).isZero();
+        OneLayer.close(cache, backend);
     }
 
     private static void drive(KvCache cache, BlockingQueue<Sequence> toClose, Random random, int steps)

@@ -24,12 +24,7 @@ class PartialReuseTest {
 
     /** Blocks of eight tokens. */
     private static KvCacheConfig.Builder config(int blocks) {
-        return KvCacheConfig.builder()
-                .layers(1)
-                .kvHeads(1)
-                .headSize(64)
-                .dtype(KvCacheDType.FP8)
-                .blockSize(8)
+        return OneLayer.config()
                 .blocks(blocks);
     }
 

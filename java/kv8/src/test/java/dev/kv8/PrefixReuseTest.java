@@ -22,12 +22,7 @@ class PrefixReuseTest {
 
     /** Six blocks of eight tokens. */
     private static KvCacheConfig.Builder config() {
-        return KvCacheConfig.builder()
-                .layers(1)
-                .kvHeads(1)
-                .headSize(64)
-                .dtype(KvCacheDType.FP8)
-                .blockSize(8)
+        return OneLayer.config()
                 .partialReuse(false)
                 .eviction(EvictionPolicyKind.LRU)
                 .blocks(BLOCKS);
@@ -35,10 +30,7 @@ class PrefixReuseTest {
 
     @AfterEach
     void close() {
-        cache.ledger().pool().checkInvariants();
-        cache.close();
-        memory.close();
-        assertThat(backend.liveAllocations()).isZero();
+        OneLayer.close(cache, backend, memory);
     }
 
     private Sequence computed(int first, int count) {

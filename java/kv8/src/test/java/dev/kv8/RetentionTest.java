@@ -24,12 +24,7 @@ class RetentionTest {
     private KvCache create(EvictionPolicyKind eviction) {
         return KvCache.create(
                 backend,
-                KvCacheConfig.builder()
-                        .layers(1)
-                        .kvHeads(1)
-                        .headSize(64)
-                        .dtype(KvCacheDType.FP8)
-                        .blockSize(8)
+                OneLayer.config()
                         .eviction(eviction)
                         .clock(() -> nanos)
                         .blocks(BLOCKS)
@@ -44,9 +39,7 @@ class RetentionTest {
 
     @AfterEach
     void close() {
-        cache.ledger().pool().checkInvariants();
-        cache.close();
-        assertThat(backend.liveAllocations()).isZero();
+        OneLayer.close(cache, backend);
     }
 
     private void pass(long seconds) {

@@ -49,12 +49,7 @@ class StreamOrderTest {
     @Test
     void theTablesOfAStepStayUntilItsKernelsHaveReadThem() {
         LateBackend backend = new LateBackend();
-        KvCacheConfig config = KvCacheConfig.builder()
-                .layers(1)
-                .kvHeads(1)
-                .headSize(64)
-                .dtype(KvCacheDType.FP8)
-                .blockSize(8)
+        KvCacheConfig config = OneLayer.config()
                 .blocks(8)
                 .build();
         try (DeviceMemory rows = backend.allocate(64 * 4L * 64);

@@ -36,20 +36,13 @@ class SwapTest {
 
     /** Six blocks of eight tokens. */
     private static KvCacheConfig.Builder config() {
-        return KvCacheConfig.builder()
-                .layers(1)
-                .kvHeads(1)
-                .headSize(64)
-                .dtype(KvCacheDType.FP8)
-                .blockSize(8)
+        return OneLayer.config()
                 .blocks(6);
     }
 
     @AfterEach
     void close() {
-        cache.ledger().pool().checkInvariants();
-        cache.close();
-        assertThat(backend.liveAllocations()).isZero();
+        OneLayer.close(cache, backend);
     }
 
     private Sequence computed(int first, int count) {

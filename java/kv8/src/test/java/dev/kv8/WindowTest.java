@@ -22,12 +22,7 @@ class WindowTest {
     private final Batch batch = cache.batch();
 
     private static KvCacheConfig.Builder config() {
-        return KvCacheConfig.builder()
-                .layers(1)
-                .kvHeads(1)
-                .headSize(64)
-                .dtype(KvCacheDType.FP8)
-                .blockSize(8)
+        return OneLayer.config()
                 .window(WINDOW)
                 .eviction(EvictionPolicyKind.LRU)
                 .blocks(BLOCKS);
@@ -35,10 +30,7 @@ class WindowTest {
 
     @AfterEach
     void close() {
-        cache.ledger().pool().checkInvariants();
-        cache.close();
-        memory.close();
-        assertThat(backend.liveAllocations()).isZero();
+        OneLayer.close(cache, backend, memory);
     }
 
     private void compute(Sequence sequence, int count) {
