@@ -1,7 +1,7 @@
-// Paged attention in float32, and for 16-bit queries in products of pairs of bfloat16 where the instruction set has them. An item walks its keys in tiles, and in each tile its KV heads: K and V rows are read and
-// converted for all query heads of the group and all queries of the tile at once, scores go through an online softmax in base 2,
-// and each split's result is folded into the row's total in ascending order. What a row computes is the same whichever rows,
-// heads, items or chunks stand beside it.
+// Paged attention in float32, and for 16-bit queries in products of pairs of bfloat16 where the instruction set has them. An
+// item walks its keys in tiles, and in each tile its KV heads: K and V rows are read and converted for all query heads of the
+// group and all queries of the tile at once, scores go through an online softmax in base 2, and each split's result is folded
+// into the row's total in ascending order. What a row computes is the same whichever rows, heads, items or chunks stand beside it.
 #include "cpu/attention_rows.h"
 #include "cpu/kernels.h"
 #include "cpu/kv_tile.h"
