@@ -58,7 +58,7 @@ public final class StepGraph implements AutoCloseable {
                 throw new IllegalStateException("This graph of a step has been closed.");
             }
             StepTables tables = batch.startedTables(cache);
-            if (!tables.shape().equals(shape)) {
+            if (!tables.haveShape(shape)) {
                 return false;
             }
             tables.planAll(); // may move a schedule's memory, so it comes before the question

@@ -23,7 +23,9 @@ final class StepTables implements AutoCloseable {
 
     private final StepBuffer queryStarts;
     private final StepBuffer sequenceLengths;
-    private Shape shape = new Shape(0, 0, 0);
+    private int sequences;
+    private int rows;
+    private int tableStride;
     private int[] planHeads = {};
     private AttentionPlan[] plans = {};
     private boolean[] planned = {};
@@ -98,9 +100,9 @@ final class StepTables implements AutoCloseable {
             slots[group].upload(tokens * Long.BYTES);
             blockTables[group].upload(count * stride * Integer.BYTES);
         }
-        if (shape.sequences != count || shape.rows != tokens || shape.tableStride != stride) {
-            shape = new Shape(count, tokens, stride);
-        }
+        sequences = count;
+        rows = tokens;
+        tableStride = stride;
         Arrays.fill(planned, false);
     }
 
@@ -176,14 +178,19 @@ final class StepTables implements AutoCloseable {
 
     private void makePlan(int i) {
         if (!planned[i]) {
-            plans[i].update(shape.sequences, queryStarts.host(), sequenceLengths.host());
+            plans[i].update(sequences, queryStarts.host(), sequenceLengths.host());
             planned[i] = true;
         }
     }
 
     /** Of the step that the tables describe. */
     Shape shape() {
-        return shape;
+        return new Shape(sequences, rows, tableStride);
+    }
+
+    /** Whether {@link #shape} is this; allocates nothing. */
+    boolean haveShape(Shape shape) {
+        return shape.sequences == sequences && shape.rows == rows && shape.tableStride == tableStride;
     }
 
     DeviceMemory tokenIds() {
@@ -204,7 +211,7 @@ final class StepTables implements AutoCloseable {
 
     /** Entries between the block tables of two sequences. */
     int tableStride() {
-        return shape.tableStride;
+        return tableStride;
     }
 
     @Override
