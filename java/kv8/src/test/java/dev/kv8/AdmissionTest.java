@@ -15,9 +15,7 @@ class AdmissionTest {
 
     /** Twenty blocks of eight tokens, two of them kept for growth. */
     private static KvCacheConfig.Builder config() {
-        return OneLayer.config()
-                .watermark(0.1)
-                .blocks(20);
+        return OneLayer.config().watermark(0.1).blocks(20);
     }
 
     @AfterEach

@@ -15,11 +15,8 @@ class CancelTest {
     private static final int BLOCKS = 12;
 
     private final SilentBackend backend = new SilentBackend();
-    private final KvCache cache = KvCache.create(
-            backend,
-            OneLayer.config()
-                    .blocks(BLOCKS)
-                    .build());
+    private final KvCache cache =
+            KvCache.create(backend, OneLayer.config().blocks(BLOCKS).build());
     private final Batch batch = cache.batch();
 
     @AfterEach

@@ -22,8 +22,7 @@ class CatchUpTest {
     private final Batch batch = cache.batch();
 
     private static KvCacheConfig.Builder config() {
-        return OneLayer.config()
-                .blocks(BLOCKS);
+        return OneLayer.config().blocks(BLOCKS);
     }
 
     @AfterEach

@@ -23,9 +23,7 @@ class KvCacheThreadsTest {
     private final ExecutorService threads = Executors.newCachedThreadPool();
 
     private static KvCacheConfig config(int blocks) {
-        return OneLayer.config()
-                .blocks(blocks)
-                .build();
+        return OneLayer.config().blocks(blocks).build();
     }
 
     @AfterEach

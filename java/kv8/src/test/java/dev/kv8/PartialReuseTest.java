@@ -24,8 +24,7 @@ class PartialReuseTest {
 
     /** Blocks of eight tokens. */
     private static KvCacheConfig.Builder config(int blocks) {
-        return OneLayer.config()
-                .blocks(blocks);
+        return OneLayer.config().blocks(blocks);
     }
 
     /** The first {@code same} of {@code tokens}, then others up to {@code length}. */

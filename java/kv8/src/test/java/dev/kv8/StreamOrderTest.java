@@ -49,9 +49,7 @@ class StreamOrderTest {
     @Test
     void theTablesOfAStepStayUntilItsKernelsHaveReadThem() {
         LateBackend backend = new LateBackend();
-        KvCacheConfig config = OneLayer.config()
-                .blocks(8)
-                .build();
+        KvCacheConfig config = OneLayer.config().blocks(8).build();
         try (DeviceMemory rows = backend.allocate(64 * 4L * 64);
                 KvCache cache = KvCache.create(backend, config);
                 Batch batch = cache.batch();

@@ -36,8 +36,7 @@ class SwapTest {
 
     /** Six blocks of eight tokens. */
     private static KvCacheConfig.Builder config() {
-        return OneLayer.config()
-                .blocks(6);
+        return OneLayer.config().blocks(6);
     }
 
     @AfterEach

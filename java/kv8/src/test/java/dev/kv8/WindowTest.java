@@ -22,10 +22,7 @@ class WindowTest {
     private final Batch batch = cache.batch();
 
     private static KvCacheConfig.Builder config() {
-        return OneLayer.config()
-                .window(WINDOW)
-                .eviction(EvictionPolicyKind.LRU)
-                .blocks(BLOCKS);
+        return OneLayer.config().window(WINDOW).eviction(EvictionPolicyKind.LRU).blocks(BLOCKS);
     }
 
     @AfterEach
