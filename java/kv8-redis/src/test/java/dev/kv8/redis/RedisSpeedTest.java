@@ -64,7 +64,7 @@ class RedisSpeedTest {
                     shares[i][round] = 100 * rates[i][round] / rates[i + 2][round];
                 }
             }
-            double bytes = (double) ROUNDS * (TOTAL / size) * size / 1e9;
+            double bytes = (double) ROUNDS * (double) (TOTAL / size) * size / 1e9;
             for (int i = 0; i < 2; i++) {
                 System.out.printf(
                         Locale.ROOT,
