@@ -64,7 +64,8 @@ class RedisSpeedTest {
                     shares[i][round] = 100 * rates[i][round] / rates[i + 2][round];
                 }
             }
-            double bytes = (double) ROUNDS * (double) (TOTAL / size) * size / 1e9;
+            int values = TOTAL / size;
+            double bytes = 1e-9 * ROUNDS * values * size;
             for (int i = 0; i < 2; i++) {
                 System.out.printf(
                         Locale.ROOT,
