@@ -10,7 +10,6 @@ namespace kv8::cpu {
 namespace {
 
 bool always() { return true; }
-[[maybe_unused]] bool never() { return false; }
 
 #if defined(__x86_64__)
 // Also false when the operating system does not save the registers.
@@ -33,13 +32,13 @@ bool has_avx512_bf16() {
 struct Variant {
     Kernels kernels;
     bool (*supported)();
-    bool (*pays)();  // of a supported one that nobody asked for by name
+    bool by_name_only;
 };
 
 #define KV8_VARIANT(isa, supported)                                                                                    \
     {                                                                                                                  \
         {#isa, &isa::cast_kernels, &isa::cache_row_kernels, &isa::attention_kernels, &isa::engine_kernels}, supported, \
-            always                                                                                                     \
+            false                                                                                                      \
     }
 
 // The best first.
@@ -48,7 +47,7 @@ const Variant kVariants[] = {
     {{"avx512_bf16", &avx512::cast_kernels, &avx512::cache_row_kernels, &avx512_bf16::attention_kernels,
       &avx512::engine_kernels},
      has_avx512_bf16,
-     never},
+     true},
 #endif
 #if KV8_HAVE_AVX512
     KV8_VARIANT(avx512, has_avx512),
@@ -84,7 +83,7 @@ const Kernels& choose_kernels(const char* requested) {
     const bool any = requested == nullptr || *requested == 0;
     for (const Variant& variant : kVariants) {
         if (!any && std::strcmp(requested, variant.kernels.isa) != 0) continue;
-        if (variant.supported() && (!any || variant.pays())) return variant.kernels;
+        if (variant.supported() && !(any && variant.by_name_only)) return variant.kernels;
         if (!any)
             refuse(KV8_UNSUPPORTED, "%s is %s, whose instructions this processor lacks; usable here: %s.", source,
                    requested, usable_names().c_str());

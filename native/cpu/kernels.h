@@ -64,8 +64,6 @@ KV8_DECLARE_KERNELS(neon)
 // avx512 with products of pairs of bfloat16 in attention.
 namespace avx512_bf16 {
 extern const AttentionKernels attention_kernels;
-// Whether those products pay on this processor: measured once in a process, in some 0.1 ms.
-bool pairs_pay();
 }  // namespace avx512_bf16
 
 }  // namespace kv8::cpu
