@@ -3,6 +3,7 @@
 // looked up, read or prefetched.
 #pragma once
 
+#include "cpu/fp8_simd.h"
 #include "cpu/row_io.h"
 #include "kv8/kv8.h"
 
@@ -93,7 +94,11 @@ class PagedKeys {
 };
 
 // Asks for rows without waiting for them.
-KV8_INLINE void prefetch_rows(const uint8_t* const* rows, int count, int64_t row_bytes) {
+KV8_INLINE void prefetch_rows(const uint8_t* const* rows, int count, int row_bytes) {
+    if (one_after_the_other(rows, count, row_bytes)) {
+        for (int at = 0; at < count * row_bytes; at += 64) __builtin_prefetch(rows[0] + at);
+        return;
+    }
     for (int i = 0; i < count; i++)
         for (int64_t at = 0; at < row_bytes; at += 64) __builtin_prefetch(rows[i] + at);
 }

@@ -17,6 +17,13 @@ KV8_INLINE void dot_rows(const float* q, const uint8_t* const* k, int count, int
     for (int key = 0; key < count; key += kKeys) {
         rf sums[kSums] = {};
         for (int d = 0; d < head_size; d += kWidth) {
+            if constexpr (Rows == 1) {
+                // A key is used as soon as it is read: all of them and the sums do not fit the registers.
+                const rf query = kept(load<rf>(q + d));
+                for (int i = 0; i < kKeys; i++)
+                    sums[i] = fused(query, Form::load(k[key + i] + d * Form::bytes), sums[i]);
+                continue;
+            }
             rf keys[kKeys];
             for (int i = 0; i < kKeys; i++) keys[i] = Form::load(k[key + i] + d * Form::bytes);
             for (int r = 0; r < Rows; r++) {
@@ -50,6 +57,13 @@ KV8_INLINE void accumulate_columns(const float* p, const uint8_t* const* v, int 
     for (int r = 0; r < Rows; r++)
         for (int i = 0; i < Registers; i++) total[r][i] = load<rf>(sums + r * head_size + d + i * kWidth);
     for (int key = 0; key < count; key++) {
+        if constexpr (Rows == 1) {
+            const uint8_t* const from = v[key] + d * Form::bytes;
+            const rf weight = kept(all(p[key]));
+            for (int i = 0; i < Registers; i++)
+                total[0][i] = fused(weight, Form::load(from + i * kWidth * Form::bytes), total[0][i]);
+            continue;
+        }
         rf value[Registers];
         for (int i = 0; i < Registers; i++) value[i] = Form::load(v[key] + (d + i * kWidth) * Form::bytes);
         for (int r = 0; r < Rows; r++) {
