@@ -4,6 +4,7 @@
 #include <cstring>
 #include <string>
 
+#include "cpu/attention_probe.h"
 #include "dispatch/error.h"
 
 namespace kv8::cpu {
@@ -29,16 +30,24 @@ bool has_avx512_bf16() {
 }
 #endif
 
+#if KV8_HAVE_AVX512_BF16
+// Processors that have vdpbf16ps start two of them in a cycle, or one in two: flags do not tell.
+bool pairs_pay() {
+    static const bool pay = is_clearly_faster(avx512_bf16::attention_kernels, avx512::attention_kernels);
+    return pay;
+}
+#endif
+
 struct Variant {
     Kernels kernels;
     bool (*supported)();
-    bool by_name_only;
+    bool (*pays)();  // whether it is better here than those after it
 };
 
 #define KV8_VARIANT(isa, supported)                                                                                    \
     {                                                                                                                  \
         {#isa, &isa::cast_kernels, &isa::cache_row_kernels, &isa::attention_kernels, &isa::engine_kernels}, supported, \
-            false                                                                                                      \
+            always                                                                                                     \
     }
 
 // The best first.
@@ -47,7 +56,7 @@ const Variant kVariants[] = {
     {{"avx512_bf16", &avx512::cast_kernels, &avx512::cache_row_kernels, &avx512_bf16::attention_kernels,
       &avx512::engine_kernels},
      has_avx512_bf16,
-     true},
+     pairs_pay},
 #endif
 #if KV8_HAVE_AVX512
     KV8_VARIANT(avx512, has_avx512),
@@ -83,7 +92,7 @@ const Kernels& choose_kernels(const char* requested) {
     const bool any = requested == nullptr || *requested == 0;
     for (const Variant& variant : kVariants) {
         if (!any && std::strcmp(requested, variant.kernels.isa) != 0) continue;
-        if (variant.supported() && !(any && variant.by_name_only)) return variant.kernels;
+        if (variant.supported() && (!any || variant.pays())) return variant.kernels;
         if (!any)
             refuse(KV8_UNSUPPORTED, "%s is %s, whose instructions this processor lacks; usable here: %s.", source,
                    requested, usable_names().c_str());
