@@ -18,6 +18,7 @@ public class AllocateEvicting extends PoolState {
     public void putBack() {
         drawNewKeys();
         register();
+        noteKeys();
         release();
     }
 }

@@ -29,7 +29,7 @@ public final class ManagerBenchmarks {
             "registerFull", "30",
             "free", "10",
             "releaseCached", "10",
-            "touchCached", "10",
+            "lookupAndTouch", "50",
             "lookupHit", "40",
             "lookupMiss", "40",
             "append", "3",

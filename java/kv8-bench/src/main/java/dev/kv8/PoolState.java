@@ -12,7 +12,9 @@ import org.openjdk.jmh.annotations.State;
  * prompt's blocks are given back together and taken by another together; so it is in a cache that serves prompts. In random order
  * nothing is near anything, the worst there can be: at a million blocks an operation then pays for memory and not for caches.
  *
- * <p>Operations are timed by the {@link #BATCH}; before and after a batch the pool is put back into this state.
+ * <p>Operations are timed by the {@link #BATCH}; before and after a batch the pool is put back into this state. Called together, they
+ * come {@link ReadAhead#BLOCKS} at a time and what they need is read ahead, as a prompt's blocks are looked up, reserved, registered
+ * and given back; called alone, as when a sequence that decodes needs one block.
  */
 @State(Scope.Thread)
 public class PoolState {
@@ -28,6 +30,9 @@ public class PoolState {
     @Param({"chains", "random"})
     public String order = "";
 
+    @Param({"together", "alone"})
+    public String calls = "";
+
     BlockPool pool = new BlockPool(1, EvictionPolicyKind.LRU, System::nanoTime);
     final int[] batch = new int[BATCH];
     /** Keys that are not in the pool, and will be those of the batch. */
@@ -38,8 +43,11 @@ public class PoolState {
 
     private final SplittableRandom random = new SplittableRandom(7);
 
+    private boolean together;
+
     @Setup(Level.Trial)
     public void fill() {
+        together = calls.equals("together");
         pool = new BlockPool(blocks, EvictionPolicyKind.parse(policy), System::nanoTime);
         keys = new long[blocks * PrefixIndex.KEY];
         int[] blocksInOrder = new int[blocks];
@@ -62,6 +70,7 @@ public class PoolState {
             allocate();
             drawNewKeys();
             register();
+            noteKeys();
             release();
         }
     }
@@ -114,21 +123,73 @@ public class PoolState {
     // ---- the operations, as often as a batch has blocks
 
     void allocate() {
-        for (int i = 0; i < BATCH; i++) {
-            batch[i] = pool.allocate();
+        for (int from = 0; from < BATCH; from += ReadAhead.BLOCKS) {
+            if (together) {
+                pool.readForAllocations(ReadAhead.BLOCKS);
+            }
+            for (int i = from; i < from + ReadAhead.BLOCKS; i++) {
+                batch[i] = pool.allocate();
+            }
         }
     }
 
     void register() {
+        for (int from = 0; from < BATCH; from += ReadAhead.BLOCKS) {
+            if (together) {
+                for (int i = from; i < from + ReadAhead.BLOCKS; i++) {
+                    pool.readForRegistration(batch[i], newKeys, i * PrefixIndex.KEY);
+                }
+            }
+            for (int i = from; i < from + ReadAhead.BLOCKS; i++) {
+                pool.register(batch[i], newKeys, i * PrefixIndex.KEY, SequenceOptions.DEFAULT);
+            }
+        }
+    }
+
+    /** After {@link #register}. */
+    void noteKeys() {
         for (int i = 0; i < BATCH; i++) {
-            pool.register(batch[i], newKeys, i * PrefixIndex.KEY, SequenceOptions.DEFAULT);
             System.arraycopy(newKeys, i * PrefixIndex.KEY, keys, batch[i] * PrefixIndex.KEY, PrefixIndex.KEY);
         }
     }
 
+    /** As a table does, the last one first. */
     void release() {
-        for (int i = 0; i < BATCH; i++) {
-            pool.release(batch[i]);
+        for (int end = BATCH; end > 0; end -= ReadAhead.BLOCKS) {
+            if (together) {
+                pool.readForReleases(batch, end - ReadAhead.BLOCKS, end);
+            }
+            for (int i = end - 1; i >= end - ReadAhead.BLOCKS; i--) {
+                pool.release(batch[i]);
+            }
         }
+    }
+
+    /** The blocks of {@link #newKeys}: found and held. */
+    void takeCached() {
+        for (int from = 0; from < BATCH; from += ReadAhead.BLOCKS) {
+            readForTaking(from);
+            for (int i = from; i < from + ReadAhead.BLOCKS; i++) {
+                pool.take(newKeys, i * PrefixIndex.KEY, SequenceOptions.DEFAULT);
+            }
+        }
+    }
+
+    private void readForTaking(int from) {
+        if (together) {
+            pool.readForTaking(newKeys, from * PrefixIndex.KEY, ReadAhead.BLOCKS);
+        }
+    }
+
+    /** Found only. */
+    int find() {
+        int sum = 0;
+        for (int from = 0; from < BATCH; from += ReadAhead.BLOCKS) {
+            readForTaking(from);
+            for (int i = from; i < from + ReadAhead.BLOCKS; i++) {
+                sum += pool.find(newKeys, i * PrefixIndex.KEY);
+            }
+        }
+        return sum;
     }
 }

@@ -18,16 +18,12 @@ public class Register extends PoolState {
     @Benchmark
     @OperationsPerInvocation(BATCH)
     public void registerFull() {
-        for (int i = 0; i < BATCH; i++) {
-            pool.register(batch[i], newKeys, i * PrefixIndex.KEY, SequenceOptions.DEFAULT);
-        }
+        register();
     }
 
     @TearDown(Level.Invocation)
     public void putBack() {
-        for (int i = 0; i < BATCH; i++) {
-            System.arraycopy(newKeys, i * PrefixIndex.KEY, keys, batch[i] * PrefixIndex.KEY, PrefixIndex.KEY);
-        }
+        noteKeys();
         release();
     }
 }

@@ -12,9 +12,7 @@ public class Release extends PoolState {
     public void take() {
         chooseCached();
         copyKeys();
-        for (int i = 0; i < BATCH; i++) {
-            pool.take(newKeys, i * PrefixIndex.KEY, SequenceOptions.DEFAULT);
-        }
+        takeCached();
     }
 
     @Benchmark

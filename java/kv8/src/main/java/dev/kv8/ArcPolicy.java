@@ -93,20 +93,29 @@ final class ArcPolicy implements EvictionPolicy {
         if (idle() == 0) {
             throw PolicyMisuse.nothingIdle();
         }
-        boolean fromOnce = idle.size(ONCE) > 0 && (cached[ONCE] > target || idle.size(OFTEN) == 0);
-        int block = idle.first(fromOnce ? ONCE : OFTEN);
-        remember(kinds[block], fingerprints[block]);
-        forget(block);
+        int kind = evictedKind();
+        int block = idle.first(kind);
+        remember(kind, fingerprints[block]);
+        idle.remove(block);
+        uncache(block);
         return block;
+    }
+
+    private int evictedKind() {
+        return idle.size(ONCE) > 0 && (cached[ONCE] > target || idle.size(OFTEN) == 0) ? ONCE : OFTEN;
     }
 
     private void remember(int kind, long fingerprint) {
         ghosts.remove(fingerprint);
         if (ghosts.isFull()) {
-            long half = (GHOSTS_PER_BLOCK + 1L) * kinds.length / 2;
-            ghosts.removeOldest(cached[ONCE] + ghosts.size(ONCE) > half ? ONCE : OFTEN);
+            ghosts.removeOldest(forgottenKind());
         }
         ghosts.add(kind, fingerprint);
+    }
+
+    private int forgottenKind() {
+        long half = (GHOSTS_PER_BLOCK + 1L) * kinds.length / 2;
+        return cached[ONCE] + ghosts.size(ONCE) > half ? ONCE : OFTEN;
     }
 
     @Override
@@ -115,6 +124,10 @@ final class ArcPolicy implements EvictionPolicy {
         if (isIdle(block)) {
             idle.remove(block);
         }
+        uncache(block);
+    }
+
+    private void uncache(int block) {
         cached[kinds[block]]--;
         kinds[block] = UNCACHED;
     }
@@ -122,6 +135,37 @@ final class ArcPolicy implements EvictionPolicy {
     @Override
     public int idle() {
         return idle.size(ONCE) + idle.size(OFTEN);
+    }
+
+    @Override
+    public int next(int[] blocks, int most) {
+        int kind = evictedKind();
+        int count = idle.front(kind, blocks, 0, most);
+        return count + idle.front(1 - kind, blocks, count, most - count);
+    }
+
+    @Override
+    public long readEvictions(int[] blocks, int count) {
+        long sum = 0;
+        for (int i = 0; i < count; i++) {
+            sum += ghosts.read(fingerprints[blocks[i]]) + kinds[blocks[i]];
+        }
+        return ghosts.isFull() ? sum + ghosts.readOldest(forgottenKind(), count) : sum;
+    }
+
+    @Override
+    public long readAdmission(int block, long fingerprint) {
+        return ghosts.read(fingerprint) + fingerprints[block] + kinds[block];
+    }
+
+    @Override
+    public long read(int block) {
+        return idle.read(block) + kinds[block];
+    }
+
+    @Override
+    public long readNeighbours(int block) {
+        return isIdle(block) ? idle.readNeighbours(block) : 0;
     }
 
     private void setKind(int block, int kind) {

@@ -180,9 +180,7 @@ final class BlockLedger {
         }
         table.ensureCapacity(size);
         prefixes.prepare(table, size);
-        while (table.size() < size) {
-            table.grow(pool);
-        }
+        table.grow(size, pool);
         return table;
     }
 
@@ -284,9 +282,7 @@ final class BlockLedger {
         prefixes.match(table, swapped);
         int matched = table.size();
         table.ensureCapacity(target);
-        while (table.size() < target) {
-            table.grow(pool);
-        }
+        table.grow(target, pool);
         try {
             space.load(swapped.memory(), table, matched);
         } catch (RuntimeException e) {
@@ -335,9 +331,7 @@ final class BlockLedger {
         if (shared + registered > 0) {
             makeWritable(table, last, copiesFit);
         }
-        while (table.size() < target) {
-            table.grow(pool);
-        }
+        table.grow(target, pool);
         table.scheduled = tokens;
         if (eviction != null) {
             eviction.end(pool, tokens);

@@ -1,6 +1,5 @@
 package dev.kv8;
 
-import java.util.function.IntConsumer;
 import java.util.function.LongSupplier;
 import org.jspecify.annotations.Nullable;
 
@@ -20,12 +19,30 @@ final class BlockPool {
     /** What the index's arrays can address. */
     static final int MAX_BLOCKS = Integer.MAX_VALUE / (2 * PrefixIndex.KEY) + 1;
 
+    /** What else knows registered blocks. */
+    interface Unregistered {
+        /** A block is no longer registered. */
+        void remove(int block);
+
+        /** Reads what that will read; see {@link ReadAhead}. */
+        long read(int block);
+    }
+
     private final int[] references;
     private final int[] freeStack;
     private final PrefixIndex index;
     private final RankedEviction cached;
     private final int[] pins;
-    private IntConsumer unregistered = block -> {};
+    private final ReadAhead ahead = new ReadAhead();
+    private Unregistered unregistered = new Unregistered() {
+        @Override
+        public void remove(int block) {}
+
+        @Override
+        public long read(int block) {
+            return 0;
+        }
+    };
     private @Nullable CacheNews news;
     private int pinned;
     private int free;
@@ -66,7 +83,7 @@ final class BlockPool {
     private int evict() {
         int block = cached.evict();
         index.remove(block);
-        unregistered.accept(block);
+        unregistered.remove(block);
         evicted++;
         tellRemoved(block);
         return block;
@@ -161,7 +178,7 @@ final class BlockPool {
     }
 
     /** {@code listener} hears of every block that is no longer registered. */
-    void whenUnregistered(IntConsumer listener) {
+    void whenUnregistered(Unregistered listener) {
         unregistered = listener;
     }
 
@@ -209,7 +226,7 @@ final class BlockPool {
 
     private void drop(int block) {
         index.remove(block);
-        unregistered.accept(block);
+        unregistered.remove(block);
         cached.forget(block);
     }
 
@@ -232,6 +249,57 @@ final class BlockPool {
         if (news != null) {
             news.cleared();
         }
+    }
+
+    // ---- before many of the same operations; see ReadAhead
+
+    /** Before {@code count} times {@link #allocate}; reads for {@link ReadAhead#BLOCKS} of them at most. */
+    void readForAllocations(int count) {
+        int[] blocks = ahead.blocks;
+        int most = cached.next(blocks, Math.min(ReadAhead.BLOCKS, count - free));
+        long sum = most > 0 ? cached.readEvictions(blocks, most) : 0;
+        for (int i = 0; i < most; i++) {
+            sum += index.read(blocks[i]) + references[blocks[i]] + unregistered.read(blocks[i]);
+        }
+        ahead.add(sum);
+    }
+
+    /** Before {@link #register} of {@code block} under a key; without waiting for others like it. */
+    void readForRegistration(int block, long[] key, int at) {
+        ahead.add(index.read(key, at) + index.readKey(block) + cached.readAdmission(block, key[at]));
+    }
+
+    /** What others read ahead. */
+    void haveRead(long sum) {
+        ahead.add(sum);
+    }
+
+    /** Before {@link #take} of the {@code count} keys from {@code at} on, {@link ReadAhead#BLOCKS} at most. */
+    void readForTaking(long[] keys, int at, int count) {
+        int[] blocks = ahead.blocks;
+        long sum = 0;
+        for (int i = 0; i < count; i++) {
+            sum += index.read(keys, at + i * PrefixIndex.KEY);
+        }
+        for (int i = 0; i < count; i++) {
+            int block = index.candidate(keys, at + i * PrefixIndex.KEY);
+            blocks[i] = block;
+            sum += index.readKey(block) + references[block] + cached.read(block);
+        }
+        for (int i = 0; i < count; i++) {
+            sum += cached.readNeighbours(blocks[i]);
+        }
+        ahead.add(sum);
+    }
+
+    /** Before {@link #release} of the blocks from {@code from} to {@code to}, {@link BlockTable#GONE} among them. */
+    void readForReleases(int[] blocks, int from, int to) {
+        long sum = 0;
+        for (int i = from; i < to; i++) {
+            int block = Math.max(0, blocks[i]);
+            sum += references[block] + cached.read(block) + (index.contains(block) ? 1 : 0);
+        }
+        ahead.add(sum);
     }
 
     // ---- what there is

@@ -182,12 +182,20 @@ final class BlockTable {
         blocks[size++] = block;
     }
 
-    /** Adds a new block of each group, but where it is gone. Capacity must have been ensured, and the pool have them. */
-    void grow(BlockPool pool) {
-        for (int group = 0; group < groups; group++) {
-            replace(size, group, size < gone[group] ? GONE : pool.allocate());
+    /**
+     * Adds new blocks of each group, but where they are gone, until it has {@code newSize} of them. Capacity must have been ensured, and
+     * the pool have them.
+     */
+    void grow(int newSize, BlockPool pool) {
+        int most = Math.max(1, ReadAhead.BLOCKS / groups);
+        for (int begin = size; size < newSize; size++) {
+            if ((size - begin) % most == 0 && newSize - size > 1) {
+                pool.readForAllocations(Math.min(most, newSize - size) * groups);
+            }
+            for (int group = 0; group < groups; group++) {
+                replace(size, group, size < gone[group] ? GONE : pool.allocate());
+            }
         }
-        size++;
     }
 
     void replace(int index, int block) {
@@ -256,7 +264,11 @@ final class BlockTable {
     void releaseAll(BlockPool pool) {
         ReleaseHint hint = Objects.requireNonNull(end, "an open table keeps its blocks").hint;
         int rank = options.priority().rank();
-        while (size > 0) {
+        int most = Math.max(1, ReadAhead.BLOCKS / groups);
+        for (int end = size; size > 0; ) {
+            if ((end - size) % most == 0 && size > 1) {
+                pool.readForReleases(blocks, Math.max(0, size - most) * groups, size * groups);
+            }
             size--;
             for (int group = 0; group < groups; group++) {
                 int block = block(size, group);

@@ -38,6 +38,23 @@ interface EvictionPolicy {
     /** Cached blocks that could be evicted. */
     int idle();
 
+    // ---- see ReadAhead
+
+    /** Puts blocks that {@link #evict} will probably choose next into the front of {@code blocks}, {@code most} at most; their number. */
+    int next(int[] blocks, int most);
+
+    /** Reads what evicting the first {@code count} of {@code blocks} will read. */
+    long readEvictions(int[] blocks, int count);
+
+    /** Reads what admitting a block under a key will read. */
+    long readAdmission(int block, long fingerprint);
+
+    /** Reads what {@link #hit} or {@link #release} of a block will read of it. */
+    long read(int block);
+
+    /** Reads what {@link #hit} of a block will read of others, after {@link #read}. */
+    long readNeighbours(int block);
+
     /**
      * Checks that lists, counts and bounds agree; takes time proportional to the number of blocks.
      *

@@ -2,7 +2,7 @@ package dev.kv8;
 
 /**
  * Fingerprints of keys that were evicted, in two lists by the list that they were evicted from, each in the order of
- * eviction. It holds a fixed number in both together, for at most 33 bytes each: remembering four keys for a block costs far less
+ * eviction. It holds a fixed number in both together, for at most 49 bytes each: remembering four keys for a block costs far less
  * than any block.
  */
 final class GhostLists {
@@ -32,9 +32,8 @@ final class GhostLists {
     /** Remembers {@code fingerprint} as the newest of {@code list}; there must be room. */
     void add(int list, long fingerprint) {
         int ghost = lists.first(UNUSED);
-        lists.remove(ghost);
         fingerprints[ghost] = fingerprint;
-        lists.append(list, ghost);
+        lists.move(list, ghost);
         index.add(ghost);
     }
 
@@ -56,8 +55,23 @@ final class GhostLists {
 
     private void drop(int ghost) {
         index.remove(ghost);
-        lists.remove(ghost);
-        lists.append(UNUSED, ghost);
+        lists.move(UNUSED, ghost);
+    }
+
+    /** Reads what a search for {@code fingerprint} will read; see {@link ReadAhead}. */
+    long read(long fingerprint) {
+        return index.read(fingerprint);
+    }
+
+    /** Reads what removing the {@code count} oldest of {@code list} will read. */
+    long readOldest(int list, int count) {
+        long sum = 0;
+        int ghost = lists.size(list) == 0 ? IndexedLists.NONE : lists.first(list);
+        for (int i = 0; i < count && ghost != IndexedLists.NONE; i++) {
+            sum += index.read(fingerprints[ghost]);
+            ghost = lists.after(ghost);
+        }
+        return sum;
     }
 
     /**

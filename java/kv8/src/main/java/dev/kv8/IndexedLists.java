@@ -51,6 +51,12 @@ final class IndexedLists {
         listOf[element] = (byte) NONE;
     }
 
+    /** Moves {@code element} from the list that it is in to the end of another one, or of the same. */
+    void move(int list, int element) {
+        remove(element);
+        append(list, element);
+    }
+
     /** The element appended before all others of {@code list}, which is not empty. */
     int first(int list) {
         return next[elements + list];
@@ -60,6 +66,27 @@ final class IndexedLists {
     int after(int element) {
         int after = next[element];
         return after < elements ? after : NONE;
+    }
+
+    /** Puts the elements at the front of {@code list} into {@code target}, {@code most} at most; their number. */
+    int front(int list, int[] target, int from, int most) {
+        int count = Math.min(most, sizes[list]);
+        int at = elements + list;
+        for (int i = 0; i < count; i++) {
+            at = next[at];
+            target[from + i] = at;
+        }
+        return count;
+    }
+
+    /** Reads what appending or removing {@code element} will read of it; see {@link ReadAhead}. */
+    long read(int element) {
+        return (long) previous[element] + next[element] + listOf[element];
+    }
+
+    /** Reads what removing {@code element} will read of its neighbours. */
+    long readNeighbours(int element) {
+        return (long) next[previous[element]] + previous[next[element]];
     }
 
     /** The list that {@code element} is in, or {@link #NONE}. */

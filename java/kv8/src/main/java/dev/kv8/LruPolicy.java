@@ -64,6 +64,35 @@ final class LruPolicy implements EvictionPolicy {
         return lists.size(IDLE);
     }
 
+    @Override
+    public int next(int[] blocks, int most) {
+        return lists.front(IDLE, blocks, 0, most);
+    }
+
+    @Override
+    public long readEvictions(int[] blocks, int count) {
+        long sum = 0;
+        for (int i = 0; i < count; i++) {
+            sum += cached[blocks[i]] ? 1 : 0;
+        }
+        return sum;
+    }
+
+    @Override
+    public long readAdmission(int block, long fingerprint) {
+        return cached[block] ? 1 : 0;
+    }
+
+    @Override
+    public long read(int block) {
+        return lists.read(block);
+    }
+
+    @Override
+    public long readNeighbours(int block) {
+        return isIdle(block) ? lists.readNeighbours(block) : 0;
+    }
+
     private boolean isIdle(int block) {
         return lists.listOf(block) == IDLE;
     }

@@ -11,7 +11,7 @@ import java.util.Arrays;
  * <p>What it finds is a guess: two parents may have one hash. Whoever uses it makes the candidate's key from the parent's key
  * and {@link #tokens}, and asks the {@link PrefixIndex} for that. For the writer thread only.
  */
-final class PartialBlockIndex {
+final class PartialBlockIndex implements BlockPool.Unregistered {
     /** Nothing found. */
     static final int NONE = -1;
 
@@ -69,7 +69,8 @@ final class PartialBlockIndex {
     }
 
     /** Removes a block, if it is in here. */
-    void remove(int block) {
+    @Override
+    public void remove(int block) {
         int before = previous[block];
         if (before == UNLINKED) {
             return;
@@ -83,6 +84,18 @@ final class PartialBlockIndex {
             previous[next[block]] = before;
         }
         previous[block] = UNLINKED;
+    }
+
+    /** The first step: a place in {@link #heads}, or another block's, is read next. */
+    @Override
+    public long read(int block) {
+        int before = previous[block];
+        return (long) next[block] + (before >= 0 ? next[before] : before == UNLINKED ? 0 : heads[~before]);
+    }
+
+    /** Reads what adding a block will read; see {@link ReadAhead}. */
+    long read(int block, long parent, int[] source, int from) {
+        return (long) heads[place(parent, source, from)] + previous[block] + next[block] + page(block)[at(block)];
     }
 
     /**

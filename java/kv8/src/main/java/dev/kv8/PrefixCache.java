@@ -65,7 +65,7 @@ final class PrefixCache {
         this.groupHits = new GroupHits(groups, blockSize, pool);
         if (config.prefixCaching() && config.partialReuse() && groups.isOne()) {
             parts = new PartialBlockIndex(config.blocks(), blockSize);
-            pool.whenUnregistered(parts::remove);
+            pool.whenUnregistered(parts);
         } else {
             parts = null;
         }
@@ -153,8 +153,13 @@ final class PrefixCache {
     private void take(BlockTable table, int[] tokens, int most) {
         table.ensureCapacity(most);
         table.ensureKeys(most);
-        for (int next = table.computed / blockSize; next < most; next++) {
-            makeKeys(table, tokens, next + 1);
+        int made = table.computed / blockSize;
+        for (int next = made; next < most; next++) {
+            if (next == made) {
+                made = Math.min(most, next + ReadAhead.BLOCKS);
+                makeKeys(table, tokens, made); // the ones behind a miss are needed when these blocks are registered
+                pool.readForTaking(table.keys(), next * PrefixIndex.KEY, made - next);
+            }
             int block = pool.take(table.keys(), next * PrefixIndex.KEY, table.options());
             if (block < 0) {
                 break;
@@ -320,12 +325,34 @@ final class PrefixCache {
             return;
         }
         int full = table.computed / blockSize;
-        for (int i = computedBefore / blockSize; i < full; i++) {
-            makeKeys(table, tokens, i + 1);
+        int made = computedBefore / blockSize;
+        for (int i = made; i < full; i++) {
+            if (i == made) {
+                made = Math.min(full, i + ReadAhead.BLOCKS);
+                makeKeys(table, tokens, made);
+                if (made - i > 1) {
+                    readForRegistrations(table, tokens, i, made);
+                }
+            }
             for (int group = 0; group < groups.count(); group++) {
                 if (i >= table.gone(group)) {
                     register(table, i, group, tokens);
                 }
+            }
+        }
+    }
+
+    private void readForRegistrations(BlockTable table, int[] tokens, int from, int to) {
+        for (int i = from; i < to; i++) {
+            for (int group = 0; group < groups.count(); group++) {
+                if (i >= table.gone(group)) {
+                    GroupKey key = groupKey.of(group, table.keys(), i * PrefixIndex.KEY);
+                    pool.readForRegistration(table.block(i, group), key.words, key.at);
+                }
+            }
+            if (parts != null && i > 0 && i >= table.gone()) {
+                long parent = table.keys()[(i - 1) * PrefixIndex.KEY];
+                pool.haveRead(parts.read(table.block(i), parent, tokens, i * blockSize));
             }
         }
     }

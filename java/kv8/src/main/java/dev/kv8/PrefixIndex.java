@@ -18,8 +18,10 @@ final class PrefixIndex {
 
     /** By block, {@link #KEY} longs each. */
     private final long[] keys;
-    /** By block: where it is in {@link #slots}, or {@link #EMPTY}. */
-    private final int[] slotOf;
+    /** By block: the bits of its key that lie in its slot. */
+    private final int[] tags;
+
+    private final boolean[] present;
 
     /** The first 32 bits of a key above its block, or {@link #EMPTY}, which is block -1. */
     private final long[] slots;
@@ -38,10 +40,10 @@ final class PrefixIndex {
     PrefixIndex(int blocks, int hashBits) {
         tagMask = hashBits == Integer.SIZE ? -1 : (1 << hashBits) - 1;
         keys = new long[KEY * blocks];
-        slotOf = new int[blocks];
+        tags = new int[blocks];
+        present = new boolean[blocks];
         slots = new long[Math.max(2, Integer.highestOneBit(2 * blocks - 1) << 1)];
         mask = slots.length - 1;
-        Arrays.fill(slotOf, EMPTY);
         Arrays.fill(slots, EMPTY);
     }
 
@@ -60,6 +62,10 @@ final class PrefixIndex {
         return slot;
     }
 
+    private static long entry(int tag, int block) {
+        return (long) tag << 32 | block;
+    }
+
     private int block(int slot) {
         return (int) slots[slot];
     }
@@ -76,6 +82,31 @@ final class PrefixIndex {
                 && keys[own + 3] == key[at + 3];
     }
 
+    /** Reads what a search for a key will read first; see {@link ReadAhead}. */
+    long read(long[] key, int at) {
+        return slots[(int) key[at] & tagMask & mask];
+    }
+
+    /** Reads what removing a block will read. */
+    long read(int block) {
+        return slots[tags[block] & mask];
+    }
+
+    /** Reads where {@link #add} will write a block's key. */
+    long readKey(int block) {
+        return keys[KEY * block] + tags[block] + (present[block] ? 1 : 0);
+    }
+
+    /** The block that {@link #find} will compare with a key first; any when it will find none. */
+    int candidate(long[] key, int at) {
+        int tag = (int) key[at] & tagMask;
+        int slot = tag & mask;
+        while (slots[slot] != EMPTY && tag(slot) != tag) {
+            slot = (slot + 1) & mask;
+        }
+        return Math.max(0, block(slot));
+    }
+
     /** Adds a block that is not in the index; false, and nothing changes, when another one has its key. */
     boolean add(int block, long[] key, int at) {
         int slot = slotFor(key, at);
@@ -83,8 +114,10 @@ final class PrefixIndex {
             return false;
         }
         System.arraycopy(key, at, keys, KEY * block, KEY);
-        slots[slot] = (key[at] & tagMask) << 32 | block;
-        slotOf[block] = slot;
+        int tag = (int) key[at] & tagMask;
+        slots[slot] = entry(tag, block);
+        tags[block] = tag;
+        present[block] = true;
         size++;
         return true;
     }
@@ -95,7 +128,7 @@ final class PrefixIndex {
     }
 
     boolean contains(int block) {
-        return slotOf[block] != EMPTY;
+        return present[block];
     }
 
     /** Blocks in the index. */
@@ -105,15 +138,18 @@ final class PrefixIndex {
 
     /** {@code block} must be in the index. */
     void remove(int block) {
-        int hole = slotOf[block];
-        slotOf[block] = EMPTY;
+        long removed = entry(tags[block], block);
+        int hole = tags[block] & mask;
+        while (slots[hole] != removed) {
+            hole = (hole + 1) & mask;
+        }
+        present[block] = false;
         size--;
         // What lies behind and began its search at or before the hole moves into it.
         for (int slot = (hole + 1) & mask; slots[slot] != EMPTY; slot = (slot + 1) & mask) {
             int home = tag(slot) & mask;
             if (((slot - home) & mask) >= ((slot - hole) & mask)) {
                 slots[hole] = slots[slot];
-                slotOf[block(slot)] = hole;
                 hole = slot;
             }
         }

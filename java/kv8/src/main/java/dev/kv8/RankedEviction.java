@@ -136,10 +136,7 @@ final class RankedEviction {
         if (!deadlines.isEmpty()) {
             expire();
         }
-        int rank = DEMOTED;
-        while (rank < RANKS && (rank == NORMAL ? policy.idle() : others.size(rank)) == 0) {
-            rank++;
-        }
+        int rank = evictedRank();
         if (rank == RANKS) {
             throw PolicyMisuse.nothingIdle();
         }
@@ -155,6 +152,15 @@ final class RankedEviction {
             deadlines.remove(block);
         }
         return block;
+    }
+
+    /** {@link #RANKS} when nothing is idle. */
+    private int evictedRank() {
+        int rank = DEMOTED;
+        while (rank < RANKS && (rank == NORMAL ? policy.idle() : others.size(rank)) == 0) {
+            rank++;
+        }
+        return rank;
     }
 
     private void expire() {
@@ -192,6 +198,38 @@ final class RankedEviction {
     void forget(int block) {
         wake(block);
         policy.forget(block);
+    }
+
+    // ---- see ReadAhead
+
+    /** See {@link EvictionPolicy#next}; those of one rank only. */
+    int next(int[] blocks, int most) {
+        int rank = evictedRank();
+        return rank == NORMAL ? policy.next(blocks, most) : rank == RANKS ? 0 : others.front(rank, blocks, 0, most);
+    }
+
+    /** See {@link EvictionPolicy#readEvictions}. */
+    long readEvictions(int[] blocks, int count) {
+        long sum = policy.readEvictions(blocks, count);
+        for (int i = 0; i < count; i++) {
+            sum += ranks[blocks[i]];
+        }
+        return sum;
+    }
+
+    /** See {@link EvictionPolicy#readAdmission}. */
+    long readAdmission(int block, long fingerprint) {
+        return policy.readAdmission(block, fingerprint) + ranks[block];
+    }
+
+    /** See {@link EvictionPolicy#read}. */
+    long read(int block) {
+        return policy.read(block) + ranks[block];
+    }
+
+    /** See {@link EvictionPolicy#readNeighbours}. */
+    long readNeighbours(int block) {
+        return policy.readNeighbours(block);
     }
 
     /** The rank of a cached block, its limit left aside. */
