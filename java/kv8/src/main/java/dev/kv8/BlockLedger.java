@@ -157,7 +157,7 @@ final class BlockLedger {
     /** A table that shares the blocks of {@code table}. */
     BlockTable fork(BlockTable table) {
         BlockTable shared = new BlockTable(table.options(), groups.count());
-        shared.copy(table, pool);
+        shared.fork(table, pool);
         return shared;
     }
 

@@ -50,6 +50,8 @@ final class BlockTable {
         }
     }
 
+    private static final int ALL = Integer.MAX_VALUE;
+
     /** Instead of a block that was given back. */
     static final int GONE = -1;
 
@@ -64,6 +66,9 @@ final class BlockTable {
 
     /** The keys of the first {@link #keyCount} full blocks, {@link PrefixIndex#KEY} longs each. */
     private long[] keys = {};
+
+    /** How many keys at the front other tables may read; {@link #ALL} where another one may write those behind. */
+    private int sharedKeys;
 
     /** Blocks whose keys are known; those of blocks not computed yet can be. */
     int keyCount;
@@ -169,11 +174,14 @@ final class BlockTable {
         return keys;
     }
 
-    /** Makes room for the keys of {@code count} blocks. */
+    /** Makes room for the keys of {@code count} blocks, and lets those that are not known yet be written. */
     void ensureKeys(int count) {
         int longs = count * PrefixIndex.KEY;
-        if (longs > keys.length) {
-            keys = Arrays.copyOf(keys, Math.max(longs, 2 * keys.length));
+        if (longs > keys.length || (count > keyCount && keyCount < sharedKeys)) {
+            long[] own = new long[Math.max(longs, 2 * keyCount * PrefixIndex.KEY)];
+            System.arraycopy(keys, 0, own, 0, keyCount * PrefixIndex.KEY);
+            keys = own;
+            sharedKeys = 0;
         }
     }
 
@@ -287,6 +295,23 @@ final class BlockTable {
 
     /** Holds what {@code other} holds, instead of its own. What both have at the front stays, so no count of it moves. */
     void copy(BlockTable other, BlockPool pool) {
+        copyBlocks(other, pool);
+        keyCount = 0;
+        ensureKeys(other.keyCount);
+        System.arraycopy(other.keys, 0, keys, 0, other.keyCount * PrefixIndex.KEY);
+        keyCount = other.keyCount;
+    }
+
+    /** As {@link #copy}, of a new table, which shares the array of keys until one of both writes where the other reads. */
+    void fork(BlockTable other, BlockPool pool) {
+        copyBlocks(other, pool);
+        keys = other.keys;
+        keyCount = other.keyCount;
+        sharedKeys = ALL;
+        other.sharedKeys = Math.max(other.sharedKeys, other.keyCount);
+    }
+
+    private void copyBlocks(BlockTable other, BlockPool pool) {
         int most = Math.min(size, other.size) * groups;
         int common = Arrays.mismatch(blocks, 0, most, other.blocks, 0, most);
         shrink((common < 0 ? most : common) / groups, pool);
@@ -302,9 +327,6 @@ final class BlockTable {
         size = other.size;
         System.arraycopy(other.gone, 0, gone, 0, groups);
         computed = other.computed;
-        ensureKeys(other.keyCount);
-        System.arraycopy(other.keys, 0, keys, 0, other.keyCount * PrefixIndex.KEY);
-        keyCount = other.keyCount;
         epoch = other.epoch;
     }
 
@@ -322,6 +344,9 @@ final class BlockTable {
         int ownKeyCount = keyCount;
         keyCount = other.keyCount;
         other.keyCount = ownKeyCount;
+        int ownSharedKeys = sharedKeys;
+        sharedKeys = other.sharedKeys;
+        other.sharedKeys = ownSharedKeys;
         long ownEpoch = epoch;
         epoch = other.epoch;
         other.epoch = ownEpoch;

@@ -417,6 +417,7 @@ final class PrefixCache {
     }
 
     private void makeKeys(BlockTable table, int[] tokens, int count) {
+        table.ensureKeys(count);
         long[] keys = table.keys();
         for (int i = table.keyCount; i < count; i++) {
             int at = i * PrefixIndex.KEY;

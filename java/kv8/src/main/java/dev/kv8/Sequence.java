@@ -2,7 +2,6 @@ package dev.kv8;
 
 import java.lang.ref.Cleaner;
 import java.nio.IntBuffer;
-import java.util.Arrays;
 import java.util.Objects;
 import java.util.concurrent.locks.LockSupport;
 import org.jspecify.annotations.Nullable;
@@ -17,6 +16,8 @@ import org.jspecify.annotations.Nullable;
 public final class Sequence implements AutoCloseable {
     private static final long WAIT_NANOS = 50_000;
 
+    private static final int ALL = Integer.MAX_VALUE;
+
     final KvCache cache;
     final BlockTable table;
     private final BlockLedger ledger;
@@ -24,6 +25,12 @@ public final class Sequence implements AutoCloseable {
     private int cachedTokens;
     private int[] tokens;
     private int length;
+
+    /**
+     * How many places at the front of {@link #tokens} other sequences may read, so that they must not be written: {@link #ALL} where another
+     * one may write to those behind. A fork takes its parent's array over; who has to write where it must not gets an array of its own.
+     */
+    private int shared;
 
     /** What it waits for from the tiers; for whoever is inside the cache. */
     @Nullable
@@ -50,7 +57,7 @@ public final class Sequence implements AutoCloseable {
         ledger.check();
         checkOpen();
         checkToken(token);
-        ensureCapacity(length + 1);
+        makeRoom(length + 1);
         tokens[length++] = token;
     }
 
@@ -63,7 +70,7 @@ public final class Sequence implements AutoCloseable {
         ledger.check();
         checkOpen();
         checkTokens(ids);
-        ensureCapacity(length + ids.length);
+        makeRoom(length + ids.length);
         System.arraycopy(ids, 0, tokens, length, ids.length);
         length += ids.length;
     }
@@ -80,13 +87,21 @@ public final class Sequence implements AutoCloseable {
         }
     }
 
-    private void ensureCapacity(int needed) {
+    /** Lets the places from {@link #length} up to {@code needed} be written. */
+    private void makeRoom(int needed) {
+        if (needed > tokens.length || length < shared || needed < 0) {
+            grow(needed);
+        }
+    }
+
+    private void grow(int needed) {
         if (needed < 0) {
             throw new IllegalStateException("A sequence holds at most " + Integer.MAX_VALUE + " tokens.");
         }
-        if (needed > tokens.length) {
-            tokens = Arrays.copyOf(tokens, (int) Math.min(Integer.MAX_VALUE - 8, Math.max(needed, 2L * tokens.length)));
-        }
+        int[] own = new int[(int) Math.min(Integer.MAX_VALUE - 8, Math.max(needed, 2L * length))];
+        System.arraycopy(tokens, 0, own, 0, length);
+        tokens = own;
+        shared = 0;
     }
 
     /** Tokens, computed and pending. */
@@ -232,7 +247,8 @@ public final class Sequence implements AutoCloseable {
 
     /**
      * A sequence with the same tokens that shares the computed blocks. Whoever writes to a shared block first gets a copy of
-     * it, so neither sees what the other adds. It costs no block before that.
+     * it, so neither sees what the other adds. It costs no block before that, and copies no token: the token ids are shared too,
+     * until the new sequence appends, or this one after {@link #truncate}.
      *
      * @throws IllegalStateException when this sequence is closed or in an open batch
      */
@@ -241,7 +257,10 @@ public final class Sequence implements AutoCloseable {
         try {
             checkOpen();
             checkNotScheduled("forked");
-            return new Sequence(cache, ledger.fork(table), tokens.clone(), length, 0);
+            Sequence fork = new Sequence(cache, ledger.fork(table), tokens, length, 0);
+            fork.shared = ALL;
+            shared = Math.max(shared, length);
+            return fork;
         } finally {
             ledger.exit();
         }
@@ -283,12 +302,16 @@ public final class Sequence implements AutoCloseable {
         int ownLength = length;
         length = other.length;
         other.length = ownLength;
+        int ownShared = shared;
+        shared = other.shared;
+        other.shared = ownShared;
         table.swap(other.table);
     }
 
     /** Becomes what a {@link #fork} of {@code source} would be. */
     void become(Sequence source) {
-        ensureCapacity(source.length);
+        length = 0;
+        makeRoom(source.length);
         System.arraycopy(source.tokens, 0, tokens, 0, source.length);
         length = source.length;
         ledger.replace(table, source.table);
