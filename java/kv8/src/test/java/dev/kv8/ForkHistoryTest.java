@@ -17,7 +17,7 @@ import org.junit.jupiter.params.provider.MethodSource;
 /** Forks share arrays of token ids and of keys: what one writes, no other may see, in whatever order they grow and shrink. */
 class ForkHistoryTest {
     private static final int BLOCKS = 400;
-    private static final int OPERATIONS = Integer.getInteger("kv8.operations", 12_500) / 5;
+    private static final int OPERATIONS = Integer.getInteger("kv8.operations", 4_000);
 
     private final SilentBackend backend = new SilentBackend();
     private final KvCache cache =
@@ -65,23 +65,23 @@ class ForkHistoryTest {
         }
         int at = random.nextInt(open.size());
         Known known = open.get(at);
-        switch (random.nextInt(10)) {
-            case 0, 1 -> {
+        switch (random.nextInt(20)) {
+            case 0, 1, 2, 3 -> {
                 if (open.size() < 8) {
                     open.add(new Known(known.sequence.fork(), new ArrayList<>(known.tokens)));
                 }
             }
-            case 2 -> {
+            case 4, 5, 6 -> {
                 int length = random.nextInt(known.tokens.size() + 1);
                 known.sequence.truncate(length);
                 known.tokens.subList(length, known.tokens.size()).clear();
             }
-            case 3 -> {
+            case 7 -> {
                 open.remove(at);
                 others.execute(random.nextBoolean() ? known.sequence::cancel : known.sequence::close);
             }
-            case 4 -> reorder(random, open);
-            case 5, 6, 7 -> append(random, known);
+            case 8 -> reorder(random, open);
+            case 9, 10, 11, 12, 13, 14 -> append(random, known);
             default -> compute(random, known.sequence);
         }
     }
