@@ -38,7 +38,7 @@ import org.jspecify.annotations.Nullable;
 public final class RedisBlockStore implements BlockStore {
     private static final int TRANSFER_BYTES = 4 << 20;
     private static final int LOOKUPS_AT_ONCE = 128;
-    /** Values are sent as soon as there are so many bytes: a larger buffer would be copied again and again while it grows. */
+    /** Values are sent as soon as there are so many bytes: the server takes them in while the next commands are made. */
     private static final int FLUSHED_BYTES = 256 << 10;
 
     private final RedisLink link;
@@ -292,15 +292,21 @@ public final class RedisBlockStore implements BlockStore {
             answers.add(dispatch(pipe, CommandType.SET, new StatusOutput<>(ByteArrayCodec.INSTANCE), arguments));
         }
         var unused = all(answers).whenComplete((done, failure) -> {
-            sent.forEach(SetPart::retire);
-            Throwable cause = failure == null ? null : cause(failure);
-            if (failure == null) {
-                transfer.done(index, bytes);
-            } else if (cause != null && isFull(cause)) {
-                transfer.refused(index);
-            } else {
-                transfer.failed(index, cause);
+            CompletableFuture<Void> untouched =
+                    all(sent.stream().map(SetPart::retire).toList());
+            if (!untouched.isDone()) { // timed out in the middle of a value
+                link.abandonStores(pipe);
             }
+            var unusedEnd = untouched.thenRun(() -> {
+                Throwable cause = failure == null ? null : cause(failure);
+                if (failure == null) {
+                    transfer.done(index, bytes);
+                } else if (cause != null && isFull(cause)) {
+                    transfer.refused(index);
+                } else {
+                    transfer.failed(index, cause);
+                }
+            });
         });
     }
 

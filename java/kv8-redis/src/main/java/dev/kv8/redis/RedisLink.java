@@ -16,6 +16,7 @@ import io.lettuce.core.cluster.RedisClusterClient;
 import io.lettuce.core.cluster.api.StatefulRedisClusterConnection;
 import io.lettuce.core.cluster.api.async.RedisClusterAsyncCommands;
 import io.lettuce.core.codec.ByteArrayCodec;
+import io.lettuce.core.protocol.CommandEncoder;
 import io.lettuce.core.resource.ClientResources;
 import io.lettuce.core.resource.DefaultClientResources;
 import io.lettuce.core.resource.Delay;
@@ -59,11 +60,13 @@ final class RedisLink implements AutoCloseable {
         }
     }
 
-    /** Values are large: they are read a quarter of a MiB at once, and more while they keep coming. */
-    private static final class LargeReads implements NettyCustomizer {
+    /** Values are large: they are read a quarter of a MiB at once, and more while they keep coming; and written from their frames. */
+    private static final class LargeValues implements NettyCustomizer {
         @Override
         public void afterChannelInitialized(Channel channel) {
             channel.config().setRecvByteBufAllocator(new AdaptiveRecvByteBufAllocator(1 << 16, 1 << 18, 1 << 20));
+            String encoder = channel.pipeline().context(CommandEncoder.class).name();
+            channel.pipeline().addAfter(encoder, "kv8-values", new ValueWriter());
         }
     }
 
@@ -76,7 +79,7 @@ final class RedisLink implements AutoCloseable {
                 .ioThreadPoolSize(IO_THREADS)
                 .computationThreadPoolSize(IO_THREADS)
                 .reconnectDelay(Delay.constant(RECONNECT_DELAY))
-                .nettyCustomizer(new LargeReads())
+                .nettyCustomizer(new LargeValues())
                 .build();
         if (isCluster) {
             client = null;
@@ -124,6 +127,16 @@ final class RedisLink implements AutoCloseable {
             stores = known;
         }
         return known;
+    }
+
+    /** Ends a connection that doesn't take what it is given, so that it lets go of that; the next store makes a new one. */
+    void abandonStores(Pipe pipe) {
+        synchronized (this) {
+            if (pipe.equals(stores)) {
+                stores = null;
+            }
+        }
+        var unused = pipe.connection().closeAsync();
     }
 
     private Pipe connect(@Nullable Pipe broken) throws IOException {

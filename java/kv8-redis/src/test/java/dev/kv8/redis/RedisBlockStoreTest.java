@@ -193,6 +193,33 @@ class RedisBlockStoreTest {
         }
     }
 
+    /** Values go to the socket from their frames, so a frame that is sent in part must not be given back before that has ended. */
+    @Test
+    void aServerThatFreezesInTheMiddleOfAValueLetsGoOfItsFrame() throws Exception {
+        int length = 4 << 20;
+        int blocks = 8; // more than the sockets' buffers hold
+        try (RedisServer server = RedisServer.start();
+                RedisBlockStore store = RedisBlockStore.builder(server.uri())
+                        .commandTimeout(Duration.ofMillis(500))
+                        .open()) {
+            store.prepare(length);
+            assertThat(Transfers.store(store, 0, length)).isEqualTo(Outcome.DONE);
+            server.freeze();
+            List<ByteBuffer> frames = new ArrayList<>();
+            for (int i = 1; i <= blocks; i++) {
+                frames.add(Transfers.bytes(i, length));
+            }
+            Transfers.Result result = Transfers.store(store, Transfers.keys(1, blocks + 1), frames);
+            assertThat(result.outcomes).containsOnly(Outcome.FAILED);
+            frames.forEach(frame -> frame.put(0, new byte[length])); // they hold something else now
+            server.thaw();
+            await(() -> Transfers.store(store, 0, length) == Outcome.DONE);
+            for (int i = 0; i <= blocks; i++) {
+                assertThat(Transfers.load(store, i, length)).as("block %d", i).isNotEqualTo(false);
+            }
+        }
+    }
+
     @Test
     void authenticatesByUri() throws IOException {
         try (RedisServer server = RedisServer.start("--requirepass", "sesame")) {
