@@ -46,17 +46,6 @@ class GroupedTiersTest {
         return group == 0 ? 0 : Math.max(0, 8 * blocks - WINDOW + 1) / 8;
     }
 
-    /** Uses up the pool's blocks with other prompts. */
-    private static void evictAll(TieredCache test) {
-        int seed = 100;
-        long before = test.cache.stats().evictedBlocks();
-        while (test.cache.stats().evictedBlocks() - before
-                < 2L * test.cache.config().blocks()) {
-            test.serve(TieredCache.prompt(seed++, 41));
-        }
-        test.settle();
-    }
-
     @ParameterizedTest
     @ValueSource(booleans = {true, false})
     void aPrefixComesBackWithItsLastWindowAndNoMore(boolean hostAccessible) {
@@ -67,15 +56,12 @@ class GroupedTiersTest {
             assertThat(test.serve(PROMPT)).as("from the pool").isEqualTo(80);
             test.settle();
             assertThat(host.blocks()).isEqualTo(10 + WINDOW_BLOCKS);
-            evictAll(test);
+            test.evictAll();
             assertThat(test.serve(PROMPT)).as("from the tier").isEqualTo(80);
             assertThat(test.tier(0).loaded()).isEqualTo(10 + WINDOW_BLOCKS);
             assertThat(test.serve(PROMPT)).as("from the pool again").isEqualTo(80);
             assertThat(test.tier(0).loaded()).isEqualTo(10 + WINDOW_BLOCKS);
-            test.settle();
-            assertThat(test.cache.framesInUse()).isZero();
-            test.cache.ledger().pool().checkInvariants();
-            assertThat(test.cache.stats().freeBlocks()).isEqualTo(30);
+            test.checkIdle();
         }
     }
 
@@ -88,14 +74,14 @@ class GroupedTiersTest {
         try (TieredCache test = cache(30, Tiers.of(host))) {
             test.serve(PROMPT);
             test.serve(PROMPT);
-            evictAll(test);
+            test.evictAll();
             assertThat(test.serve(other)).isZero();
             assertThat(test.tier(0).loaded()).isZero();
             test.settle();
             int[] begin = Arrays.copyOf(PROMPT, 41);
             test.serve(begin);
             test.serve(begin);
-            evictAll(test);
+            test.evictAll();
             assertThat(test.serve(other)).isEqualTo(40);
             assertThat(test.tier(0).loaded()).isEqualTo(5 + 5 - firstNeeded(1, 5));
         }
@@ -387,7 +373,7 @@ class GroupedTiersTest {
         for (int i = 0; i < 2; i++) {
             try (TieredCache test = cache(24, Tiers.NONE)) {
                 if (i == 1) {
-                    evictAll(test);
+                    test.evictAll();
                 }
                 Sequence sequence = test.cache.open(TieredCache.prompt(3, 45));
                 test.compute(sequence);

@@ -190,6 +190,27 @@ final class TieredCache implements AutoCloseable {
         await(() -> !cache.poll());
     }
 
+    /** Uses up the pool's blocks with other prompts. */
+    void evictAll() {
+        int seed = 100;
+        long end = cache.stats().evictedBlocks()
+                + (long) cache.config().layerGroups() * cache.config().blocks();
+        while (cache.stats().evictedBlocks() < end) {
+            serve(prompt(seed++, 41));
+        }
+        settle();
+    }
+
+    /** Nothing is under way any more, and nobody holds a block or a frame. */
+    void checkIdle() {
+        settle();
+        assertThat(cache.framesInUse()).as("frames in use").isZero();
+        assertThat(cache.stats().freeBlocks())
+                .as("blocks that nobody holds")
+                .isEqualTo(cache.config().blocks());
+        cache.ledger().pool().checkInvariants();
+    }
+
     static void await(BooleanSupplier condition) {
         long end = System.nanoTime() + 20_000_000_000L;
         while (!condition.getAsBoolean()) {

@@ -16,16 +16,6 @@ class TiersTest {
         return HostBlockStore.create(ByteSize.of((long) blocks * TieredCache.frameBytes()), EvictionPolicyKind.LRU);
     }
 
-    /** Uses up the pool's blocks with other prompts. */
-    private static void evictAll(TieredCache test) {
-        int seed = 100;
-        long before = test.cache.stats().evictedBlocks();
-        while (test.cache.stats().evictedBlocks() - before < test.cache.config().blocks()) {
-            test.serve(TieredCache.prompt(seed++, 41));
-        }
-        test.settle();
-    }
-
     @ParameterizedTest
     @ValueSource(booleans = {true, false})
     void aBlockComesBackFromTheTierBitForBit(boolean hostAccessible) {
@@ -36,15 +26,12 @@ class TiersTest {
             assertThat(test.serve(PROMPT)).as("from the pool").isEqualTo(40);
             test.settle();
             assertThat(host.blocks()).isEqualTo(5);
-            evictAll(test);
+            test.evictAll();
             assertThat(test.serve(PROMPT)).as("from the tier").isEqualTo(40);
             assertThat(test.tier(0).loaded()).isEqualTo(5);
             assertThat(test.serve(PROMPT)).as("from the pool again").isEqualTo(40);
             assertThat(test.tier(0).loaded()).isEqualTo(5);
-            test.settle();
-            assertThat(test.cache.framesInUse()).isZero();
-            test.cache.ledger().pool().checkInvariants();
-            assertThat(test.cache.stats().freeBlocks()).isEqualTo(12);
+            test.checkIdle();
         }
     }
 
@@ -70,7 +57,7 @@ class TiersTest {
         HostBlockStore host = host(100);
         try (TieredCache test = new TieredCache(12, Tiers.of(host))) {
             test.serve(PROMPT);
-            evictAll(test);
+            test.evictAll();
             assertThat(host.blocks()).isZero();
             test.serve(PROMPT);
             test.settle();
