@@ -51,13 +51,14 @@ final class BlockTable {
     }
 
     private static final int ALL = Integer.MAX_VALUE;
+    private static final int LEAST_BLOCKS = 8;
 
     /** Instead of a block that was given back. */
     static final int GONE = -1;
 
     private final int groups;
     /** {@code [size][groups]}. */
-    private int[] blocks = new int[8];
+    private int[] blocks = {};
 
     private int size;
 
@@ -166,7 +167,7 @@ final class BlockTable {
     void ensureCapacity(int capacity) {
         int entries = Math.multiplyExact(capacity, groups);
         if (entries > blocks.length) {
-            blocks = Arrays.copyOf(blocks, Math.max(entries, 2 * blocks.length));
+            blocks = Arrays.copyOf(blocks, Math.max(Math.max(entries, LEAST_BLOCKS), 2 * blocks.length));
         }
     }
 

@@ -22,6 +22,7 @@ class BlockPoolTest {
     void aTableComesBackInAscendingOrder() {
         BlockPool pool = new BlockPool(8, EvictionPolicyKind.LRU, System::nanoTime);
         BlockTable table = new BlockTable(SequenceOptions.DEFAULT);
+        table.ensureCapacity(5);
         for (int i = 0; i < 5; i++) {
             table.add(pool.allocate());
         }
