@@ -70,9 +70,10 @@ final class FingerprintIndex {
         slots[gap] = EMPTY;
     }
 
-    /** Reads what a search for {@code fingerprint} will read first; see {@link ReadAhead}. */
+    /** Reads what a search for {@code fingerprint} will read, and most removals; see {@link ReadAhead}. */
     long read(long fingerprint) {
-        return slots[home(hash(fingerprint))];
+        int home = home(hash(fingerprint));
+        return slots[home] + slots[(home + ReadAhead.RUN) & (slots.length - 1)];
     }
 
     private static int hash(long fingerprint) {

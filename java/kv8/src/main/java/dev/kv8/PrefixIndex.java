@@ -84,12 +84,16 @@ final class PrefixIndex {
 
     /** Reads what a search for a key will read first; see {@link ReadAhead}. */
     long read(long[] key, int at) {
-        return slots[(int) key[at] & tagMask & mask];
+        return readRun((int) key[at] & tagMask & mask);
     }
 
     /** Reads what removing a block will read. */
     long read(int block) {
-        return slots[tags[block] & mask];
+        return readRun(tags[block] & mask);
+    }
+
+    private long readRun(int home) {
+        return slots[home] + slots[(home + ReadAhead.RUN) & mask];
     }
 
     /** Reads where {@link #add} will write a block's key. */
