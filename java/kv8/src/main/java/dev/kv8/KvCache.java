@@ -536,7 +536,7 @@ public final class KvCache implements AutoCloseable {
     }
 
     /**
-     * Does what is due between this cache and its tiers, for about a millisecond in each direction: blocks that arrived go into the
+     * Does what is due between this cache and its tiers, for less than a millisecond: blocks that arrived go into the
      * pool, blocks that were used for the second time go out. Every commit does it too, and so does {@link Sequence#isLoading} of a loading
      * sequence, unless it was done just now; so only an engine that is idle needs to call it.
      *

@@ -10,7 +10,9 @@ import org.jspecify.annotations.Nullable;
  * threads.
  */
 final class TierSet implements AutoCloseable {
-    private static final long POLL_NANOS = 1_000_000;
+    /** With the block that is under way when they are over, a poll takes no longer than a millisecond. */
+    private static final long POLL_NANOS = 800_000;
+
     private static final long DEFAULT_STAGING = 64L << 20;
     private static final int MOST_FRAMES = 1 << 16;
 
@@ -120,11 +122,12 @@ final class TierSet implements AutoCloseable {
     /** Does what is due; true while transfers are under way or noted. */
     boolean poll() {
         pace.begin();
+        long share = loads.isEmpty() || uses.isEmpty() ? POLL_NANOS : POLL_NANOS / 2;
         if (!loads.isEmpty()) {
-            loads.advance(POLL_NANOS, form(), prefillRate(), uses);
+            loads.advance(share, form(), prefillRate(), uses);
         }
         if (!uses.isEmpty()) {
-            uses.advance(POLL_NANOS, form());
+            uses.advance(share, form());
         }
         pace.end();
         boolean busy = !loads.isEmpty() || !uses.isEmpty();
