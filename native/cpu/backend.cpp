@@ -232,9 +232,16 @@ void merge_states(Device& device, const kv8_merge_states_args& args) {
 
 // ---- engine
 
-void matmul(Device&, const kv8_matmul_args&) {
-    refuse(KV8_UNSUPPORTED,
-           "The CPU backend has no matrix products: processors have libraries for them. kv8-llm uses oneDNN.");
+void matmul(Device& device, const kv8_matmul_args& args) {
+    if (args.x.dtype != KV8_F32)
+        refuse(KV8_UNSUPPORTED,
+               "x.dtype is %d; on the CPU x and y of a product are KV8_F32 (0), and weights of any type.",
+               args.x.dtype);
+    const EngineKernels& kernels = *device.kernels.engine;
+    const int64_t blocks = (args.outputs + kernels.block_outputs - 1ll) / kernels.block_outputs;
+    const int64_t weight_bytes = args.weights_dtype == KV8_F32 ? 4 : 2;
+    split(device, blocks, kernels.block_outputs * args.inputs * weight_bytes * std::max(args.tokens / 4, 1),
+          [&](int64_t begin, int64_t end, int) { kernels.matmul(args, begin, end); });
 }
 
 void rms_norm(Device& device, const kv8_rms_norm_args& args) {

@@ -28,6 +28,8 @@ struct AttentionKernels {
 };
 
 struct EngineKernels {
+    int block_outputs;                                                         // of a block of matmul
+    void (*matmul)(const kv8_matmul_args&, int64_t begin, int64_t end);        // blocks of outputs, all tokens
     void (*rms_norm)(const kv8_rms_norm_args&, int64_t begin, int64_t end);    // (token, head) pairs
     void (*rope)(const kv8_rope_args&, int64_t begin, int64_t end);            // (token, head) pairs
     void (*gate_mul)(const kv8_gate_mul_args&, int64_t begin, int64_t end);    // tokens

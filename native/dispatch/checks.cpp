@@ -130,10 +130,14 @@ bool check(const kv8_matmul_args& a) {
     check_rows("y", a.y, a.tokens, 1, a.outputs, Access::kWrite);
     if (a.y.dtype != a.x.dtype && a.y.dtype != KV8_F32)
         refuse(KV8_INVALID_ARGUMENT, "y.dtype is %d; it must be x's, %d, or KV8_F32 (0).", a.y.dtype, a.x.dtype);
+    check_plain_dtype("weights_dtype", a.weights_dtype);
+    if (a.weights_dtype != a.x.dtype && a.x.dtype != KV8_F32)
+        refuse(KV8_INVALID_ARGUMENT, "weights_dtype is %d; it must be x's, %d.", a.weights_dtype, a.x.dtype);
+    check_at_least("sum_length", a.sum_length, 0);
     if (a.tokens == 0) return false;
-    const int x_size = element_bytes(a.x.dtype), y_size = element_bytes(a.y.dtype);
-    const Extent weights = times(a.outputs, a.inputs) * x_size, bias = times(a.outputs, y_size);
-    check_span("weights", a.weights, weights, x_size);
+    const int weight_size = element_bytes(a.weights_dtype), y_size = element_bytes(a.y.dtype);
+    const Extent weights = times(a.outputs, a.inputs) * weight_size, bias = times(a.outputs, y_size);
+    check_span("weights", a.weights, weights, weight_size);
     check_absent_or_span("bias", a.bias, bias, y_size);
     const Extent y = extent_of(a.y, a.tokens, a.outputs);
     const char* read = share_bytes(a.x, a.inputs, a.y, a.outputs, a.tokens)               ? "x"

@@ -225,8 +225,10 @@ struct DoorCalls {
         matmul.tokens = kTokens;
         matmul.outputs = 24;
         matmul.inputs = kWidth;
-        matmul.x = rows(kTokens, 1, kWidth, KV8_BF16);
+        // A GPU's weights are of x's type, a CPU's rows of float32.
+        matmul.x = rows(kTokens, 1, kWidth, test_device.is_gpu() ? KV8_BF16 : KV8_F32);
         matmul.y = rows(kTokens, 1, 24);
+        matmul.weights_dtype = KV8_BF16;
         matmul.weights = allocate(24 * kWidth * 2);
         matmul.bias = allocate(24 * 4);
 

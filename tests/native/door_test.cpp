@@ -100,10 +100,7 @@ TEST_F(Door, ServesTheLegalCalls) {
     EXPECT_EQ(plan(), KV8_OK) << kv8_last_error();
     EXPECT_EQ(attend(), KV8_OK) << kv8_last_error();
     EXPECT_EQ(merge(), KV8_OK) << kv8_last_error();
-    if (gpu)
-        EXPECT_EQ(multiply(), KV8_OK) << kv8_last_error();
-    else
-        EXPECT_REFUSED(multiply(), KV8_UNSUPPORTED, "The CPU backend has no matrix products");
+    EXPECT_EQ(multiply(), KV8_OK) << kv8_last_error();
     EXPECT_EQ(norm(), KV8_OK) << kv8_last_error();
     EXPECT_EQ(rope(), KV8_OK) << kv8_last_error();
     EXPECT_EQ(gate(), KV8_OK) << kv8_last_error();
@@ -144,7 +141,7 @@ TEST_F(Door, NeedsStructsOfItsVersion) {
     needs_struct_size(c.rope, [&] { return rope(); });
     needs_struct_size(c.gate_mul, [&] { return gate(); });
     needs_struct_size(c.softcap, [&] { return cap(); });
-    if (gpu) needs_struct_size(c.matmul, [&] { return multiply(); });
+    needs_struct_size(c.matmul, [&] { return multiply(); });
     needs_struct_size(c.embedding, [&] { return embed(); });
     needs_struct_size(c.sample, [&] { return sample(); });
     refuses(
@@ -484,20 +481,22 @@ TEST_F(Door, OfSoftcap) {
     needs_rows(c.softcap.x, "x", DoorCalls::kWidth * 2, true, call);
 }
 
-// On the CPU, whose legal calls are refused too, a device with products is stood in for by their refusal.
 TEST_F(Door, OfMatmul) {
-    const auto call = [&] {
-        const kv8_status status = multiply();
-        return status == KV8_UNSUPPORTED && !gpu ? kv8_status{KV8_OK} : status;
-    };
+    const auto call = [&] { return multiply(); };
+    const int x_size = gpu ? 2 : 4;                              // bytes of an element
+    const int x_row = (DoorCalls::kWidth * x_size + 3) / 4 * 4;  // rounded up for y's alignment
     kv8_matmul_args& m = c.matmul;
     refuses(m.tokens, -1, call, "tokens is -1");
     refuses(m.outputs, 0, call, "outputs is 0");
     refuses(m.inputs, 0, call, "inputs is 0");
     refuses(m.outputs, INT32_MAX, call, "y.token_stride is 96 bytes; a row has 8589934588");
-    needs_rows(m.x, "x", DoorCalls::kWidth * 2, false, call);
+    needs_rows(m.x, "x", DoorCalls::kWidth * x_size, false, call);
     needs_rows(m.y, "y", 24 * 4, true, call);
-    refuses(m.y.dtype, KV8_F16, call, "y.dtype is 1; it must be x's, 2, or KV8_F32 (0)");
+    refuses(m.y.dtype, KV8_F16, call,
+            gpu ? "y.dtype is 1; it must be x's, 2, or KV8_F32 (0)" : "y.dtype is 1; it must be x's, 0, or");
+    refuses(m.weights_dtype, KV8_E4M3FN, call, "weights_dtype is 3");
+    if (gpu) refuses(m.weights_dtype, KV8_F16, call, "weights_dtype is 1; it must be x's, 2");
+    refuses(m.sum_length, -1, call, "sum_length is -1");
     needs(m.weights, "weights", 2, call);
     needs(m.bias, "bias", 4, call);
     const kv8_span shared = c.allocate(4096);
@@ -506,22 +505,22 @@ TEST_F(Door, OfMatmul) {
     refuses(m.bias, kv8_span{m.y.data.ptr + 4 * 24 * 4, 24 * 4}, call, "y and bias share bytes");
 
     // Columns of one buffer may take turns, byte to byte.
-    const kv8_span both = c.allocate(DoorCalls::kTokens * (DoorCalls::kWidth * 2 + 2 + 24 * 4));
-    m.x.token_stride = m.y.token_stride = DoorCalls::kWidth * 2 + 2 + 24 * 4;
+    const kv8_span both = c.allocate(uint64_t(DoorCalls::kTokens * (x_row + 24 * 4)));
+    m.x.token_stride = m.y.token_stride = x_row + 24 * 4;
     const auto put = [&](uint64_t x, uint64_t y) {
         m.x.data = {both.ptr + x, both.bytes - x};
         m.y.data = {both.ptr + y, both.bytes - y};
     };
-    put(0, DoorCalls::kWidth * 2 + 2);
+    put(0, uint64_t(x_row));
     EXPECT_EQ(call(), KV8_OK) << kv8_last_error();
     put(24 * 4, 0);
     EXPECT_EQ(call(), KV8_OK) << kv8_last_error();
-    put(24 * 4 - 2, 0);
+    put(uint64_t(24 * 4 - x_size), 0);
     EXPECT_REFUSED(call(), KV8_INVALID_ARGUMENT, "y and x share bytes");
-    put(0, DoorCalls::kWidth * 2 - 2);
+    put(0, uint64_t(x_row - 4));
     EXPECT_REFUSED(call(), KV8_INVALID_ARGUMENT, "y and x share bytes");
     m.y.token_stride += 4;
-    put(0, DoorCalls::kWidth * 2 + 2);
+    put(0, uint64_t(x_row));
     m.tokens = 3;
     EXPECT_REFUSED(call(), KV8_INVALID_ARGUMENT, "y and x share bytes");
     m.tokens = 1;

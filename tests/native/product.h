@@ -35,10 +35,12 @@ struct Product {
     kv8_matmul_args args{};
 
     Product(kv8_dtype from, kv8_dtype to, Shape s, bool has_bias, std::mt19937& random)
+        : Product(from, from, to, s, has_bias, random) {}
+    Product(kv8_dtype from, kv8_dtype weight, kv8_dtype to, Shape s, bool has_bias, std::mt19937& random)
         : shape(s),
           x(from, s.tokens, 1, s.inputs),
           y(to, s.tokens, 1, s.outputs),
-          weights(numbers(from, static_cast<size_t>(s.outputs) * static_cast<size_t>(s.inputs), random)),
+          weights(numbers(weight, static_cast<size_t>(s.outputs) * static_cast<size_t>(s.inputs), random)),
           bias(numbers(to, static_cast<size_t>(s.outputs), random)) {
         x.randomize(random, 1);
         args.struct_size = sizeof(args);
@@ -48,6 +50,7 @@ struct Product {
         args.x = x.rows();
         args.y = y.rows();
         args.weights = weights.span();
+        args.weights_dtype = weight;
         if (has_bias) args.bias = bias.span();
     }
     Product(const Product&) = delete;

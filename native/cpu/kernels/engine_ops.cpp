@@ -1,4 +1,4 @@
-// What an engine needs beside a GEMM. Rows go through float32 buffers of kChunk elements that stay in the first-level cache,
+// What an engine needs beside a GEMM of many rows. Rows go through float32 buffers of kChunk elements that stay in the first-level cache,
 // so that each operation is written once and not for every combination of dtypes.
 #include <cmath>
 
@@ -7,6 +7,7 @@
 #include "cpu/row_io.h"
 #include "cpu/sampling.h"
 #include "cpu/softmax.h"
+#include "cpu/weight_products.h"
 
 namespace kv8::cpu::KV8_ISA {
 namespace {
@@ -196,7 +197,8 @@ void sample(const kv8_sample_args& args, int64_t begin, int64_t end, void* scrat
 }  // namespace
 
 const EngineKernels engine_kernels = {
-    rms_norm, rope, gate_mul, softcap, embedding, first_illegal_logits, sample_scratch_bytes, sample,
+    kBlockOutputs,        multiply_blocks,      rms_norm, rope, gate_mul, softcap, embedding,
+    first_illegal_logits, sample_scratch_bytes, sample,
 };
 
 }  // namespace kv8::cpu::KV8_ISA

@@ -218,7 +218,15 @@ kv8_status graph_destroy(kv8_impl_device* device, kv8_impl_graph* graph) {
 
 // ---- kernels
 
-void matmul(Device& device, Stream stream, const kv8_matmul_args& args) { device.driver().multiply(args, stream); }
+void matmul(Device& device, Stream stream, const kv8_matmul_args& args) {
+    if (args.weights_dtype != args.x.dtype)
+        refuse(KV8_UNSUPPORTED, "weights_dtype is %d; a GPU's products have weights of x's type, %d.",
+               args.weights_dtype, args.x.dtype);
+    if (args.sum_length != 0)
+        refuse(KV8_UNSUPPORTED, "sum_length is %d; a GPU's library chooses the order of its sums, so give 0.",
+               args.sum_length);
+    device.driver().multiply(args, stream);
+}
 
 template <class Args, void (*Call)(Device&, Stream, Args&)>
 kv8_status on_stream(kv8_impl_device* device, kv8_impl_stream* stream, Args* args) {

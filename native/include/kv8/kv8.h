@@ -413,7 +413,12 @@ KV8_API kv8_status kv8_merge_states(kv8_device* device, kv8_stream* stream, cons
  * other rows hold and however many there are. A GPU's products are its vendor's: cuBLASLt or hipBLASLt is opened by the
  * device's first call (KV8_LIBRARY_MISSING where there is none), 32 MiB of its memory are taken then, and a shape's first
  * call chooses its algorithm; later ones neither allocate nor wait. One workspace serves all streams: calls on different
- * streams of one device may not overlap. The CPU has none (KV8_UNSUPPORTED).
+ * streams of one device may not overlap.
+ *
+ * The CPU's are for few rows, which reading the weights bounds; for many a GEMM library is faster. There x and y are KV8_F32
+ * and weights of any type, and a result is the sum, one after the other, of partial sums of sum_length inputs each (0: of
+ * all), which add one product after the other, fused where the processor does that: the order of GEMM libraries, of which
+ * each has a length of its own.
  */
 typedef struct kv8_matmul_args {
     uint32_t struct_size;
@@ -422,8 +427,10 @@ typedef struct kv8_matmul_args {
     int32_t inputs;
     kv8_rows x;       /* [tokens][heads = 1][inputs] */
     kv8_rows y;       /* [tokens][heads = 1][outputs], of x's dtype or KV8_F32; shares no bytes with what is read */
-    kv8_span weights; /* [outputs][inputs] of x's dtype */
+    kv8_span weights; /* [outputs][inputs] */
     kv8_span bias;    /* [outputs] of y's dtype, or {0,0} */
+    kv8_dtype weights_dtype; /* x's; with KV8_F32 on a CPU also KV8_F16 or KV8_BF16 */
+    int32_t sum_length;      /* on a CPU; 0 on others */
 } kv8_matmul_args;
 
 KV8_API kv8_status kv8_matmul(kv8_device* device, kv8_stream* stream, const kv8_matmul_args* args);

@@ -331,6 +331,7 @@ class Benchmark {
                 args.x = {x.span(), int64_t{2} * layer.inputs, 0, KV8_BF16, 0};
                 args.y = {y.span(), int64_t{2} * layer.outputs, 0, KV8_BF16, 0};
                 args.weights = pool_.part(0, bytes);
+                args.weights_dtype = KV8_BF16;
                 if (kv8_matmul(device_.handle(), nullptr, &args) == KV8_LIBRARY_MISSING) {
                     fprintf(stderr, "matmul: left out. %s\n", kv8_last_error());
                     return;

@@ -186,22 +186,46 @@ public interface KvBackend extends AutoCloseable {
 
     /**
      * {@code y[t][o] = sum over i of x[t][i] * weights[o][i] (+ bias[o])}: a linear layer, by cuBLASLt, hipBLASLt or the
-     * emulator. Products and sums are float32, float32 inputs with all their bits; {@code y} is rounded once. On one device a
+     * emulator; on the CPU, of float32 rows, by kernels for few of them ({@link #matmulInOrder}). Products and sums are float32, float32 inputs with all their bits; {@code y} is rounded once. On one device a
      * row's result does not depend, in any bit, on the other rows or their number.
      *
      * <p>The first call opens the vendor's library and takes 32 MiB of the device, and a shape's first call chooses its
      * algorithm; neither can be captured into a graph. One workspace serves every stream: order calls on different streams
-     * of one device. The first call says, too, that a
-     * device has no products, as the CPU: processors have libraries for them.
+     * of one device.
      *
      * @param x {@code [tokens][1][inputs]}
      * @param weights {@code [outputs][inputs]} of {@code x}'s type, from its start
      * @param bias {@code [outputs]} of {@code y}'s type, or null
      * @param y {@code [tokens][1][outputs]}, of {@code x}'s type or float32; shares no bytes with the rest
-     * @throws UnsupportedOperationException on the CPU
+     * @throws UnsupportedOperationException for 16-bit rows on the CPU
      * @throws BackendUnavailableException when the vendor's library is missing, with what brings it
      */
     void matmul(HeadRows x, DeviceMemory weights, @Nullable DeviceMemory bias, HeadRows y, int tokens);
+
+    /**
+     * {@link #matmul} of float32 rows on the CPU with weights of any type, for a few rows, whose time is that of reading the
+     * weights; for many a GEMM library is faster. A result is the sum, one after the other, of partial sums of {@code sumLength}
+     * inputs each, and these add one product after the other, fused where the processor does that. GEMM libraries add so too,
+     * so that their results for many rows and these for few can be equal in every bit.
+     *
+     * @param x float32 {@code [tokens][1][inputs]}
+     * @param weights {@code [outputs][inputs]} of {@code weightsType}: float32, float16 or bfloat16
+     * @param bias float32 {@code [outputs]}, or null
+     * @param y float32 {@code [tokens][1][outputs]}; shares no bytes with the rest
+     * @param sumLength inputs of a partial sum; 0: all
+     * @throws UnsupportedOperationException on a GPU, for what its library does not do: an order, or rows of another type
+     */
+    default void matmulInOrder(
+            HeadRows x,
+            DeviceMemory weights,
+            DType weightsType,
+            @Nullable DeviceMemory bias,
+            HeadRows y,
+            int tokens,
+            int sumLength) {
+        throw new UnsupportedOperationException("The " + info().backend()
+                + " backend has no products in a given order. Use matmul, whose order its library chooses.");
+    }
 
     /**
      * {@code out = x / sqrt(mean(x²) + eps) * weight} by row; with a residual first {@code residual += x} and that sum takes x's

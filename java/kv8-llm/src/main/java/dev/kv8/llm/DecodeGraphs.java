@@ -32,6 +32,7 @@ final class DecodeGraphs implements AutoCloseable {
     private final LinkedHashMap<Key, Kept> kept = new LinkedHashMap<>(16, 0.75f, true);
 
     private boolean failed;
+    private long captures;
     private long launches;
 
     private static final class Kept {
@@ -90,6 +91,7 @@ final class DecodeGraphs implements AutoCloseable {
         }
         try {
             entry.graph = cache.capture(batch, calls);
+            captures++;
         } catch (RuntimeException e) {
             giveUp(e);
             calls.run();
@@ -118,6 +120,11 @@ final class DecodeGraphs implements AutoCloseable {
                 reason);
         failed = true;
         close();
+    }
+
+    /** Steps that were captured, first or anew. */
+    long captures() {
+        return captures;
     }
 
     /** Steps that were launched as a graph. */

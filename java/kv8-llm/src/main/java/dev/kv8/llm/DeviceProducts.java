@@ -33,7 +33,7 @@ final class DeviceProducts implements Products {
                 new Shape(weights.outputs(), weights.inputs(), weights.type(), resultType, weights.bias() != null);
         if (!checked.contains(shape)) {
             try {
-                ProductCheck.check(backend, linear, weights, resultType, 1, wrong());
+                ProductCheck.check(backend, linear::apply, linear.inputType(), weights, resultType, 1, wrong());
             } catch (RuntimeException e) {
                 linear.close();
                 throw e;

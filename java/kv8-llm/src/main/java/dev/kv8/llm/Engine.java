@@ -152,6 +152,7 @@ final class Engine implements AutoCloseable {
         Batch batch = scheduler.batch();
         if (pending == null) {
             model.step(cache, batch, rope);
+            counters.launched(model.graphs());
             finish(batch, begin);
             return;
         }

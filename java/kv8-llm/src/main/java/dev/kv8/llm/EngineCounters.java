@@ -1,6 +1,7 @@
 package dev.kv8.llm;
 
 import java.time.Duration;
+import org.jspecify.annotations.Nullable;
 
 /** What the engine counts, for {@link EngineStats}; written by its thread, read by any. */
 final class EngineCounters {
@@ -15,10 +16,20 @@ final class EngineCounters {
     private long finished;
     private long cancelled;
     private long failed;
+    private long graphCaptures;
+    private long graphLaunches;
 
     synchronized void computed(int drawn) {
         steps++;
         generatedTokens += drawn;
+    }
+
+    /** @param graphs null where there are none */
+    synchronized void launched(@Nullable DecodeGraphs graphs) {
+        if (graphs != null) {
+            graphCaptures = graphs.captures();
+            graphLaunches = graphs.launches();
+        }
     }
 
     synchronized void begun(int prompt, int cached) {
@@ -55,6 +66,8 @@ final class EngineCounters {
                 finished,
                 cancelled,
                 failed,
+                graphCaptures,
+                graphLaunches,
                 Duration.ofNanos(System.nanoTime() - startNanos));
     }
 }

@@ -15,6 +15,8 @@ import java.time.Duration;
  * @param finishedRequests that ended by themselves
  * @param cancelledRequests that were cancelled, or whose time was over
  * @param failedRequests whose step failed
+ * @param graphCaptures decode steps captured into a graph of their device; 0 where there are none
+ * @param graphLaunches steps launched as a graph
  * @param uptime since the model was loaded
  */
 public record EngineStats(
@@ -28,4 +30,6 @@ public record EngineStats(
         long finishedRequests,
         long cancelledRequests,
         long failedRequests,
+        long graphCaptures,
+        long graphLaunches,
         Duration uptime) {}

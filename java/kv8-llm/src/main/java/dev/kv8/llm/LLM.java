@@ -2,6 +2,7 @@ package dev.kv8.llm;
 
 import dev.kv8.Batch;
 import dev.kv8.ByteSize;
+import dev.kv8.Admission;
 import dev.kv8.CapacityPlan;
 import dev.kv8.KvBackend;
 import dev.kv8.KvCache;
@@ -86,20 +87,30 @@ public final class LLM implements AutoCloseable {
             model = opened.keep(LlamaModel.load(backend, config, checkpoint), LlamaModel::close);
             cache = opened.keep(KvCache.create(backend, cacheConfig), KvCache::close);
         }
-        long positions =
-                Math.min(config.maxPositions(), CapacityPlan.of(cache.config()).tokens());
-        rope = RopeTables.create(backend, config, (int) positions);
+        int longest = longestText(cache, config);
+        rope = RopeTables.create(backend, config, longest);
         opened.keep(rope, RopeTables::close);
         if (calculation != null && calculation.source() == KvScaleCalculation.Source.RANDOM_TOKENS) {
-            profile(calculation, (int) Math.min(positions, builder.maxBatchTokens));
+            profile(calculation, (int) Math.min(
+                    Math.min(longest, builder.maxBatchTokens),
+                    CapacityPlan.of(cache.config()).tokens()));
             calculation = null;
         }
         maxSequences = Math.min(builder.maxSequences, builder.maxBatchTokens);
-        prompts = new Prompt.Reader(tokenizer, ChatTemplate.load(folder), config, cache.config());
+        prompts = new Prompt.Reader(tokenizer, ChatTemplate.load(folder), config, cache.config(), longest);
         intake = new Intake(builder.maxWaiting);
         delivery = opened.keep(new Delivery(), Delivery::close);
         engine = opened.keep(engine(builder), Engine::close);
         thread = builder.ownThread ? opened.keep(new EngineThread(engine, intake), EngineThread::close) : null;
+    }
+
+    /** Where all layers have a window the cache holds any text, in turns, once it holds the windows and a step of one block. */
+    private static int longestText(KvCache cache, ModelConfig config) {
+        int most = config.maxPositions();
+        if (cache.canAdmit(new int[1], most - 1).answer() != Admission.Answer.NEVER) {
+            return most;
+        }
+        return (int) Math.min(most, CapacityPlan.of(cache.config()).tokens());
     }
 
     private Engine engine(Builder builder) {

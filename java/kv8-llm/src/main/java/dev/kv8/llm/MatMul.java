@@ -9,25 +9,21 @@ import static org.bytedeco.dnnl.global.dnnl.DNNL_ARG_WEIGHTS;
 import static org.bytedeco.dnnl.global.dnnl.dnnl_ab;
 import static org.bytedeco.dnnl.global.dnnl.dnnl_ba;
 import static org.bytedeco.dnnl.global.dnnl.dnnl_bf16;
+import static org.bytedeco.dnnl.global.dnnl.dnnl_f16;
 import static org.bytedeco.dnnl.global.dnnl.dnnl_f32;
-import static org.bytedeco.dnnl.global.dnnl.dnnl_format_tag_any;
 import static org.bytedeco.dnnl.global.dnnl.dnnl_matmul_primitive_desc_create;
 import static org.bytedeco.dnnl.global.dnnl.dnnl_memory_create;
-import static org.bytedeco.dnnl.global.dnnl.dnnl_memory_desc_clone;
 import static org.bytedeco.dnnl.global.dnnl.dnnl_memory_desc_destroy;
-import static org.bytedeco.dnnl.global.dnnl.dnnl_memory_desc_get_size;
 import static org.bytedeco.dnnl.global.dnnl.dnnl_memory_destroy;
 import static org.bytedeco.dnnl.global.dnnl.dnnl_memory_set_data_handle;
 import static org.bytedeco.dnnl.global.dnnl.dnnl_primitive_create;
 import static org.bytedeco.dnnl.global.dnnl.dnnl_primitive_desc_destroy;
-import static org.bytedeco.dnnl.global.dnnl.dnnl_primitive_desc_query_md;
 import static org.bytedeco.dnnl.global.dnnl.dnnl_primitive_destroy;
 import static org.bytedeco.dnnl.global.dnnl.dnnl_primitive_execute;
-import static org.bytedeco.dnnl.global.dnnl.dnnl_query_weights_md;
-import static org.bytedeco.dnnl.global.dnnl.dnnl_reorder_primitive_desc_create;
 import static org.bytedeco.dnnl.global.dnnl.dnnl_stream_wait;
+import static org.bytedeco.dnnl.global.dnnl.dnnl_success;
 
-import dev.kv8.DeviceMemory;
+import dev.kv8.DType;
 import java.util.HashMap;
 import java.util.Map;
 import org.bytedeco.dnnl.dnnl_exec_arg_t;
@@ -41,24 +37,16 @@ import org.jspecify.annotations.Nullable;
  * {@code y[rows, outputs] = x[rows, inputs] · W[outputs, inputs]ᵀ (+ bias)} in float32 for matrices of one shape: a oneDNN
  * primitive for each number of rows that occurs, rounded up so that there are few.
  *
- * <p>Weights are either float32 in oneDNN's own packed layout, or bfloat16 row by row as a checkpoint has them, widened
- * inside the product. bfloat16 is never packed: oneDNN 3.11 then computes wrong sums (relative error about 0.1) as soon as
- * there are more than 512 inputs, while row by row it is exact.
+ * <p>Weights lie row by row as a checkpoint has them; 16-bit ones are widened inside the product, which from some 16 rows on is no
+ * slower than packed float32. Packed bfloat16 is no choice: oneDNN 3.11 then computes wrong sums (relative error about 0.1) as soon as
+ * there are more than 512 inputs.
  *
  * <p>A row's bits do not depend on the number of rows: from two rows up oneDNN sums in the same order, for one row it may
  * not, so a single row is computed as two.
  */
 final class MatMul implements AutoCloseable {
-    /** How the weights lie in memory. */
-    enum Layout {
-        FLOAT32_PACKED,
-        BFLOAT16_ROWS
-    }
-
-    record Shape(int outputs, int inputs, Layout layout, boolean bias) {}
-
-    /** Where the packed layout is asked for; oneDNN accepts it for every other number of rows. */
-    private static final int TYPICAL_ROWS = 64;
+    /** @param type of the weights */
+    record Shape(int outputs, int inputs, DType type, boolean bias) {}
 
     private final OneDnn dnn;
     private final Shape shape;
@@ -68,21 +56,26 @@ final class MatMul implements AutoCloseable {
     MatMul(OneDnn dnn, Shape shape) {
         this.dnn = dnn;
         this.shape = shape;
-        this.weights = shape.layout() == Layout.BFLOAT16_ROWS
-                ? describe(dnnl_bf16, dnnl_ba, shape.inputs(), shape.outputs())
-                : packedLayout();
+        this.weights = describe(typeOf(shape.type()), dnnl_ba, shape.inputs(), shape.outputs());
     }
 
-    private dnnl_memory_desc packedLayout() {
-        dnnl_memory_desc any = describe(dnnl_f32, dnnl_format_tag_any, shape.inputs(), shape.outputs());
-        dnnl_primitive_desc product = product(TYPICAL_ROWS, any);
-        dnnl_memory_desc chosen = new dnnl_memory_desc();
-        check(
-                dnnl_memory_desc_clone(chosen, dnnl_primitive_desc_query_md(product, dnnl_query_weights_md, 0)),
-                "describe packed weights");
-        check(dnnl_primitive_desc_destroy(product), "destroy a description");
-        check(dnnl_memory_desc_destroy(any), "destroy a description");
-        return chosen;
+    private static int typeOf(DType type) {
+        return switch (type) {
+            case FLOAT32 -> dnnl_f32;
+            case FLOAT16 -> dnnl_f16;
+            case BFLOAT16 -> dnnl_bf16;
+            default -> throw new IllegalArgumentException("Weights of " + type + " are not multiplied.");
+        };
+    }
+
+    /** Whether oneDNN multiplies weights of the type on this processor. */
+    boolean isSupported() {
+        dnnl_primitive_desc description = new dnnl_primitive_desc();
+        if (describeProduct(description, 2, weights) != dnnl_success) {
+            return false;
+        }
+        check(dnnl_primitive_desc_destroy(description), "destroy a description");
+        return true;
     }
 
     /** Rows that are computed when {@code rows} are asked for; x and y must have room for them. */
@@ -91,38 +84,6 @@ final class MatMul implements AutoCloseable {
             return Math.max(2, rows);
         }
         return rows <= 64 ? (rows + 7) / 8 * 8 : (rows + 31) / 32 * 32;
-    }
-
-    /** Bytes of a weight matrix in this product's layout. */
-    long weightBytes() {
-        return dnnl_memory_desc_get_size(weights);
-    }
-
-    /** Packs float32 rows {@code [outputs][inputs]} for a FLOAT32_PACKED product. */
-    void pack(DeviceMemory rows, DeviceMemory packed) {
-        dnnl_memory_desc plain = describe(dnnl_f32, dnnl_ba, shape.inputs(), shape.outputs());
-        dnnl_primitive_desc reorder = new dnnl_primitive_desc();
-        check(
-                dnnl_reorder_primitive_desc_create(reorder, plain, dnn.engine, weights, dnn.engine, null),
-                "describe a packing");
-        dnnl_primitive primitive = new dnnl_primitive();
-        check(dnnl_primitive_create(primitive, reorder), "create a packing");
-        dnnl_memory source = memory(plain);
-        dnnl_memory target = memory(weights);
-        try (OneDnn.Aim aim = new OneDnn.Aim();
-                dnnl_exec_arg_t arguments = new dnnl_exec_arg_t(2)) {
-            aim(source, aim, rows.address());
-            aim(target, aim, packed.address());
-            argument(arguments, 0, DNNL_ARG_SRC, source);
-            argument(arguments, 1, DNNL_ARG_DST, target);
-            check(dnnl_primitive_execute(primitive, dnn.stream, 2, arguments.position(0)), "pack weights");
-            check(dnnl_stream_wait(dnn.stream), "pack weights");
-        }
-        check(dnnl_memory_destroy(source), "destroy a memory");
-        check(dnnl_memory_destroy(target), "destroy a memory");
-        check(dnnl_primitive_destroy(primitive), "destroy a packing");
-        check(dnnl_primitive_desc_destroy(reorder), "destroy a description");
-        check(dnnl_memory_desc_destroy(plain), "destroy a description");
     }
 
     /** Multiplies by addresses; x and y hold {@link #paddedRows} rows without gaps. */
@@ -136,20 +97,23 @@ final class MatMul implements AutoCloseable {
         kernel.run(x, weightMatrix, bias, y);
     }
 
-    private dnnl_primitive_desc product(int rows, dnnl_memory_desc weightLayout) {
+    private dnnl_primitive_desc product(int rows, dnnl_memory_desc weightRows) {
+        dnnl_primitive_desc result = new dnnl_primitive_desc();
+        check(describeProduct(result, rows, weightRows), "describe a product of " + shape);
+        return result;
+    }
+
+    private int describeProduct(dnnl_primitive_desc result, int rows, dnnl_memory_desc weightRows) {
         dnnl_memory_desc x = describe(dnnl_f32, dnnl_ab, rows, shape.inputs());
         dnnl_memory_desc y = describe(dnnl_f32, dnnl_ab, rows, shape.outputs());
         dnnl_memory_desc bias = shape.bias() ? describe(dnnl_f32, dnnl_ab, 1, shape.outputs()) : null;
-        dnnl_primitive_desc result = new dnnl_primitive_desc();
-        check(
-                dnnl_matmul_primitive_desc_create(result, dnn.engine, x, weightLayout, bias, y, null),
-                "describe a product of " + shape);
+        int status = dnnl_matmul_primitive_desc_create(result, dnn.engine, x, weightRows, bias, y, null);
         check(dnnl_memory_desc_destroy(x), "destroy a description");
         check(dnnl_memory_desc_destroy(y), "destroy a description");
         if (bias != null) {
             check(dnnl_memory_desc_destroy(bias), "destroy a description");
         }
-        return result;
+        return status;
     }
 
     private dnnl_memory memory(dnnl_memory_desc description) {

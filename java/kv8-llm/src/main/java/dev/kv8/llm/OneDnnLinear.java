@@ -7,13 +7,13 @@ import dev.kv8.KvBackend;
 import org.jspecify.annotations.Nullable;
 
 /**
- * A linear layer by oneDNN on the CPU, with float32 rows in and out. Large bfloat16 weights stay as they are, which halves
- * their memory and is as fast as float32 once a matrix does not fit in a processor's cache; others are packed as float32,
- * which is up to three times as fast for a single row there.
+ * A linear layer on the CPU, with float32 rows in and out and weights as the checkpoint has them. Many rows are multiplied by
+ * oneDNN. Few are multiplied by {@link KvBackend#matmulInOrder}, which reads the weights up to twice as fast, but only where it
+ * gives the same bits as oneDNN does ({@link SumOrder}): a row's result must not depend on how many others there are.
  */
 final class OneDnnLinear implements Linear {
-    /** From this many weights on (64 MiB as float32) bfloat16 stays bfloat16. */
-    private static final long LARGE = 16L << 20;
+    /** Up to so many rows reading the weights takes most of the time. */
+    static final int FEW_ROWS = 16;
 
     private static final String WRONG =
             "oneDNN multiplies wrongly on this processor. Set ONEDNN_MAX_CPU_ISA=AVX2 in the"
@@ -22,54 +22,51 @@ final class OneDnnLinear implements Linear {
     private final KvBackend backend;
     private final MatMul product;
     private final DeviceMemory weights;
+    private final DType type;
     private final boolean ownsWeights;
     private final @Nullable DeviceMemory bias;
     private final int outputs;
     private final int inputs;
+    /** Of partial sums in the order of oneDNN's, or {@link SumOrder#UNKNOWN}. */
+    private final int sumLength;
 
-    /** Rows of weights that are packed are freed; others are kept. */
+    /** Rows of weights in a type that oneDNN does not multiply here are widened, and those given are freed. */
     OneDnnLinear(OneDnn dnn, KvBackend backend, LinearWeights given) {
         this.backend = backend;
         bias = given.bias();
         outputs = given.outputs();
         inputs = given.inputs();
-        if (given.type() == DType.BFLOAT16 && (long) outputs * inputs >= LARGE) {
-            product = dnn.product(new MatMul.Shape(outputs, inputs, MatMul.Layout.BFLOAT16_ROWS, bias != null));
+        MatMul asGiven = dnn.product(new MatMul.Shape(outputs, inputs, given.type(), bias != null));
+        boolean widened = !asGiven.isSupported();
+        if (widened) {
+            type = DType.FLOAT32;
+            product = dnn.product(new MatMul.Shape(outputs, inputs, type, bias != null));
+            weights = widened(given);
+            ownsWeights = true;
+        } else {
+            type = given.type();
+            product = asGiven;
             weights = given.rows();
             ownsWeights = given.ownsRows();
-        } else {
-            product = dnn.product(new MatMul.Shape(outputs, inputs, MatMul.Layout.FLOAT32_PACKED, bias != null));
-            weights = backend.allocate(product.weightBytes());
-            ownsWeights = true;
         }
-        boolean packed = given.rows() != weights;
         try {
-            if (packed) {
-                pack(given.rows(), given.type());
-            }
-            ProductCheck.check(backend, this, given, DType.FLOAT32, MatMul.paddedRows(1), WRONG);
+            ProductCheck.check(backend, this::multiplyMany, DType.FLOAT32, given, DType.FLOAT32, MatMul.paddedRows(1), WRONG);
+            sumLength = SumOrder.of(backend, this::multiplyMany, this::multiplyFew, inputs, outputs);
         } catch (RuntimeException e) {
             close();
             throw e;
         } finally {
-            if (given.ownsRows() && packed) {
+            if (given.ownsRows() && widened) {
                 given.rows().close();
             }
         }
     }
 
-    private void pack(DeviceMemory rows, DType type) {
-        if (type == DType.FLOAT32) {
-            backend.synchronize();
-            product.pack(rows, weights);
-            return;
-        }
+    private DeviceMemory widened(LinearWeights given) {
         long elements = (long) outputs * inputs;
-        try (DeviceMemory widened = backend.allocate(elements * Float.BYTES)) {
-            backend.cast(rows, type, widened, DType.FLOAT32, elements, 1);
-            backend.synchronize();
-            product.pack(widened, weights);
-        }
+        DeviceMemory wide = backend.allocate(elements * Float.BYTES);
+        backend.cast(given.rows(), given.type(), wide, DType.FLOAT32, elements, 1);
+        return wide;
     }
 
     @Override
@@ -77,9 +74,21 @@ final class OneDnnLinear implements Linear {
         return DType.FLOAT32;
     }
 
-    /** Waits for the kernels that make x, because oneDNN is not on the backend's stream. */
     @Override
     public void apply(HeadRows x, HeadRows y, int rows) {
+        if (rows <= FEW_ROWS && sumLength != SumOrder.UNKNOWN) {
+            multiplyFew(x, y, rows, sumLength);
+        } else {
+            multiplyMany(x, y, rows);
+        }
+    }
+
+    private void multiplyFew(HeadRows x, HeadRows y, int rows, int length) {
+        backend.matmulInOrder(x, weights, type, bias, y, rows, length);
+    }
+
+    /** Waits for the kernels that make x, because oneDNN is not on the backend's stream. */
+    private void multiplyMany(HeadRows x, HeadRows y, int rows) {
         long padded = MatMul.paddedRows(rows);
         x.memory().checkRange(x.offset(), padded * inputs * Float.BYTES);
         y.memory().checkRange(y.offset(), padded * outputs * Float.BYTES);

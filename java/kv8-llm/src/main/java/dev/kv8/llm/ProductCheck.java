@@ -22,15 +22,21 @@ final class ProductCheck {
     /**
      * Multiplies one row.
      *
-     * @param room rows that the layer needs room for
+     * @param inputType of its input rows
+     * @param room rows that it needs room for
      * @param wrong what to say of a product that is wrong: whose it is, and what to do
      * @throws DeviceException when one of the first outputs is not what it must be
      */
     static void check(
-            KvBackend backend, Linear linear, LinearWeights weights, DType resultType, int room, String wrong) {
+            KvBackend backend,
+            SumOrder.Product product,
+            DType inputType,
+            LinearWeights weights,
+            DType resultType,
+            int room,
+            String wrong) {
         int inputs = weights.inputs();
         int checked = Math.min(weights.outputs(), OUTPUTS);
-        DType inputType = linear.inputType();
         ByteBuffer input = direct(room * inputs);
         for (int i = 0; i < room * inputs; i++) {
             // Odd multiples of 1/64 below 1: exact in every type.
@@ -42,7 +48,7 @@ final class ProductCheck {
         try (DeviceMemory x = backend.allocate((long) room * inputs * inputType.bytes());
                 DeviceMemory y = backend.allocate((long) room * weights.outputs() * resultType.bytes())) {
             upload(backend, input, x, inputType);
-            linear.apply(HeadRows.of(x, inputType, 1, inputs), HeadRows.of(y, resultType, 1, weights.outputs()), 1);
+            product.multiply(HeadRows.of(x, inputType, 1, inputs), HeadRows.of(y, resultType, 1, weights.outputs()), 1);
             weight = floats(backend, weights.rows(), weights.type(), checked * inputs);
             result = floats(backend, y, resultType, checked);
         }

@@ -1,6 +1,5 @@
 package dev.kv8.llm;
 
-import dev.kv8.CapacityPlan;
 import dev.kv8.KvCacheConfig;
 import java.time.LocalDate;
 import java.time.ZoneId;
@@ -35,14 +34,20 @@ final class Prompt {
         private final Optional<ChatTemplate> template;
         private final ModelConfig model;
         private final KvCacheConfig cache;
-        private final long capacity;
+        private final int capacity;
 
-        Reader(Tokenizer tokenizer, Optional<ChatTemplate> template, ModelConfig model, KvCacheConfig cache) {
+        /** @param capacity tokens of the longest text that the cache holds as far as its layers see it */
+        Reader(
+                Tokenizer tokenizer,
+                Optional<ChatTemplate> template,
+                ModelConfig model,
+                KvCacheConfig cache,
+                int capacity) {
             this.tokenizer = tokenizer;
             this.template = template;
             this.model = model;
             this.cache = cache;
-            capacity = CapacityPlan.of(cache).tokens();
+            this.capacity = capacity;
         }
 
         /** @throws IllegalArgumentException saying what is wrong with the prompt */

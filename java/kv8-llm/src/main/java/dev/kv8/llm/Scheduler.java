@@ -31,6 +31,9 @@ final class Scheduler implements AutoCloseable {
     private final int maxBatchTokens;
     private final int maxSequences;
     private final PreemptionPolicy preemption;
+    /** Whether any layer has a window. */
+    private final boolean forgets;
+
     private final PrefillRate prefill = new PrefillRate();
     private final Batch batch;
 
@@ -48,6 +51,7 @@ final class Scheduler implements AutoCloseable {
         this.maxBatchTokens = maxBatchTokens;
         this.maxSequences = maxSequences;
         this.preemption = preemption;
+        forgets = cache.config().layerGroups() > 1 || cache.config().window() > 0;
         batch = cache.batch();
     }
 
@@ -196,8 +200,8 @@ final class Scheduler implements AutoCloseable {
     }
 
     /**
-     * Adds what the step has room for; false when the blocks are not there. Where layers have blocks of their own, of which some forget,
-     * less may fit where more does not, because what it lets fall out of a window makes room for the next.
+     * Adds what the step has room for; false when the blocks are not there. Where layers forget, less may fit where more does not,
+     * because what it lets fall out of a window makes room for the next.
      */
     private boolean place(Sample sample) {
         Sequence sequence = sample.sequence();
@@ -206,7 +210,7 @@ final class Scheduler implements AutoCloseable {
             return true;
         }
         while (!batch.add(sequence, room)) {
-            if (room <= cache.config().blockSize() || cache.config().layerGroups() == 1) {
+            if (room <= cache.config().blockSize() || !forgets) {
                 return false;
             }
             room /= 2;

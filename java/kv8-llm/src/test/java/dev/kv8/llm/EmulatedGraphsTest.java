@@ -63,6 +63,8 @@ class EmulatedGraphsTest {
     /** Steps that were launched as a graph, or -1 where there are none. */
     private static long launches(LLM llm) {
         DecodeGraphs graphs = llm.model().graphs();
+        assertThat(llm.stats().graphLaunches()).isEqualTo(graphs == null ? 0 : graphs.launches());
+        assertThat(llm.stats().graphCaptures()).isEqualTo(graphs == null ? 0 : graphs.captures());
         return graphs == null ? -1 : graphs.launches();
     }
 

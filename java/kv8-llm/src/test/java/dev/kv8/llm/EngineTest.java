@@ -135,6 +135,8 @@ class EngineTest {
                             now.finishedRequests(),
                             0,
                             0,
+                            now.graphCaptures(),
+                            now.graphLaunches(),
                             Duration.ZERO));
                 }
             }

@@ -121,6 +121,37 @@ class GeneratedArchitecturesTest {
         }
     }
 
+    /** 4 blocks of 8 tokens for all layers together, of which a window of 6 needs two at most and a step the rest. */
+    @Test
+    void aTextLongerThanTheCacheWhereAllLayersForget() {
+        String json = json("Mistral");
+        new RandomCheckpoint(folder, json).write(DType.FLOAT32, false, SEED);
+        GenerationRequest request = GenerationRequest.builder()
+                .promptTokenIds(new SplittableRandom(SEED).ints(90, 0, 2048).toArray())
+                .sampling(SamplingParams.builder()
+                        .temperature(0)
+                        .maxTokens(12)
+                        .ignoreEos(true)
+                        .build())
+                .build();
+        try (LLM llm = LLM.builder()
+                .model(folder)
+                .backend(backend)
+                .kvCacheDType("float32")
+                .kvCacheMemory(ByteSize.of(48 << 10))
+                .blockSize(8)
+                .maxBatchTokens(64)
+                .build()) {
+            assertThat(llm.cache().config().layerGroups()).isEqualTo(1);
+            assertThat(llm.cache().config().blocks()).isEqualTo(4);
+            Generation beside = llm.submit(request);
+            Completion first = llm.submit(request).completions().join().get(0);
+            assertThat(first.tokenIds()).hasSize(12);
+            check(new ReferenceModel(folder, json), first);
+            assertThat(beside.completions().join().get(0).tokenIds()).isEqualTo(first.tokenIds());
+        }
+    }
+
     /** A tier has the blocks of each group of layers, so another engine goes on behind the prompt of the first one. */
     @Test
     void aPromptComesBackFromATierWhereLayersForget() throws InterruptedException {

@@ -42,6 +42,15 @@ class LinearTest {
         return values;
     }
 
+    /** Of all 24 bits, so that sums in another order are rounded otherwise. */
+    private static float[] uneven(SplittableRandom random, int count) {
+        float[] values = new float[count];
+        for (int i = 0; i < count; i++) {
+            values[i] = (float) random.nextDouble(-1, 1);
+        }
+        return values;
+    }
+
     private static DeviceMemory upload(float[] values, int count) {
         ByteBuffer bytes = ByteBuffer.allocateDirect(count * Float.BYTES).order(ByteOrder.nativeOrder());
         for (int i = 0; i < count; i++) {
@@ -60,66 +69,89 @@ class LinearTest {
         return values;
     }
 
-    /** The weights as the layout has them. */
-    private static DeviceMemory weights(MatMul product, MatMul.Layout layout, float[] w) {
+    private static DeviceMemory weights(DType type, float[] w) {
         DeviceMemory rows = upload(w, w.length);
-        DeviceMemory placed = backend.allocate(product.weightBytes());
-        if (layout == MatMul.Layout.FLOAT32_PACKED) {
-            product.pack(rows, placed);
-        } else {
-            backend.cast(rows, DType.FLOAT32, placed, DType.BFLOAT16, w.length, 1);
+        if (type == DType.FLOAT32) {
+            return rows;
         }
+        DeviceMemory narrow = backend.allocate((long) w.length * type.bytes());
+        backend.cast(rows, DType.FLOAT32, narrow, type, w.length, 1);
         rows.close();
-        return placed;
+        return narrow;
     }
 
-    /** Against double, and bit for bit independent of how many rows there are: shapes around 512 inputs, odd ones too. */
+    /** Against double, and bit for bit independent of how many rows there are, whoever multiplies them: odd shapes too. */
     @ParameterizedTest
-    @EnumSource(MatMul.Layout.class)
-    void multipliesAsDoubleDoesWithBitsThatDoNotDependOnTheRows(MatMul.Layout layout) {
+    @EnumSource(
+            value = DType.class,
+            names = {"FLOAT32", "FLOAT16", "BFLOAT16"})
+    void multipliesAsDoubleDoesWithBitsThatDoNotDependOnTheRows(DType type) {
         SplittableRandom random = new SplittableRandom(SEED);
-        int[][] shapes = {{512, 256}, {256, 704}, {48, 576}, {33, 1000}, {64, 2816}, {7, 13}, {1, 4096}, {2048, 64}};
+        int[][] shapes = {
+            {512, 256}, {256, 704}, {48, 576}, {33, 1000}, {64, 2816}, {7, 13}, {1, 4096}, {2048, 64}, {130, 2100}, {64, 1032}
+        };
         for (int[] shape : shapes) {
             int outputs = shape[0];
             int inputs = shape[1];
             boolean withBias = random.nextBoolean();
-            MatMul product = dnn.product(new MatMul.Shape(outputs, inputs, layout, withBias));
             float[] w = random(random, outputs * inputs);
+            float[] xRow = uneven(random, inputs);
             float[] b = random(random, outputs);
-            float[] xRow = random(random, inputs);
+            LinearWeights given = new LinearWeights(
+                    weights(type, w), type, true, withBias ? upload(b, outputs) : null, outputs, inputs);
             float[] first = null;
-            for (int rows : new int[] {1, 2, 3, 5, 8, 9, 17, 64, 65, 130}) {
-                String what = "seed " + SEED + ", " + layout + ", " + outputs + " x " + inputs + ", rows " + rows;
-                float[] x = random(random, rows * inputs);
-                System.arraycopy(xRow, 0, x, (rows - 1) * inputs, inputs);
-                int padded = MatMul.paddedRows(rows);
-                try (DeviceMemory wMemory = weights(product, layout, w);
-                        DeviceMemory bMemory = upload(b, outputs);
-                        DeviceMemory xMemory = upload(x, padded * inputs);
-                        DeviceMemory yMemory = backend.allocate((long) padded * outputs * Float.BYTES)) {
-                    product.multiply(xMemory.address(), wMemory.address(), bMemory.address(), yMemory.address(), rows);
-                    float[] y = download(yMemory, rows * outputs);
-                    for (int row = 0; row < rows; row += Math.max(1, rows / 3)) {
-                        for (int output = 0; output < outputs; output += 5) {
-                            double sum = withBias ? b[output] : 0;
-                            double magnitude = Math.abs(sum);
-                            for (int i = 0; i < inputs; i++) {
-                                double term = (double) x[row * inputs + i] * w[output * inputs + i];
-                                sum += term;
-                                magnitude += Math.abs(term);
+            try (Linear linear = dnn.linear(given, Linear.Result.AS_INPUT)) {
+                for (int rows : new int[] {1, 2, 3, 5, 8, 9, 16, 17, 64, 65, 130}) {
+                    String what = "seed " + SEED + ", " + type + ", " + outputs + " x " + inputs + ", rows " + rows;
+                    float[] x = uneven(random, rows * inputs);
+                    System.arraycopy(xRow, 0, x, (rows - 1) * inputs, inputs);
+                    int room = dnn.room(rows);
+                    try (DeviceMemory xMemory = upload(x, room * inputs);
+                            DeviceMemory yMemory = backend.allocate((long) room * outputs * Float.BYTES)) {
+                        linear.apply(
+                                HeadRows.of(xMemory, DType.FLOAT32, 1, inputs),
+                                HeadRows.of(yMemory, DType.FLOAT32, 1, outputs),
+                                rows);
+                        float[] y = download(yMemory, rows * outputs);
+                        for (int row = 0; row < rows; row += Math.max(1, rows / 3)) {
+                            for (int output = 0; output < outputs; output += 5) {
+                                double sum = withBias ? b[output] : 0;
+                                double magnitude = Math.abs(sum);
+                                for (int i = 0; i < inputs; i++) {
+                                    double term = (double) x[row * inputs + i] * w[output * inputs + i];
+                                    sum += term;
+                                    magnitude += Math.abs(term);
+                                }
+                                assertThat(Math.abs(y[row * outputs + output] - sum))
+                                        .as(what)
+                                        .isLessThanOrEqualTo(1e-6 * magnitude);
                             }
-                            assertThat(Math.abs(y[row * outputs + output] - sum))
-                                    .as(what)
-                                    .isLessThanOrEqualTo(1e-6 * magnitude);
                         }
+                        float[] last = Arrays.copyOfRange(y, (rows - 1) * outputs, rows * outputs);
+                        if (first == null) {
+                            first = last;
+                        }
+                        assertThat(last).as(what).containsExactly(first);
                     }
-                    float[] last = Arrays.copyOfRange(y, (rows - 1) * outputs, rows * outputs);
-                    if (first == null) {
-                        first = last;
-                    }
-                    assertThat(last).as(what).containsExactly(first);
                 }
             }
+        }
+    }
+
+    @Test
+    void findsTheOrderOfSumsByTheirBits() {
+        int inputs = 3000;
+        int outputs = 40;
+        float[] w = uneven(new SplittableRandom(SEED), inputs * outputs);
+        try (DeviceMemory matrix = upload(w, w.length)) {
+            SumOrder.OrderedProduct own = (x, y, rows, length) ->
+                    backend.matmulInOrder(x, matrix, DType.FLOAT32, null, y, rows, length);
+            for (int length : new int[] {0, 256, 512, 1024, 2048}) {
+                assertThat(SumOrder.of(backend, (x, y, rows) -> own.multiply(x, y, rows, length), own, inputs, outputs))
+                        .isEqualTo(length);
+            }
+            assertThat(SumOrder.of(backend, (x, y, rows) -> own.multiply(x, y, rows, 100), own, inputs, outputs))
+                    .isEqualTo(SumOrder.UNKNOWN);
         }
     }
 
@@ -130,13 +162,7 @@ class LinearTest {
         float[] x = random(random, 2 * 96);
         float[] expected = null;
         for (DType type : new DType[] {DType.FLOAT32, DType.FLOAT16, DType.BFLOAT16}) {
-            DeviceMemory rows = upload(w, w.length);
-            if (type != DType.FLOAT32) {
-                DeviceMemory narrow = backend.allocate((long) w.length * type.bytes());
-                backend.cast(rows, DType.FLOAT32, narrow, type, w.length, 1);
-                rows.close();
-                rows = narrow;
-            }
+            DeviceMemory rows = weights(type, w);
             try (Linear linear = dnn.linear(new LinearWeights(rows, type, true, null, 48, 96), Linear.Result.AS_INPUT);
                     DeviceMemory xMemory = upload(x, x.length);
                     DeviceMemory yMemory = backend.allocate(2L * 48 * Float.BYTES)) {
@@ -151,8 +177,8 @@ class LinearTest {
     }
 
     @Test
-    void keepsLargeBfloat16WeightsAsTheyAre() {
-        int outputs = 4096;
+    void keepsWeightsAsTheyAre() {
+        int outputs = 1024;
         int inputs = 4096;
         SplittableRandom random = new SplittableRandom(SEED);
         float[] w = random(random, outputs * inputs);

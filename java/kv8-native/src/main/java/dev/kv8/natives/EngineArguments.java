@@ -34,7 +34,14 @@ final class EngineArguments {
             struct.struct_size(struct.sizeof());
         }
 
-        void set(HeadRows rows, DeviceMemory matrix, @Nullable DeviceMemory offset, HeadRows result, int tokens) {
+        void set(
+                HeadRows rows,
+                DeviceMemory matrix,
+                DType matrixType,
+                @Nullable DeviceMemory offset,
+                HeadRows result,
+                int tokens,
+                int sumLength) {
             x.set(rows, 1, rows.width());
             y.set(result, 1, result.width());
             weights.set(matrix);
@@ -42,6 +49,8 @@ final class EngineArguments {
             struct.tokens(tokens);
             struct.outputs(result.width());
             struct.inputs(rows.width());
+            struct.weights_dtype(matrixType.code());
+            struct.sum_length(sumLength);
         }
     }
 

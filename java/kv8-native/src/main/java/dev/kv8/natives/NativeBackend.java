@@ -209,9 +209,32 @@ final class NativeBackend extends NativeDevice {
 
     @Override
     public void matmul(HeadRows x, DeviceMemory weights, @Nullable DeviceMemory bias, HeadRows y, int tokens) {
+        multiply(x, weights, x.dtype(), bias, y, tokens, 0);
+    }
+
+    @Override
+    public void matmulInOrder(
+            HeadRows x,
+            DeviceMemory weights,
+            DType weightsType,
+            @Nullable DeviceMemory bias,
+            HeadRows y,
+            int tokens,
+            int sumLength) {
+        multiply(x, weights, weightsType, bias, y, tokens, sumLength);
+    }
+
+    private void multiply(
+            HeadRows x,
+            DeviceMemory weights,
+            DType weightsType,
+            @Nullable DeviceMemory bias,
+            HeadRows y,
+            int tokens,
+            int sumLength) {
         synchronized (turn) {
             kv8_device handle = handle();
-            matmul.set(x, weights, bias, y, tokens);
+            matmul.set(x, weights, weightsType, bias, y, tokens, sumLength);
             Status.check(kv8.kv8_matmul(handle, stream, matmul.struct));
         }
     }

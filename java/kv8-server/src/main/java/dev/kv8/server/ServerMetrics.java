@@ -50,6 +50,9 @@ final class ServerMetrics {
                 "Texts that gave their blocks back",
                 Tags.empty(),
                 EngineStats::preemptions);
+        String graphs = "Decode steps captured into a graph of the device, and those launched as one";
+        counter(llm, "kv8.engine.graphs", graphs, Tags.of("event", "captured"), EngineStats::graphCaptures);
+        counter(llm, "kv8.engine.graphs", graphs, Tags.of("event", "launched"), EngineStats::graphLaunches);
         String tokens = "Tokens of prompts, those of them that were cached, and drawn ones";
         counter(llm, "kv8.engine.tokens", tokens, Tags.of("kind", "prompt"), EngineStats::promptTokens);
         counter(llm, "kv8.engine.tokens", tokens, Tags.of("kind", "cached"), EngineStats::cachedTokens);

@@ -38,6 +38,8 @@ final class Status {
         out.writeNumberField("finished_requests", engine.finishedRequests());
         out.writeNumberField("cancelled_requests", engine.cancelledRequests());
         out.writeNumberField("failed_requests", engine.failedRequests());
+        out.writeNumberField("graph_captures", engine.graphCaptures());
+        out.writeNumberField("graph_launches", engine.graphLaunches());
     }
 
     private static void writeCache(JsonGenerator out, CacheStats cache) throws IOException {
