@@ -1,8 +1,8 @@
 package dev.kv8.llm;
 
+import dev.kv8.Admission;
 import dev.kv8.Batch;
 import dev.kv8.ByteSize;
-import dev.kv8.Admission;
 import dev.kv8.CapacityPlan;
 import dev.kv8.KvBackend;
 import dev.kv8.KvCache;

@@ -50,7 +50,8 @@ final class OneDnnLinear implements Linear {
             ownsWeights = given.ownsRows();
         }
         try {
-            ProductCheck.check(backend, this::multiplyMany, DType.FLOAT32, given, DType.FLOAT32, MatMul.paddedRows(1), WRONG);
+            ProductCheck.check(
+                    backend, this::multiplyMany, DType.FLOAT32, given, DType.FLOAT32, MatMul.paddedRows(1), WRONG);
             sumLength = SumOrder.of(backend, this::multiplyMany, this::multiplyFew, inputs, outputs);
         } catch (RuntimeException e) {
             close();

@@ -88,7 +88,16 @@ class LinearTest {
     void multipliesAsDoubleDoesWithBitsThatDoNotDependOnTheRows(DType type) {
         SplittableRandom random = new SplittableRandom(SEED);
         int[][] shapes = {
-            {512, 256}, {256, 704}, {48, 576}, {33, 1000}, {64, 2816}, {7, 13}, {1, 4096}, {2048, 64}, {130, 2100}, {64, 1032}
+            {512, 256},
+            {256, 704},
+            {48, 576},
+            {33, 1000},
+            {64, 2816},
+            {7, 13},
+            {1, 4096},
+            {2048, 64},
+            {130, 2100},
+            {64, 1032}
         };
         for (int[] shape : shapes) {
             int outputs = shape[0];
@@ -144,8 +153,8 @@ class LinearTest {
         int outputs = 40;
         float[] w = uneven(new SplittableRandom(SEED), inputs * outputs);
         try (DeviceMemory matrix = upload(w, w.length)) {
-            SumOrder.OrderedProduct own = (x, y, rows, length) ->
-                    backend.matmulInOrder(x, matrix, DType.FLOAT32, null, y, rows, length);
+            SumOrder.OrderedProduct own =
+                    (x, y, rows, length) -> backend.matmulInOrder(x, matrix, DType.FLOAT32, null, y, rows, length);
             for (int length : new int[] {0, 256, 512, 1024, 2048}) {
                 assertThat(SumOrder.of(backend, (x, y, rows) -> own.multiply(x, y, rows, length), own, inputs, outputs))
                         .isEqualTo(length);

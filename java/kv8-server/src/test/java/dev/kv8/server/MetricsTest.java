@@ -61,8 +61,10 @@ class MetricsTest {
         assertThat(sample(text, "kv8_http_requests_seconds_count", "status=\"400\"", "path=\"/v1/completions\""))
                 .isEqualTo(1);
         assertThat(sample(text, "kv8_http_first_token_seconds_count")).isEqualTo(3);
-        assertThat(sample(text, "kv8_engine_graphs_total", "event=\"captured\"")).isZero(); // the CPU has none
-        assertThat(sample(text, "kv8_engine_graphs_total", "event=\"launched\"")).isZero();
+        assertThat(sample(text, "kv8_engine_graphs_total", "event=\"captured\""))
+                .isZero(); // the CPU has none
+        assertThat(sample(text, "kv8_engine_graphs_total", "event=\"launched\""))
+                .isZero();
         assertThat(text).contains("jvm_memory_used_bytes");
     }
 
