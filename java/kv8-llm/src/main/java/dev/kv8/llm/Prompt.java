@@ -99,17 +99,17 @@ final class Prompt {
                         named(prompt)
                                 + " has no tokens; give at least one character, since this tokenizer adds no beginning-of-text token.");
             }
+            if (count > model.maxPositions()) {
+                throw new IllegalArgumentException(named(prompt) + " has " + count
+                        + " tokens, but the model was made for at most " + model.maxPositions()
+                        + " (max_position_embeddings). Give a shorter prompt.");
+            }
             if (count > capacity) {
                 throw new IllegalArgumentException(
                         named(prompt) + " has " + count
                                 + " tokens, but the whole KV cache holds " + capacity + " ("
                                 + cache.memory()
                                 + "). Give it more memory (kvCacheMemory), a smaller type (kvCacheDType fp8), or a shorter prompt.");
-            }
-            if (count > model.maxPositions()) {
-                throw new IllegalArgumentException(named(prompt) + " has " + count
-                        + " tokens, but the model was made for at most " + model.maxPositions()
-                        + " (max_position_embeddings). Give a shorter prompt.");
             }
         }
 
