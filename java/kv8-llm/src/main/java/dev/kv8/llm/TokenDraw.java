@@ -23,7 +23,7 @@ final class TokenDraw implements AutoCloseable {
     private int[] rows = new int[16];
     /** By place in {@link #samples}, for those that asked for probabilities. */
     private final Map<Integer, Probabilities> probabilities = new HashMap<>();
-    /** For one row; made when a request first needs it. */
+    /** For the most rows so far; made when a request first needs it. */
     private @Nullable ByteBuffer buffer;
 
     /** @param sampler with room for as many rows as texts run at once */
@@ -67,13 +67,18 @@ final class TokenDraw implements AutoCloseable {
             return;
         }
         HeadRows logits = model.logits(rows, count);
+        int first = count;
+        int end = 0;
         for (int i = 0; i < count; i++) {
             Sample sample = samples.get(i);
-            SamplingParams sampling = sample.request.sampling;
-            sampler.set(i, sampling, sample.seed, sample.generated());
-            if (LogitRow.isNeeded(sampling)) {
-                pass(logits, i, sample);
+            sampler.set(i, sample.request.sampling, sample.seed, sample.generated());
+            if (LogitRow.isNeeded(sample.request.sampling)) {
+                first = Math.min(first, i);
+                end = i + 1;
             }
+        }
+        if (first < end) {
+            pass(logits, first, end);
         }
         sampler.draw(logits, count);
         for (int i = 0; i < count; i++) {
@@ -84,25 +89,43 @@ final class TokenDraw implements AutoCloseable {
         }
     }
 
-    /** Takes a row through Java. */
-    private void pass(HeadRows logits, int i, Sample sample) {
-        ByteBuffer bytes = buffer;
-        if (bytes == null) {
-            bytes = ByteBuffer.allocateDirect(logits.width() * Float.BYTES).order(ByteOrder.nativeOrder());
-            buffer = bytes;
-        }
-        long offset = logits.offset() + i * logits.tokenStride();
-        SamplingParams sampling = sample.request.sampling;
+    /** Takes rows through Java, those between that need it not as well: one copy each way waits once, however many there are. */
+    private void pass(HeadRows logits, int first, int end) {
+        int rowBytes = logits.width() * Float.BYTES;
+        ByteBuffer bytes = bufferFor(Math.multiplyExact(end - first, rowBytes));
+        long offset = logits.offset() + first * logits.tokenStride();
         backend.download(logits.memory(), offset, bytes);
-        row.read(bytes.asFloatBuffer());
-        if (sampling.logprobs().isPresent()) {
-            probabilities.put(i, row.probabilities(sampling.logprobs().getAsInt()));
+        boolean changed = false;
+        for (int i = first; i < end; i++) {
+            Sample sample = samples.get(i);
+            SamplingParams sampling = sample.request.sampling;
+            if (!LogitRow.isNeeded(sampling)) {
+                continue;
+            }
+            ByteBuffer of = bytes.slice((i - first) * rowBytes, rowBytes).order(ByteOrder.nativeOrder());
+            row.read(of.asFloatBuffer());
+            if (sampling.logprobs().isPresent()) {
+                probabilities.put(i, row.probabilities(sampling.logprobs().getAsInt()));
+            }
+            if (LogitRow.changes(sampling)) {
+                sample.change(row);
+                row.write(of.asFloatBuffer());
+                changed = true;
+            }
         }
-        if (LogitRow.changes(sampling)) {
-            sample.change(row);
-            row.write(bytes.asFloatBuffer());
-            backend.upload(bytes, logits.memory(), offset);
+        if (changed) {
+            backend.upload(bytes.rewind(), logits.memory(), offset);
         }
+    }
+
+    /** With room for as many bytes, which are its limit. */
+    private ByteBuffer bufferFor(int bytes) {
+        ByteBuffer room = buffer;
+        if (room == null || room.capacity() < bytes) {
+            room = ByteBuffer.allocateDirect(bytes).order(ByteOrder.nativeOrder());
+            buffer = room;
+        }
+        return room.clear().limit(bytes);
     }
 
     int token(int i) {
