@@ -28,6 +28,17 @@ class GeneratedArchitecturesTest {
     private static final List<String> PROMPTS = List.of(
             "In the beginning", "And it came to pass, when men began to multiply on the face of the earth", "Let");
 
+    private static final SamplingParams GREEDY = SamplingParams.builder()
+            .temperature(0)
+            .maxTokens(12)
+            .ignoreEos(true)
+            .build();
+    /** 90 tokens, and 12 drawn: far more than the windows of 6. */
+    private static final GenerationRequest LONG = GenerationRequest.builder()
+            .promptTokenIds(new SplittableRandom(SEED).ints(90, 0, 2048).toArray())
+            .sampling(GREEDY)
+            .build();
+
     private static KvBackend backend;
 
     @TempDir
@@ -65,20 +76,24 @@ class GeneratedArchitecturesTest {
                 : builder.kvCacheDType("float32").build();
     }
 
+    private LLM.Builder inBlocksOf8(int kibibytes) {
+        return LLM.builder()
+                .model(folder)
+                .backend(backend)
+                .kvCacheDType("float32")
+                .kvCacheMemory(ByteSize.of((long) kibibytes << 10))
+                .blockSize(8);
+    }
+
     @ParameterizedTest
     @ValueSource(strings = {"Llama", "Mistral", "Qwen2", "Qwen3", "Gemma", "Gemma2", "Gemma3"})
     void theLikeliestTokensAreDrawn(String architecture) {
         String json = json(architecture);
         new RandomCheckpoint(folder, json).write(DType.FLOAT32, false, SEED);
         ReferenceModel reference = new ReferenceModel(folder, json);
-        SamplingParams greedy = SamplingParams.builder()
-                .temperature(0)
-                .maxTokens(12)
-                .ignoreEos(true)
-                .build();
         for (boolean calculating : new boolean[] {false, true}) {
             try (LLM llm = llm(calculating)) {
-                for (Completion completion : llm.generate(PROMPTS, greedy)) {
+                for (Completion completion : llm.generate(PROMPTS, GREEDY)) {
                     assertThat(completion.tokenIds()).hasSize(12);
                     check(reference, completion);
                 }
@@ -94,29 +109,13 @@ class GeneratedArchitecturesTest {
     void aTextThatFitsOnlyBecauseLayersForget() {
         String json = json("Gemma3");
         new RandomCheckpoint(folder, json).write(DType.FLOAT32, false, SEED);
-        int[] prompt = new SplittableRandom(SEED).ints(90, 0, 2048).toArray();
-        GenerationRequest request = GenerationRequest.builder()
-                .promptTokenIds(prompt)
-                .sampling(SamplingParams.builder()
-                        .temperature(0)
-                        .maxTokens(12)
-                        .ignoreEos(true)
-                        .build())
-                .build();
-        try (LLM llm = LLM.builder()
-                .model(folder)
-                .backend(backend)
-                .kvCacheDType("float32")
-                .kvCacheMemory(ByteSize.of(80 << 10))
-                .blockSize(8)
-                .maxBatchTokens(64)
-                .build()) {
+        try (LLM llm = inBlocksOf8(80).maxBatchTokens(64).build()) {
             assertThat(llm.cache().config().layerGroups()).isEqualTo(3);
             assertThat(llm.cache().config().blocks()).isEqualTo(20);
-            List<Completion> first = llm.submit(request).completions().join();
+            List<Completion> first = llm.submit(LONG).completions().join();
             assertThat(first.get(0).tokenIds()).hasSize(12);
             check(new ReferenceModel(folder, json), first.get(0));
-            Completion again = llm.submit(request).completions().join().get(0);
+            Completion again = llm.submit(LONG).completions().join().get(0);
             assertThat(again.tokenIds()).isEqualTo(first.get(0).tokenIds());
         }
     }
@@ -126,26 +125,11 @@ class GeneratedArchitecturesTest {
     void aTextLongerThanTheCacheWhereAllLayersForget() {
         String json = json("Mistral");
         new RandomCheckpoint(folder, json).write(DType.FLOAT32, false, SEED);
-        GenerationRequest request = GenerationRequest.builder()
-                .promptTokenIds(new SplittableRandom(SEED).ints(90, 0, 2048).toArray())
-                .sampling(SamplingParams.builder()
-                        .temperature(0)
-                        .maxTokens(12)
-                        .ignoreEos(true)
-                        .build())
-                .build();
-        try (LLM llm = LLM.builder()
-                .model(folder)
-                .backend(backend)
-                .kvCacheDType("float32")
-                .kvCacheMemory(ByteSize.of(48 << 10))
-                .blockSize(8)
-                .maxBatchTokens(64)
-                .build()) {
+        try (LLM llm = inBlocksOf8(48).maxBatchTokens(64).build()) {
             assertThat(llm.cache().config().layerGroups()).isEqualTo(1);
             assertThat(llm.cache().config().blocks()).isEqualTo(4);
-            Generation beside = llm.submit(request);
-            Completion first = llm.submit(request).completions().join().get(0);
+            Generation beside = llm.submit(LONG);
+            Completion first = llm.submit(LONG).completions().join().get(0);
             assertThat(first.tokenIds()).hasSize(12);
             check(new ReferenceModel(folder, json), first);
             assertThat(beside.completions().join().get(0).tokenIds()).isEqualTo(first.tokenIds());
@@ -156,23 +140,10 @@ class GeneratedArchitecturesTest {
     @Test
     void aPromptComesBackFromATierWhereLayersForget() throws InterruptedException {
         new RandomCheckpoint(folder, json("Gemma3")).write(DType.FLOAT32, false, SEED);
-        GenerationRequest request = GenerationRequest.builder()
-                .promptTokenIds(new SplittableRandom(SEED).ints(90, 0, 2048).toArray())
-                .sampling(SamplingParams.builder()
-                        .temperature(0)
-                        .maxTokens(12)
-                        .ignoreEos(true)
-                        .build())
-                .build();
         List<Completion> completions = new ArrayList<>();
         try (HostBlockStore store = HostBlockStore.create(ByteSize.mib(16))) {
             for (int engine = 0; engine < 2; engine++) {
-                try (LLM llm = LLM.builder()
-                        .model(folder)
-                        .backend(backend)
-                        .kvCacheDType("float32")
-                        .kvCacheMemory(ByteSize.mib(1))
-                        .blockSize(8)
+                try (LLM llm = inBlocksOf8(1024)
                         .tiers(Tiers.builder()
                                 .add(store)
                                 .writtenOnFirstUse(true)
@@ -180,7 +151,7 @@ class GeneratedArchitecturesTest {
                                 .build())
                         .build()) {
                     assertThat(llm.cache().config().layerGroups()).isEqualTo(3);
-                    completions.add(llm.submit(request).completions().join().get(0));
+                    completions.add(llm.submit(LONG).completions().join().get(0));
                     assertThat(llm.drain(Duration.ofMinutes(5))).isTrue();
                 }
             }
