@@ -88,7 +88,7 @@ TEST_P(GpuMatmul, TakesALoneRowsStrideForTheBatchs) {
     args.struct_size = sizeof(args);
     args.outputs = 16;
     args.inputs = 32;
-    args.x.dtype = args.y.dtype = KV8_F16;
+    args.x.dtype = args.y.dtype = args.weights_dtype = KV8_F16;
     args.x.data = x;
     args.y.data = y;
     args.weights = weights;
