@@ -109,7 +109,8 @@ final class ProductCheck {
         return values;
     }
 
-    private static ByteBuffer direct(int floats) {
+    /** Room for so many floats, in the order that devices have them. */
+    static ByteBuffer direct(int floats) {
         return ByteBuffer.allocateDirect(floats * Float.BYTES).order(ByteOrder.nativeOrder());
     }
 }

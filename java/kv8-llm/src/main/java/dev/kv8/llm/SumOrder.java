@@ -5,7 +5,6 @@ import dev.kv8.DeviceMemory;
 import dev.kv8.HeadRows;
 import dev.kv8.KvBackend;
 import java.nio.ByteBuffer;
-import java.nio.ByteOrder;
 import java.util.SplittableRandom;
 
 /**
@@ -38,7 +37,7 @@ final class SumOrder {
     static int of(KvBackend backend, Product library, OrderedProduct own, int inputs, int outputs) {
         int room = MatMul.paddedRows(1);
         SplittableRandom random = new SplittableRandom(inputs);
-        ByteBuffer values = direct(room * inputs);
+        ByteBuffer values = ProductCheck.direct(room * inputs);
         for (int i = 0; i < room * inputs; i++) {
             values.putFloat((float) random.nextDouble(-1, 1));
         }
@@ -60,12 +59,8 @@ final class SumOrder {
     }
 
     private static ByteBuffer row(KvBackend backend, DeviceMemory y, int outputs) {
-        ByteBuffer row = direct(outputs);
+        ByteBuffer row = ProductCheck.direct(outputs);
         backend.download(y, 0, row);
         return row.rewind();
-    }
-
-    private static ByteBuffer direct(int floats) {
-        return ByteBuffer.allocateDirect(floats * Float.BYTES).order(ByteOrder.nativeOrder());
     }
 }

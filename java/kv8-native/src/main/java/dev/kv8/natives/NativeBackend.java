@@ -209,22 +209,11 @@ final class NativeBackend extends NativeDevice {
 
     @Override
     public void matmul(HeadRows x, DeviceMemory weights, @Nullable DeviceMemory bias, HeadRows y, int tokens) {
-        multiply(x, weights, x.dtype(), bias, y, tokens, 0);
+        matmulInOrder(x, weights, x.dtype(), bias, y, tokens, 0);
     }
 
     @Override
     public void matmulInOrder(
-            HeadRows x,
-            DeviceMemory weights,
-            DType weightsType,
-            @Nullable DeviceMemory bias,
-            HeadRows y,
-            int tokens,
-            int sumLength) {
-        multiply(x, weights, weightsType, bias, y, tokens, sumLength);
-    }
-
-    private void multiply(
             HeadRows x,
             DeviceMemory weights,
             DType weightsType,
