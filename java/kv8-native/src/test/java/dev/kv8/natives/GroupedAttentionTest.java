@@ -38,6 +38,9 @@ class GroupedAttentionTest extends CpuTest {
     private static final int QUERY_HEADS = 4;
     private static final int SIZE = 64;
     private static final int ROWS = 320;
+    private static final int STEPS = 80;
+    /** A seed whose first steps meet too little goes on up to here. */
+    private static final int MOST_STEPS = 2000;
 
     record Storage(String name, KvCacheDType dtype, LayerScales scales, boolean twoSkipped) {
         @Override
@@ -195,7 +198,7 @@ class GroupedAttentionTest extends CpuTest {
         int compared = 0;
         try (Model whole = new Model(backend, storage, false, 20);
                 Model model = new Model(backend, storage, true, 60)) {
-            for (int step = 0; step < 80; step++) {
+            for (int step = 0; step < STEPS || (step < MOST_STEPS && !metEnough(compared, model)); step++) {
                 Sequence one = open.isEmpty() ? null : open.get(random.nextInt(open.size()));
                 int operation = random.nextInt(10);
                 if (one == null || (operation == 0 && open.size() < 5)) {
@@ -230,11 +233,12 @@ class GroupedAttentionTest extends CpuTest {
                     one.close();
                 }
             }
-            assertThat(compared).as("seed %d", seed).isGreaterThan(20);
-            assertThat(model.cache.stats().prefixHitTokens())
-                    .as("seed %d", seed)
-                    .isPositive();
+            assertThat(metEnough(compared, model)).as("seed %d", seed).isTrue();
         }
+    }
+
+    private static boolean metEnough(int compared, Model model) {
+        return compared > 20 && model.cache.stats().prefixHitTokens() > 0;
     }
 
     private static void assertSame(List<float[]> got, List<float[]> expected, Object... where) {
