@@ -45,10 +45,10 @@ kv8_impl_stream only_stream;
 
 int row_element_bytes(const kv8_rows& rows) { return rows.dtype == KV8_F32 ? 4 : 2; }
 
-// Calls part(begin, end, worker) for parts of [0, units) that touch about kPartBytes each.
+// Calls part(begin, end, worker) for parts of [0, units) that touch about part_bytes each.
 template <class Part>
-void split(Device& device, int64_t units, int64_t bytes_per_unit, const Part& part) {
-    const int64_t grain = std::max<int64_t>(kPartBytes / std::max<int64_t>(bytes_per_unit, 1), 1);
+void split(Device& device, int64_t units, int64_t bytes_per_unit, const Part& part, int64_t part_bytes = kPartBytes) {
+    const int64_t grain = std::max<int64_t>(part_bytes / std::max<int64_t>(bytes_per_unit, 1), 1);
     device.pool.run((units + grain - 1) / grain,
                     [&](int64_t item, int worker) { part(item * grain, std::min(units, (item + 1) * grain), worker); });
 }
@@ -240,8 +240,12 @@ void matmul(Device& device, const kv8_matmul_args& args) {
     const EngineKernels& kernels = *device.kernels.engine;
     const int64_t blocks = (args.outputs + kernels.block_outputs - 1ll) / kernels.block_outputs;
     const int64_t weight_bytes = args.weights_dtype == KV8_F32 ? 4 : 2;
-    split(device, blocks, kernels.block_outputs * args.inputs * weight_bytes * std::max(args.tokens / 4, 1),
-          [&](int64_t begin, int64_t end, int) { kernels.matmul(args, begin, end); });
+    const int64_t block_bytes = kernels.block_outputs * args.inputs * weight_bytes;
+    // Few, because a part waits for its first block, which none before has asked for; enough to be shared out evenly.
+    const int64_t part_bytes = std::max(blocks * block_bytes / (8 * device.pool.threads()), kPartBytes);
+    split(
+        device, blocks, block_bytes, [&](int64_t begin, int64_t end, int) { kernels.matmul(args, begin, end); },
+        part_bytes);
 }
 
 void rms_norm(Device& device, const kv8_rms_norm_args& args) {

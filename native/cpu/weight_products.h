@@ -1,6 +1,6 @@
 // Products of rows with a weight matrix that lies in memory as a checkpoint has it, [outputs][inputs]. What bounds few rows is
-// reading the weights, so these are read once, in order, whatever their type, and transposed in registers: an output is a lane. One or two rows
-// are multiplied there and then; more are served by a tile of widened weights in the first-level cache.
+// reading the weights, so these are read once from memory, in order, whatever their type, and transposed in registers: an output is a
+// lane. Several rows take the weights from there at once; the next ones read them again, from a cache.
 //
 // A result's bits are those of its own row and weights alone. It is the sum, one after the other, of partial sums of sum_length
 // inputs each, and a partial sum adds one product after the other, fused where the hardware can. GEMM libraries that keep an
@@ -14,18 +14,13 @@
 
 namespace kv8::cpu::KV8_ISA {
 
-constexpr int kGroups = 2;                       // of weight rows, each a register of outputs
-constexpr int kBlockOutputs = kGroups * kWidth;  // computed together
-constexpr int kTileInputs = 128;
-constexpr int kPassRows = 32;     // that a tile serves while it is there
-constexpr int kAheadBytes = 256;  // of each weight row that are asked for early
-constexpr int kFewRows = 2;       // and fewer take weights from registers, without a tile
+constexpr int kBlockOutputs = kWidth;  // computed together, an output in a lane
 
-// How many rows' sums of a block stay in registers.
+// How many rows' sums stay in registers, beside the weights of a step.
 #if defined(__AVX512F__) || defined(KV8_NEON)
-constexpr int kRowsAtOnce = 12;
+constexpr int kRowsAtOnce = 16;
 #else
-constexpr int kRowsAtOnce = 6;
+constexpr int kRowsAtOnce = 8;
 #endif
 
 typedef uint32_t ru __attribute__((vector_size(kWidth * 4)));
@@ -144,143 +139,94 @@ KV8_INLINE rf widen_one(const uint8_t* const* rows, int64_t input) {
     return wide;
 }
 
+// The weights of a block of outputs. Behind the last output comes the last one again.
 template <class Element>
-KV8_INLINE void ask_for(const uint8_t* const* rows, int64_t input) {
-    if (input * Element::bytes % 64 != 0) return;
-    for (int r = 0; r < kWidth; r++) __builtin_prefetch(rows[r] + input * Element::bytes + kAheadBytes, 0, 3);
-}
+struct WeightBlock {
+    const uint8_t* rows[kBlockOutputs];
+    const uint8_t* next;  // block
 
-// sums[row][output] += sum over inputs [begin, end) of x[row][input] * weight[output][input], weights from memory to products
-// in registers.
+    WeightBlock(const kv8_matmul_args& args, int64_t first_output) {
+        const uint8_t* weights = reinterpret_cast<const uint8_t*>(args.weights.ptr);
+        const int64_t row_bytes = args.inputs * Element::bytes;
+        for (int o = 0; o < kBlockOutputs; o++)
+            rows[o] = weights + std::min<int64_t>(first_output + o, args.outputs - 1) * row_bytes;
+        next = weights + (first_output + kBlockOutputs) * row_bytes;
+    }
+
+    // While a step is computed, its share of the next block is asked for: in the order in which it lies there, which memory
+    // serves faster than as many rows in turn.
+    KV8_INLINE void ask_for_next(int64_t input) const {
+        constexpr int kStepBytes = WeightStep<Element>::kInputs * Element::bytes * kBlockOutputs;
+        const uint8_t* share = next + input * Element::bytes * kBlockOutputs;
+        for (int i = 0; i < kStepBytes; i += 64) __builtin_prefetch(share + i, 0, 2);
+    }
+};
+
+// sums[row] += x[row][input] * weight[input], over inputs [begin, end).
 template <class Element, int Rows>
-KV8_INLINE void add_products(const uint8_t* const* rows, int64_t begin, int64_t end, const float* const* x,
-                             float* sums) {
+KV8_INLINE void add_products(const WeightBlock<Element>& block, int64_t begin, int64_t end, const float* const* x,
+                             rf* sums) {
     using Step = WeightStep<Element>;
-    rf sum[Rows][kGroups];
-    for (int r = 0; r < Rows; r++)
-        for (int g = 0; g < kGroups; g++) sum[r][g] = load<rf>(sums + r * kBlockOutputs + g * kWidth);
     int64_t input = begin;
     for (; input + Step::kInputs <= end; input += Step::kInputs) {
-        for (int g = 0; g < kGroups; g++) {
-            ask_for<Element>(rows + g * kWidth, input);
-            rf wide[Step::kInputs];
-            Step::widen(rows + g * kWidth, input, wide);
-            for (int i = 0; i < Step::kInputs; i++)
-                for (int r = 0; r < Rows; r++) sum[r][g] = fused(all(x[r][input + i]), wide[i], sum[r][g]);
-        }
+        block.ask_for_next(input);
+        rf wide[Step::kInputs];
+        Step::widen(block.rows, input, wide);
+        for (int i = 0; i < Step::kInputs; i++)
+            for (int r = 0; r < Rows; r++) sums[r] = fused(all(x[r][input + i]), wide[i], sums[r]);
     }
-    for (; input < end; input++)
-        for (int g = 0; g < kGroups; g++) {
-            const rf wide = widen_one<Element>(rows + g * kWidth, input);
-            for (int r = 0; r < Rows; r++) sum[r][g] = fused(all(x[r][input]), wide, sum[r][g]);
-        }
-    for (int r = 0; r < Rows; r++)
-        for (int g = 0; g < kGroups; g++) store(sums + r * kBlockOutputs + g * kWidth, sum[r][g]);
-}
-
-// tile[input][output] of inputs [begin, end).
-template <class Element>
-KV8_INLINE void widen_tile(const uint8_t* const* rows, int64_t begin, int64_t end, float* tile) {
-    using Step = WeightStep<Element>;
-    for (int g = 0; g < kGroups; g++) {
-        float* to = tile + g * kWidth;
-        int64_t input = begin;
-        for (; input + Step::kInputs <= end; input += Step::kInputs) {
-            ask_for<Element>(rows + g * kWidth, input);
-            rf wide[Step::kInputs];
-            Step::widen(rows + g * kWidth, input, wide);
-            for (int i = 0; i < Step::kInputs; i++, to += kBlockOutputs) store(to, wide[i]);
-        }
-        for (; input < end; input++, to += kBlockOutputs) store(to, widen_one<Element>(rows + g * kWidth, input));
+    for (; input < end; input++) {
+        const rf wide = widen_one<Element>(block.rows, input);
+        for (int r = 0; r < Rows; r++) sums[r] = fused(all(x[r][input]), wide, sums[r]);
     }
 }
 
-// As add_products, with weights from a tile; x from its first input on.
-template <int Rows>
-KV8_INLINE void add_tile(const float* tile, int count, const float* const* x, int64_t begin, float* sums) {
-    rf sum[Rows][kGroups];
-    for (int r = 0; r < Rows; r++)
-        for (int g = 0; g < kGroups; g++) sum[r][g] = load<rf>(sums + r * kBlockOutputs + g * kWidth);
-    for (int i = 0; i < count; i++) {
-        rf weight[kGroups];
-        for (int g = 0; g < kGroups; g++) weight[g] = load<rf>(tile + i * kBlockOutputs + g * kWidth);
-        for (int r = 0; r < Rows; r++) {
-            const rf input = all(x[r][begin + i]);
-            for (int g = 0; g < kGroups; g++) sum[r][g] = fused(input, weight[g], sum[r][g]);
-        }
-    }
-    for (int r = 0; r < Rows; r++)
-        for (int g = 0; g < kGroups; g++) store(sums + r * kBlockOutputs + g * kWidth, sum[r][g]);
-}
-
-template <int Rows = kRowsAtOnce>
-KV8_INLINE void add_tile_to_rows(const float* tile, int count, const float* const* x, int64_t begin, int rows,
-                                 float* sums) {
-    int r = 0;
-    for (; r + Rows <= rows; r += Rows) add_tile<Rows>(tile, count, x + r, begin, sums + r * kBlockOutputs);
-    if constexpr (Rows > 1)
-        if (r < rows) add_tile_to_rows<Rows / 2>(tile, count, x + r, begin, rows - r, sums + r * kBlockOutputs);
-}
-
-template <class Element>
-KV8_INLINE void add_partial(const uint8_t* const* rows, int64_t begin, int64_t end, const float* const* x, int tokens,
-                            float* sums) {
-    switch (tokens) {
-        case 1:
-            return add_products<Element, 1>(rows, begin, end, x, sums);
-        case kFewRows:
-            return add_products<Element, kFewRows>(rows, begin, end, x, sums);
-    }
-    alignas(64) float tile[kTileInputs * kBlockOutputs];
-    for (int64_t input = begin; input < end; input += kTileInputs) {
-        const int64_t tile_end = std::min<int64_t>(input + kTileInputs, end);
-        widen_tile<Element>(rows, input, tile_end, tile);
-        add_tile_to_rows(tile, int(tile_end - input), x, input, tokens, sums);
-    }
-}
-
-// One block of outputs of at most kPassRows rows.
-template <class Element>
-void multiply_rows(const kv8_matmul_args& args, int64_t first_output, int64_t first_token, int tokens) {
-    alignas(64) float partial[kPassRows * kBlockOutputs];
-    alignas(64) float total[kPassRows * kBlockOutputs];
-    const uint8_t* rows[kBlockOutputs];  // behind the last output comes the last one again
-    for (int o = 0; o < kBlockOutputs; o++) {
-        const int64_t output = std::min<int64_t>(first_output + o, args.outputs - 1);
-        rows[o] = reinterpret_cast<const uint8_t*>(args.weights.ptr) + output * args.inputs * Element::bytes;
-    }
-    const float* x[kPassRows];
-    for (int t = 0; t < tokens; t++) x[t] = reinterpret_cast<const float*>(row_at(args.x, first_token + t, 0));
+// A block's outputs of `Rows` rows.
+template <class Element, int Rows>
+void multiply_rows(const kv8_matmul_args& args, const WeightBlock<Element>& block, int64_t first_output,
+                   int64_t first_row) {
+    const float* x[Rows];
+    for (int r = 0; r < Rows; r++) x[r] = reinterpret_cast<const float*>(row_at(args.x, first_row + r, 0));
 
     const int64_t length = args.sum_length > 0 ? args.sum_length : args.inputs;
+    rf total[Rows] = {};
     for (int64_t begin = 0; begin < args.inputs; begin += length) {
-        const int64_t end = std::min<int64_t>(begin + length, args.inputs);
-        for (int i = 0; i < tokens * kBlockOutputs; i += kWidth) store(partial + i, rf{});
-        add_partial<Element>(rows, begin, end, x, tokens, partial);
-        for (int i = 0; i < tokens * kBlockOutputs; i += kWidth) {
-            const rf sum = load<rf>(partial + i);
-            store(total + i, begin == 0 ? sum : load<rf>(total + i) + sum);
-        }
+        rf partial[Rows] = {};
+        add_products<Element, Rows>(block, begin, std::min<int64_t>(begin + length, args.inputs), x, partial);
+        for (int r = 0; r < Rows; r++) total[r] = begin == 0 ? partial[r] : total[r] + partial[r];
     }
 
     const int outputs = int(std::min<int64_t>(kBlockOutputs, args.outputs - first_output));
     const float* bias = reinterpret_cast<const float*>(args.bias.ptr);
-    for (int t = 0; t < tokens; t++) {
-        float* sums = total + t * kBlockOutputs;
+    for (int r = 0; r < Rows; r++) {
+        float sums[kBlockOutputs];
+        store(sums, total[r]);
         if (bias != nullptr)
             for (int o = 0; o < outputs; o++) sums[o] += bias[first_output + o];
-        uint8_t* y = row_at(args.y, first_token + t, 0) + first_output * 4;
-        std::memcpy(y, sums, size_t(outputs) * 4);
+        std::memcpy(row_at(args.y, first_row + r, 0) + first_output * 4, sums, size_t(outputs) * 4);
     }
 }
 
-// Blocks [begin, end) of outputs, of all rows.
+template <class Element, int Most = kRowsAtOnce>
+KV8_INLINE void multiply_some(int rows, const kv8_matmul_args& args, const WeightBlock<Element>& block,
+                              int64_t first_output, int64_t first_row) {
+    if constexpr (Most > 1)
+        if (rows < Most) return multiply_some<Element, Most - 1>(rows, args, block, first_output, first_row);
+    multiply_rows<Element, Most>(args, block, first_output, first_row);
+}
+
+// Blocks [begin, end) of outputs, of all rows, which are shared out evenly: one sum alone would wait for itself.
 inline void multiply_blocks(const kv8_matmul_args& args, int64_t begin, int64_t end) {
+    const int64_t passes = (args.tokens + kRowsAtOnce - 1) / kRowsAtOnce;
     with_row_dtype(args.weights_dtype, [&](auto element) {
-        for (int64_t block = begin; block < end; block++)
-            for (int token = 0; token < args.tokens; token += kPassRows)
-                multiply_rows<decltype(element)>(args, block * kBlockOutputs, token,
-                                                 std::min(kPassRows, args.tokens - token));
+        for (int64_t o = begin * kBlockOutputs; o < end * kBlockOutputs; o += kBlockOutputs) {
+            const WeightBlock<decltype(element)> block(args, o);
+            for (int64_t pass = 0, row = 0; pass < passes; pass++) {
+                const int64_t next_row = args.tokens * (pass + 1) / passes;
+                multiply_some<decltype(element)>(int(next_row - row), args, block, o, row);
+                row = next_row;
+            }
+        }
     });
 }
 

@@ -67,7 +67,7 @@ TEST_F(Matmul, AddsPartialSumsOfTheGivenLengthOnACpu) {
         if (device->is_gpu()) continue;
         for (kv8_dtype dtype : kPlain)
             for (int length : {0, 1, 100, 1024})
-                for (int tokens : {1, 2, 7}) {
+                for (int tokens : {1, 2, 7, 13}) {
                     SCOPED_TRACE(testing::Message()
                                  << name_of(dtype) << ", length " << length << ", tokens " << tokens);
                     const Shape shape{tokens, 37, 301};
@@ -137,7 +137,7 @@ TEST_F(Matmul, GivesARowTheSameBitsInEveryBatch) {
             const Shape shape{150, 96, 320};
             Product all(from, weights, to, shape, has_bias, random);
             ASSERT_EQ(run(device, all.args), KV8_OK) << kv8_last_error();
-            for (int tokens : {1, 2, 3, 7, 64, 149}) {
+            for (int tokens : {1, 2, 3, 4, 5, 6, 7, 9, 11, 13, 64, 149}) {
                 const int first = shape.tokens - tokens;
                 Rows part(to, shape.tokens, 1, shape.outputs);
                 kv8_matmul_args args = all.args;
