@@ -16,12 +16,7 @@ namespace kv8::cpu::KV8_ISA {
 
 constexpr int kBlockOutputs = kWidth;  // computed together, an output in a lane
 
-// How many rows' sums stay in registers, beside the weights of a step.
-#if defined(__AVX512F__) || defined(KV8_NEON)
-constexpr int kRowsAtOnce = 16;
-#else
-constexpr int kRowsAtOnce = 8;
-#endif
+constexpr int kRowsAtOnce = 8;  // whose sums stay in registers: as many as two FMA units with a latency of four need
 
 typedef uint32_t ru __attribute__((vector_size(kWidth * 4)));
 
