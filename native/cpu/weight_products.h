@@ -126,9 +126,9 @@ struct WeightStep<Float16> {
     }
 };
 
-// The last inputs, fewer than a step.
+// One of the last inputs, fewer than a step. Not inline, as store_row, because they would be so for each type and number of rows.
 template <class Element>
-KV8_INLINE rf widen_one(const uint8_t* const* rows, int64_t input) {
+__attribute__((noinline)) rf widen_one(const uint8_t* const* rows, int64_t input) {
     rf wide;
     for (int r = 0; r < kWidth; r++) wide[r] = load_part<Element>(rows[r] + input * Element::bytes, 1)[0];
     return wide;
@@ -176,6 +176,17 @@ KV8_INLINE void add_products(const WeightBlock<Element>& block, int64_t begin, i
     }
 }
 
+inline __attribute__((noinline)) void store_row(const kv8_matmul_args& args, rf total, int64_t first_output,
+                                                int64_t row) {
+    float sums[kBlockOutputs];
+    store(sums, total);
+    const int outputs = int(std::min<int64_t>(kBlockOutputs, args.outputs - first_output));
+    const float* bias = reinterpret_cast<const float*>(args.bias.ptr);
+    if (bias != nullptr)
+        for (int o = 0; o < outputs; o++) sums[o] += bias[first_output + o];
+    std::memcpy(row_at(args.y, row, 0) + first_output * 4, sums, size_t(outputs) * 4);
+}
+
 // A block's outputs of `Rows` rows.
 template <class Element, int Rows>
 void multiply_rows(const kv8_matmul_args& args, const WeightBlock<Element>& block, int64_t first_output,
@@ -191,15 +202,7 @@ void multiply_rows(const kv8_matmul_args& args, const WeightBlock<Element>& bloc
         for (int r = 0; r < Rows; r++) total[r] = begin == 0 ? partial[r] : total[r] + partial[r];
     }
 
-    const int outputs = int(std::min<int64_t>(kBlockOutputs, args.outputs - first_output));
-    const float* bias = reinterpret_cast<const float*>(args.bias.ptr);
-    for (int r = 0; r < Rows; r++) {
-        float sums[kBlockOutputs];
-        store(sums, total[r]);
-        if (bias != nullptr)
-            for (int o = 0; o < outputs; o++) sums[o] += bias[first_output + o];
-        std::memcpy(row_at(args.y, first_row + r, 0) + first_output * 4, sums, size_t(outputs) * 4);
-    }
+    for (int r = 0; r < Rows; r++) store_row(args, total[r], first_output, first_row + r);
 }
 
 template <class Element, int Most = kRowsAtOnce>
