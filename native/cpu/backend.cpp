@@ -238,13 +238,20 @@ void matmul(Device& device, const kv8_matmul_args& args) {
                "x.dtype is %d; on the CPU x and y of a product are KV8_F32 (0), and weights of any type.",
                args.x.dtype);
     const EngineKernels& kernels = *device.kernels.engine;
+    const float* x = reinterpret_cast<const float*>(args.x.data.ptr);
+    if (args.tokens > 1) {
+        device.scratch.reserve(1, 4ull * args.tokens * args.inputs);
+        float* side_by_side = static_cast<float*>(device.scratch.of(0));
+        split(device, args.inputs, 8ll * args.tokens,
+              [&](int64_t begin, int64_t end, int) { kernels.lay_side_by_side(args, begin, end, side_by_side); });
+        x = side_by_side;
+    }
     const int64_t blocks = (args.outputs + kernels.block_outputs - 1ll) / kernels.block_outputs;
-    const int64_t weight_bytes = args.weights_dtype == KV8_F32 ? 4 : 2;
-    const int64_t block_bytes = kernels.block_outputs * args.inputs * weight_bytes;
-    // Few, because a part waits for its first block, which none before has asked for; enough to be shared out evenly.
+    const int64_t block_bytes = kernels.block_outputs * args.inputs * (args.weights_dtype == KV8_F32 ? 4ll : 2ll);
+    // Few parts, because each waits for its first block, which none before has asked for; enough to be shared out evenly.
     const int64_t part_bytes = std::max(blocks * block_bytes / (8 * device.pool.threads()), kPartBytes);
     split(
-        device, blocks, block_bytes, [&](int64_t begin, int64_t end, int) { kernels.matmul(args, begin, end); },
+        device, blocks, block_bytes, [&](int64_t begin, int64_t end, int) { kernels.matmul(args, x, begin, end); },
         part_bytes);
 }
 

@@ -28,13 +28,15 @@ struct AttentionKernels {
 };
 
 struct EngineKernels {
-    int block_outputs;                                                         // of a block of matmul
-    void (*matmul)(const kv8_matmul_args&, int64_t begin, int64_t end);        // blocks of outputs, all tokens
-    void (*rms_norm)(const kv8_rms_norm_args&, int64_t begin, int64_t end);    // (token, head) pairs
-    void (*rope)(const kv8_rope_args&, int64_t begin, int64_t end);            // (token, head) pairs
-    void (*gate_mul)(const kv8_gate_mul_args&, int64_t begin, int64_t end);    // tokens
-    void (*softcap)(const kv8_softcap_args&, int64_t begin, int64_t end);      // tokens
-    void (*embedding)(const kv8_embedding_args&, int64_t begin, int64_t end);  // tokens
+    // [inputs][tokens] of x, in groups of tokens, as matmul wants it; x itself where there is one token.
+    void (*lay_side_by_side)(const kv8_matmul_args&, int64_t begin, int64_t end, float* x);  // inputs
+    int block_outputs;                                                                       // of a block of matmul
+    void (*matmul)(const kv8_matmul_args&, const float* x, int64_t begin, int64_t end);      // blocks, all tokens
+    void (*rms_norm)(const kv8_rms_norm_args&, int64_t begin, int64_t end);                  // (token, head) pairs
+    void (*rope)(const kv8_rope_args&, int64_t begin, int64_t end);                          // (token, head) pairs
+    void (*gate_mul)(const kv8_gate_mul_args&, int64_t begin, int64_t end);                  // tokens
+    void (*softcap)(const kv8_softcap_args&, int64_t begin, int64_t end);                    // tokens
+    void (*embedding)(const kv8_embedding_args&, int64_t begin, int64_t end);                // tokens
     // The first of tokens [begin, end) whose logits hold NaN or +infinity or nothing finite, or -1.
     int64_t (*first_illegal_logits)(const kv8_sample_args&, int64_t begin, int64_t end);
     uint64_t (*sample_scratch_bytes)(const kv8_sample_args&);                           // private to one worker

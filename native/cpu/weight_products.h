@@ -1,6 +1,7 @@
 // Products of rows with a weight matrix that lies in memory as a checkpoint has it, [outputs][inputs]. What bounds few rows is
 // reading the weights, so these are read once from memory, in order, whatever their type, and transposed in registers: an output is a
-// lane. Several rows take the weights from there at once; the next ones read them again, from a cache.
+// lane. Several rows take the weights from there at once; the next ones read them again, from a cache. Such rows are laid side by side
+// first: rows of 4 KiB, each on its own, would want the same few lines of the first-level cache.
 //
 // A result's bits are those of its own row and weights alone. It is the sum, one after the other, of partial sums of sum_length
 // inputs each, and a partial sum adds one product after the other, fused where the hardware can. GEMM libraries that keep an
@@ -157,10 +158,9 @@ struct WeightBlock {
     }
 };
 
-// sums[row] += x[row][input] * weight[input], over inputs [begin, end).
+// sums[row] += x[input][row] * weight[input], over inputs [begin, end).
 template <class Element, int Rows>
-KV8_INLINE void add_products(const WeightBlock<Element>& block, int64_t begin, int64_t end, const float* const* x,
-                             rf* sums) {
+KV8_INLINE void add_products(const WeightBlock<Element>& block, int64_t begin, int64_t end, const float* x, rf* sums) {
     using Step = WeightStep<Element>;
     int64_t input = begin;
     for (; input + Step::kInputs <= end; input += Step::kInputs) {
@@ -168,11 +168,11 @@ KV8_INLINE void add_products(const WeightBlock<Element>& block, int64_t begin, i
         rf wide[Step::kInputs];
         Step::widen(block.rows, input, wide);
         for (int i = 0; i < Step::kInputs; i++)
-            for (int r = 0; r < Rows; r++) sums[r] = fused(all(x[r][input + i]), wide[i], sums[r]);
+            for (int r = 0; r < Rows; r++) sums[r] = fused(all(x[(input + i) * Rows + r]), wide[i], sums[r]);
     }
     for (; input < end; input++) {
         const rf wide = widen_one<Element>(block.rows, input);
-        for (int r = 0; r < Rows; r++) sums[r] = fused(all(x[r][input]), wide, sums[r]);
+        for (int r = 0; r < Rows; r++) sums[r] = fused(all(x[input * Rows + r]), wide, sums[r]);
     }
 }
 
@@ -187,13 +187,10 @@ inline __attribute__((noinline)) void store_row(const kv8_matmul_args& args, rf 
     std::memcpy(row_at(args.y, row, 0) + first_output * 4, sums, size_t(outputs) * 4);
 }
 
-// A block's outputs of `Rows` rows.
+// A block's outputs of `Rows` rows, x[input][row].
 template <class Element, int Rows>
 void multiply_rows(const kv8_matmul_args& args, const WeightBlock<Element>& block, int64_t first_output,
-                   int64_t first_row) {
-    const float* x[Rows];
-    for (int r = 0; r < Rows; r++) x[r] = reinterpret_cast<const float*>(row_at(args.x, first_row + r, 0));
-
+                   int64_t first_row, const float* x) {
     const int64_t length = args.sum_length > 0 ? args.sum_length : args.inputs;
     rf total[Rows] = {};
     for (int64_t begin = 0; begin < args.inputs; begin += length) {
@@ -207,23 +204,45 @@ void multiply_rows(const kv8_matmul_args& args, const WeightBlock<Element>& bloc
 
 template <class Element, int Most = kRowsAtOnce>
 KV8_INLINE void multiply_some(int rows, const kv8_matmul_args& args, const WeightBlock<Element>& block,
-                              int64_t first_output, int64_t first_row) {
+                              int64_t first_output, int64_t first_row, const float* x) {
     if constexpr (Most > 1)
-        if (rows < Most) return multiply_some<Element, Most - 1>(rows, args, block, first_output, first_row);
-    multiply_rows<Element, Most>(args, block, first_output, first_row);
+        if (rows < Most) return multiply_some<Element, Most - 1>(rows, args, block, first_output, first_row, x);
+    multiply_rows<Element, Most>(args, block, first_output, first_row, x);
 }
 
-// Blocks [begin, end) of outputs, of all rows, which are shared out evenly: one sum alone would wait for itself.
-inline void multiply_blocks(const kv8_matmul_args& args, int64_t begin, int64_t end) {
-    const int64_t passes = (args.tokens + kRowsAtOnce - 1) / kRowsAtOnce;
-    with_row_dtype(args.weights_dtype, [&](auto element) {
-        for (int64_t o = begin * kBlockOutputs; o < end * kBlockOutputs; o += kBlockOutputs) {
-            const WeightBlock<decltype(element)> block(args, o);
-            for (int64_t pass = 0, row = 0; pass < passes; pass++) {
-                const int64_t next_row = args.tokens * (pass + 1) / passes;
-                multiply_some<decltype(element)>(int(next_row - row), args, block, o, row);
-                row = next_row;
+// Calls body(first row, rows) for rows that are multiplied at once: all, shared out evenly, for one sum alone would wait for
+// itself.
+template <class Body>
+KV8_INLINE void for_rows_at_once(int tokens, const Body& body) {
+    const int64_t passes = (tokens + kRowsAtOnce - 1) / kRowsAtOnce;
+    for (int64_t pass = 0, row = 0; pass < passes; pass++) {
+        const int64_t next_row = tokens * (pass + 1) / passes;
+        body(row, int(next_row - row));
+        row = next_row;
+    }
+}
+
+// Inputs [begin, end) of all rows, those of rows at once beside each other: side_by_side[rows before * inputs][input][row].
+inline void lay_side_by_side(const kv8_matmul_args& args, int64_t begin, int64_t end, float* side_by_side) {
+    for_rows_at_once(
+        args.tokens, KV8_LAMBDA(int64_t first, int rows) {
+            for (int r = 0; r < rows; r++) {
+                const float* x = reinterpret_cast<const float*>(row_at(args.x, first + r, 0));
+                for (int64_t i = begin; i < end; i++) side_by_side[first * args.inputs + i * rows + r] = x[i];
             }
+        });
+}
+
+// Blocks [begin, end) of outputs, of all rows.
+inline void multiply_blocks(const kv8_matmul_args& args, const float* side_by_side, int64_t begin, int64_t end) {
+    with_row_dtype(args.weights_dtype, [&](auto element) {
+        for (int64_t output = begin * kBlockOutputs; output < end * kBlockOutputs; output += kBlockOutputs) {
+            const WeightBlock<decltype(element)> block(args, output);
+            for_rows_at_once(
+                args.tokens, KV8_LAMBDA(int64_t first, int rows) {
+                    multiply_some<decltype(element)>(rows, args, block, output, first,
+                                                     side_by_side + first * args.inputs);
+                });
         }
     });
 }

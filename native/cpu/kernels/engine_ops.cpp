@@ -197,8 +197,8 @@ void sample(const kv8_sample_args& args, int64_t begin, int64_t end, void* scrat
 }  // namespace
 
 const EngineKernels engine_kernels = {
-    kBlockOutputs,        multiply_blocks,      rms_norm, rope, gate_mul, softcap, embedding,
-    first_illegal_logits, sample_scratch_bytes, sample,
+    lay_side_by_side, kBlockOutputs,        multiply_blocks,      rms_norm, rope, gate_mul, softcap,
+    embedding,        first_illegal_logits, sample_scratch_bytes, sample,
 };
 
 }  // namespace kv8::cpu::KV8_ISA
