@@ -33,6 +33,7 @@ final class PrefixLoad {
     private double tokensPerBlock;
     private List<WantedBlock> cached = List.of();
     private boolean planned;
+    private boolean part;
     private @Nullable Frame[] arrived = {};
     private @Nullable Tier[] from = {};
     private final Set<Tier> busy = new HashSet<>();
@@ -48,11 +49,11 @@ final class PrefixLoad {
     int placed;
 
     /**
-     * Still without blocks: {@link #plan(List, double)} or {@link #plan(int)} gives them.
+     * Still without blocks: {@link #plan(List, double)}, {@link #plan(int)} or {@link #planPart} gives them.
      *
      * @param first what sequences that lack the same next block have in common: the key of its tokens
      * @param search what plans it; null when the caller does
-     * @param tokens of the prompt, not written any more; none when nobody listens to the cache
+     * @param tokens of the prompt, not written any more; none when {@link PrefixCache#loaded} needs none
      */
     PrefixLoad(
             BlockKey first,
@@ -84,6 +85,17 @@ final class PrefixLoad {
         from = new Tier[keys.size()];
         limit = over ? 0 : keys.size();
         planned = true;
+    }
+
+    /** It waits for one block, of which the prompt can use {@code common} tokens. */
+    synchronized void planPart(WantedBlock block, int common) {
+        plan(List.of(block), common);
+        part = true;
+    }
+
+    /** Whether it is of one block that only begins as the prompt goes on. */
+    synchronized boolean isPart() {
+        return part;
     }
 
     /** It waits for what the search has found, once that has asked all tiers. */
@@ -132,7 +144,7 @@ final class PrefixLoad {
         return tokensPerBlock * blocks;
     }
 
-    /** Of the prompt; none when nobody listens to the cache. */
+    /** Of the prompt; none when {@link PrefixCache#loaded} needs none. */
     int[] tokens() {
         return tokens;
     }
