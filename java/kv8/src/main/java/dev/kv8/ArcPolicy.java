@@ -106,11 +106,11 @@ final class ArcPolicy implements EvictionPolicy {
     }
 
     private void remember(int kind, long fingerprint) {
-        ghosts.remove(fingerprint);
         if (ghosts.isFull()) {
-            ghosts.removeOldest(forgottenKind());
+            ghosts.replaceOldest(forgottenKind(), kind, fingerprint);
+        } else {
+            ghosts.add(kind, fingerprint);
         }
-        ghosts.add(kind, fingerprint);
     }
 
     private int forgottenKind() {
@@ -138,19 +138,17 @@ final class ArcPolicy implements EvictionPolicy {
     }
 
     @Override
-    public int next(int[] blocks, int most) {
+    public int readEvictions(ReadAhead ahead, int most) {
+        int[] blocks = ahead.blocks;
         int kind = evictedKind();
         int count = idle.front(kind, blocks, 0, most);
-        return count + idle.front(1 - kind, blocks, count, most - count);
-    }
-
-    @Override
-    public long readEvictions(int[] blocks, int count) {
+        count += idle.front(1 - kind, blocks, count, most - count);
         long sum = 0;
         for (int i = 0; i < count; i++) {
             sum += ghosts.read(fingerprints[blocks[i]]) + kinds[blocks[i]];
         }
-        return ghosts.isFull() ? sum + ghosts.readOldest(forgottenKind(), count) : sum;
+        ahead.add(ghosts.isFull() ? sum + ghosts.readOldest(forgottenKind(), count) : sum);
+        return count;
     }
 
     @Override
@@ -159,13 +157,12 @@ final class ArcPolicy implements EvictionPolicy {
     }
 
     @Override
-    public long read(int block) {
-        return idle.read(block) + kinds[block];
-    }
-
-    @Override
-    public long readNeighbours(int block) {
-        return isIdle(block) ? idle.readNeighbours(block) : 0;
+    public long readUses(int[] blocks, int count) {
+        long sum = 0;
+        for (int i = 0; i < count; i++) {
+            sum += kinds[blocks[i]];
+        }
+        return sum + idle.read(blocks, count);
     }
 
     private void setKind(int block, int kind) {

@@ -256,9 +256,13 @@ final class BlockPool {
     /** Before {@code count} times {@link #allocate}; reads for {@link ReadAhead#BLOCKS} of them at most. */
     void readForAllocations(int count) {
         int[] blocks = ahead.blocks;
-        int most = cached.next(blocks, Math.min(ReadAhead.BLOCKS, count - free));
-        long sum = most > 0 ? cached.readEvictions(blocks, most) : 0;
-        for (int i = 0; i < most; i++) {
+        int most = Math.min(ReadAhead.BLOCKS, count - free);
+        if (most <= 0) {
+            return;
+        }
+        int chosen = cached.readEvictions(ahead, most);
+        long sum = 0;
+        for (int i = 0; i < chosen; i++) {
             sum += index.read(blocks[i]) + references[blocks[i]] + unregistered.read(blocks[i]);
         }
         ahead.add(sum);
@@ -284,22 +288,21 @@ final class BlockPool {
         for (int i = 0; i < count; i++) {
             int block = index.candidate(keys, at + i * PrefixIndex.KEY);
             blocks[i] = block;
-            sum += index.readKey(block) + references[block] + cached.read(block);
+            sum += index.readKey(block) + references[block];
         }
-        for (int i = 0; i < count; i++) {
-            sum += cached.readNeighbours(blocks[i]);
-        }
-        ahead.add(sum);
+        ahead.add(sum + cached.readUses(blocks, count));
     }
 
-    /** Before {@link #release} of the blocks from {@code from} to {@code to}, {@link BlockTable#GONE} among them. */
-    void readForReleases(int[] blocks, int from, int to) {
+    /** Before {@link #release} of the blocks from {@code from} to {@code to}, {@link ReadAhead#BLOCKS} at most, {@link BlockTable#GONE} among them. */
+    void readForReleases(int[] held, int from, int to) {
+        int[] blocks = ahead.blocks;
         long sum = 0;
         for (int i = from; i < to; i++) {
-            int block = Math.max(0, blocks[i]);
-            sum += references[block] + cached.read(block) + (index.contains(block) ? 1 : 0);
+            int block = Math.max(0, held[i]);
+            blocks[i - from] = block;
+            sum += references[block] + (index.contains(block) ? 1 : 0);
         }
-        ahead.add(sum);
+        ahead.add(sum + cached.readUses(blocks, to - from));
     }
 
     // ---- what there is

@@ -40,20 +40,17 @@ interface EvictionPolicy {
 
     // ---- see ReadAhead
 
-    /** Puts blocks that {@link #evict} will probably choose next into the front of {@code blocks}, {@code most} at most; their number. */
-    int next(int[] blocks, int most);
-
-    /** Reads what evicting the first {@code count} of {@code blocks} will read. */
-    long readEvictions(int[] blocks, int count);
+    /**
+     * Puts blocks that {@link #evict} will probably choose next into the front of {@code ahead.blocks}, {@code most} at most, and reads what
+     * evicting them will read; their number.
+     */
+    int readEvictions(ReadAhead ahead, int most);
 
     /** Reads what admitting a block under a key will read. */
     long readAdmission(int block, long fingerprint);
 
-    /** Reads what {@link #hit} or {@link #release} of a block will read of it. */
-    long read(int block);
-
-    /** Reads what {@link #hit} of a block will read of others, after {@link #read}. */
-    long readNeighbours(int block);
+    /** Reads what {@link #hit} or {@link #release} of the first {@code count} blocks will read. */
+    long readUses(int[] blocks, int count);
 
     /**
      * Checks that lists, counts and bounds agree; takes time proportional to the number of blocks.

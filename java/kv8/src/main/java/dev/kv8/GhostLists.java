@@ -2,7 +2,7 @@ package dev.kv8;
 
 /**
  * Fingerprints of keys that were evicted, in two lists by the list that they were evicted from, each in the order of
- * eviction. It holds a fixed number in both together, for at most 49 bytes each: remembering four keys for a block costs far less
+ * eviction. It holds a fixed number in both together, for at most 81 bytes each: remembering four keys for a block costs far less
  * than any block.
  */
 final class GhostLists {
@@ -31,10 +31,23 @@ final class GhostLists {
 
     /** Remembers {@code fingerprint} as the newest of {@code list}; there must be room. */
     void add(int list, long fingerprint) {
-        int ghost = lists.first(UNUSED);
+        put(lists.first(UNUSED), list, fingerprint);
+    }
+
+    /** Remembers {@code fingerprint} as the newest of {@code list} instead of the oldest of {@code old}, which is not empty. */
+    void replaceOldest(int old, int list, long fingerprint) {
+        int ghost = lists.first(old);
+        index.remove(ghost);
+        put(ghost, list, fingerprint);
+    }
+
+    private void put(int ghost, int list, long fingerprint) {
         fingerprints[ghost] = fingerprint;
         lists.move(list, ghost);
-        index.add(ghost);
+        int twin = index.add(ghost); // two keys with one fingerprint
+        if (twin != FingerprintIndex.ABSENT) {
+            lists.move(UNUSED, twin);
+        }
     }
 
     /** Forgets {@code fingerprint}: the list that it was in, or {@link IndexedLists#NONE}. */
@@ -44,18 +57,9 @@ final class GhostLists {
             return IndexedLists.NONE;
         }
         int list = lists.listOf(ghost);
-        drop(ghost);
-        return list;
-    }
-
-    /** Forgets the oldest of {@code list}, which is not empty. */
-    void removeOldest(int list) {
-        drop(lists.first(list));
-    }
-
-    private void drop(int ghost) {
         index.remove(ghost);
         lists.move(UNUSED, ghost);
+        return list;
     }
 
     /** Reads what a search for {@code fingerprint} will read; see {@link ReadAhead}. */
@@ -63,7 +67,7 @@ final class GhostLists {
         return index.read(fingerprint);
     }
 
-    /** Reads what removing the {@code count} oldest of {@code list} will read. */
+    /** Reads what forgetting the {@code count} oldest of {@code list} will read. */
     long readOldest(int list, int count) {
         long sum = 0;
         int ghost = lists.size(list) == 0 ? IndexedLists.NONE : lists.first(list);

@@ -106,7 +106,7 @@ final class GroupHits {
                 key.of(group, table.keys(), index * PrefixIndex.KEY);
                 table.replace(index, group, pool.take(key.words, key.at, table.options()));
                 if (uses != null) {
-                    uses.shared(key.words, key.at, group);
+                    uses.shared(key.words, key.at, group, 0);
                 }
             }
         }

@@ -79,14 +79,18 @@ final class IndexedLists {
         return count;
     }
 
-    /** Reads what appending or removing {@code element} will read of it; see {@link ReadAhead}. */
-    long read(int element) {
-        return (long) previous[element] + next[element] + listOf[element];
-    }
-
-    /** Reads what removing {@code element} will read of its neighbours. */
-    long readNeighbours(int element) {
-        return (long) next[previous[element]] + previous[next[element]];
+    /** Reads what appending or removing the first {@code count} elements will read, of them and then of their neighbours; see {@link ReadAhead}. */
+    long read(int[] some, int count) {
+        long sum = 0;
+        for (int i = 0; i < count; i++) {
+            sum += previous[some[i]] + next[some[i]] + listOf[some[i]];
+        }
+        for (int i = 0; i < count; i++) {
+            if (listOf[some[i]] != NONE) {
+                sum += next[previous[some[i]]] + previous[next[some[i]]];
+            }
+        }
+        return sum;
     }
 
     /** The list that {@code element} is in, or {@link #NONE}. */

@@ -65,17 +65,15 @@ final class LruPolicy implements EvictionPolicy {
     }
 
     @Override
-    public int next(int[] blocks, int most) {
-        return lists.front(IDLE, blocks, 0, most);
-    }
-
-    @Override
-    public long readEvictions(int[] blocks, int count) {
+    public int readEvictions(ReadAhead ahead, int most) {
+        int[] blocks = ahead.blocks;
+        int count = lists.front(IDLE, blocks, 0, most);
         long sum = 0;
         for (int i = 0; i < count; i++) {
             sum += cached[blocks[i]] ? 1 : 0;
         }
-        return sum;
+        ahead.add(sum);
+        return count;
     }
 
     @Override
@@ -84,13 +82,8 @@ final class LruPolicy implements EvictionPolicy {
     }
 
     @Override
-    public long read(int block) {
-        return lists.read(block);
-    }
-
-    @Override
-    public long readNeighbours(int block) {
-        return isIdle(block) ? lists.readNeighbours(block) : 0;
+    public long readUses(int[] blocks, int count) {
+        return lists.read(blocks, count);
     }
 
     private boolean isIdle(int block) {

@@ -7,36 +7,36 @@ import org.jspecify.annotations.Nullable;
 /**
  * Reuse of blocks between sequences: registers them when they are computed and full, and gives a new sequence those of its prefix
  * that are still there. Without {@link KvCacheConfig#prefixCaching} it does neither. With {@link KvCacheConfig#partialReuse} a
- * new sequence also gets a copy of a block that only begins as its own does: the block stays as it is, the copy belongs to
- * the sequence, which overwrites what is behind the common tokens. And it knows which sequence is about to compute a block,
- * so that others that need it can wait for it ({@link PrefixLeaders}).
+ * new sequence also gets a copy of a block that only begins as its own does ({@link PartialReuse}). And it knows which sequence is about to
+ * compute a block, so that others that need it can wait for it ({@link PrefixLeaders}).
  *
  * <p>A table keeps the keys of its blocks and the epoch they belong to; one of an earlier epoch registers nothing any more,
  * because its blocks may hold what the scales or weights of then gave. For the writer thread only.
  */
 final class PrefixCache {
-    /** Learns which blocks are of use, by the keys under which their groups register them; for the tiers. */
+    /**
+     * Learns which blocks are of use, by the keys under which their groups register them, and {@code parent}, 64 bits of the keys that
+     * they hang on (0 where parts of blocks are not reused); for the tiers.
+     */
     interface UseListener {
         /** A full block was computed and is registered now. */
-        void computed(long[] keys, int at, int group);
+        void computed(long[] keys, int at, int group, long parent);
 
         /** A sequence shares a registered block. */
-        void shared(long[] keys, int at, int group);
+        void shared(long[] keys, int at, int group, long parent);
     }
 
     private final KvCacheConfig config;
     private final Supplier<KvScales> scales;
     private final BlockPool pool;
-    private final BlockLedger.BlockCopier copier;
     private final @Nullable CacheNews news;
-    private final @Nullable PartialBlockIndex parts;
+    private final @Nullable PartialReuse parts;
     private final PrefixLeaders leaders = new PrefixLeaders();
     private final PrefixHasher hasher;
     private final LayerGroups groups;
     private final GroupHits groupHits;
     private final GroupKey groupKey = new GroupKey();
     private final int blockSize;
-    private final long[] candidate = new long[PrefixIndex.KEY];
     private final long[] root = new long[PrefixIndex.KEY];
     private final long[] saltedRoot = new long[PrefixIndex.KEY];
     private final long[] probe = new long[PrefixIndex.KEY];
@@ -46,7 +46,6 @@ final class PrefixCache {
     private long epoch;
     private long queryTokens;
     private long hitTokens;
-    private long partialHitTokens;
 
     /** Asks for the {@code scales} in force when an epoch's first key is made. */
     PrefixCache(
@@ -58,18 +57,17 @@ final class PrefixCache {
         this.config = config;
         this.scales = scales;
         this.pool = pool;
-        this.copier = copier;
         this.news = news;
         this.blockSize = config.blockSize();
         this.groups = config.groups();
         this.groupHits = new GroupHits(groups, blockSize, pool);
+        this.hasher = new PrefixHasher(blockSize);
         if (config.prefixCaching() && config.partialReuse() && groups.isOne()) {
-            parts = new PartialBlockIndex(config.blocks(), blockSize);
+            parts = new PartialReuse(config, pool, copier, hasher);
             pool.whenUnregistered(parts);
         } else {
             parts = null;
         }
-        this.hasher = new PrefixHasher(blockSize);
     }
 
     void listen(UseListener listener) {
@@ -172,7 +170,8 @@ final class PrefixCache {
             }
             table.computed = (next + 1) * blockSize;
             if (uses != null) {
-                uses.shared(table.keys(), next * PrefixIndex.KEY, 0);
+                long parent = parts == null ? 0 : parentFingerprint(table, next);
+                uses.shared(table.keys(), next * PrefixIndex.KEY, 0, parent);
             }
         }
     }
@@ -252,46 +251,50 @@ final class PrefixCache {
     }
 
     private void takeOverPart(BlockTable table, int[] tokens, int length) {
-        int next = table.size();
-        int from = table.computed;
-        int most = Math.min(blockSize, length - 1 - from);
-        if (parts == null || most < parts.leastRun()) {
-            return;
-        }
-        table.ensureKeys(next);
-        makeKeys(table, tokens, next);
-        long[] parent = next == 0 ? root(table.options().salt()) : table.keys();
-        int parentAt = Math.max(0, next - 1) * PrefixIndex.KEY;
-        int found = parts.find(parent[parentAt], tokens, from, most);
-        if (found == PartialBlockIndex.NONE) {
-            return;
-        }
-        hasher.child(parent, parentAt, parts.page(found), parts.at(found), candidate, 0);
-        int source = pool.take(candidate, 0, table.options()); // held, or making room for its copy could evict it
-        if (source < 0) {
-            return;
-        }
-        try {
-            if (source == found && pool.available() > 0) {
-                table.ensureCapacity(next + 1);
-                table.add(copied(source));
-                int run = parts.run(source, tokens, from, most);
-                table.computed += run;
-                partialHitTokens += run;
-            }
-        } finally {
-            pool.release(source);
+        if (parts != null) {
+            long[] parent = parent(table, tokens);
+            parts.takeOver(table, parent, parentAt(table), tokens, length);
         }
     }
 
-    private int copied(int source) {
-        int own = pool.allocate();
-        try {
-            copier.copy(source, own);
-            return own;
-        } catch (RuntimeException e) {
-            pool.release(own);
-            throw e;
+    /**
+     * The block of a tier that only begins as the table goes on, for {@link #follow} to copy when it is in the pool; null when there is none,
+     * the pool has one like it, or another table is about to compute the table's next block.
+     */
+    @Nullable
+    TieredPart tieredPart(BlockTable table, int[] tokens, int length) {
+        if (parts == null || table.epoch != epoch || table.computed != table.size() * blockSize) {
+            return null;
+        }
+        int next = table.size();
+        if (length / blockSize > next && leaders.find(keys(table, tokens, next + 1), next * PrefixIndex.KEY) != null) {
+            return null;
+        }
+        long[] parent = parent(table, tokens);
+        return parts.inTiers(table, parent, parentAt(table), tokens, length);
+    }
+
+    /** What the block behind a table's blocks hangs on: a key in this array, from {@link #parentAt} on. */
+    private long[] parent(BlockTable table, int[] tokens) {
+        int next = table.size();
+        return next == 0 ? root(table.options().salt()) : keys(table, tokens, next);
+    }
+
+    private static int parentAt(BlockTable table) {
+        return Math.max(0, table.size() - 1) * PrefixIndex.KEY;
+    }
+
+    /** The tiers have the registered {@code block} under {@code key}; {@code parent} is of the key that it hangs on. */
+    void tiersHave(int block, BlockKey key, long parent) {
+        if (parts != null) {
+            parts.tiersHave(block, key.word0(), parent);
+        }
+    }
+
+    /** The tiers were asked for a {@link TieredPart} and did not give it. */
+    void tiersLack(BlockKey key) {
+        if (parts != null) {
+            parts.tiersLack(key.word0());
         }
     }
 
@@ -362,8 +365,8 @@ final class PrefixCache {
         GroupKey key = groupKey.of(group, table.keys(), i * PrefixIndex.KEY);
         if (pool.register(block, key.words, key.at, table.options())) {
             if (parts != null) {
-                long parent = i == 0 ? root(table.options().salt())[0] : table.keys()[(i - 1) * PrefixIndex.KEY];
-                parts.add(block, parent, tokens, i * blockSize);
+                long parent = parentFingerprint(table, i);
+                parts.registered(block, parent, tokens, i * blockSize);
             }
             if (news != null) {
                 BlockKey stored = key.toBlockKey();
@@ -372,8 +375,12 @@ final class PrefixCache {
         }
         if (uses != null) {
             GroupKey used = groupKey.of(group, table.keys(), i * PrefixIndex.KEY);
-            uses.computed(used.words, used.at, group);
+            uses.computed(used.words, used.at, group, parts == null ? 0 : parentFingerprint(table, i));
         }
+    }
+
+    private long parentFingerprint(BlockTable table, int index) {
+        return index == 0 ? root(table.options().salt())[0] : table.keys()[(index - 1) * PrefixIndex.KEY];
     }
 
     /**
@@ -396,23 +403,27 @@ final class PrefixCache {
                         .toBlockKey();
     }
 
-    /** The tokens of a load's blocks up to {@code to}, for {@link #loaded}; none when nobody listens. */
-    int[] listenedTokens(int[] tokens, int to) {
-        return news == null ? new int[0] : Arrays.copyOf(tokens, to * blockSize);
+    /** The tokens of a load's blocks up to {@code to}, for {@link #loaded}; none when that needs none. */
+    int[] loadedTokens(int[] tokens, int to) {
+        return news == null && parts == null ? new int[0] : Arrays.copyOf(tokens, to * blockSize);
     }
 
     /** A group's block {@code index} of a table, whose keys are made, as the tiers know it. */
     WantedBlock wanted(BlockTable table, int index, int group) {
         BlockKey key = groupKey.of(group, table.keys(), index * PrefixIndex.KEY).toBlockKey();
-        return new WantedBlock(key, group, index, news == null ? null : parent(table, index, group));
+        return new WantedBlock(key, group, index, parent(table, index, group));
     }
 
-    /** A block of {@code load} has been registered. */
-    void loaded(PrefixLoad load, WantedBlock block) {
-        BlockKey parent = block.parent();
-        if (news != null && parent != null) {
-            int position = block.index() * blockSize;
-            news.stored(block.key(), parent, position, load.tokens(), position);
+    /** {@code block}, which came from a tier, has been registered as what {@code load} wanted. */
+    void loaded(PrefixLoad load, WantedBlock wanted, int block) {
+        int position = wanted.index() * blockSize;
+        if (parts != null) {
+            long parent = wanted.parent().word0();
+            parts.registered(block, parent, load.tokens(), position);
+            parts.tiersHave(block, wanted.key().word0(), parent);
+        }
+        if (news != null) {
+            news.stored(wanted.key(), wanted.parent(), position, load.tokens(), position);
         }
     }
 
@@ -534,6 +545,6 @@ final class PrefixCache {
 
     /** Of these, in copies of blocks that only began alike. */
     long partialHitTokens() {
-        return partialHitTokens;
+        return parts == null ? 0 : parts.hitTokens();
     }
 }

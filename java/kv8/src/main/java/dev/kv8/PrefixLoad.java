@@ -33,6 +33,7 @@ final class PrefixLoad {
     private double tokensPerBlock;
     private List<WantedBlock> cached = List.of();
     private boolean planned;
+    private boolean part;
     private @Nullable Frame[] arrived = {};
     private @Nullable Tier[] from = {};
     private final Set<Tier> busy = new HashSet<>();
@@ -48,11 +49,11 @@ final class PrefixLoad {
     int placed;
 
     /**
-     * Still without blocks: {@link #plan(List, double)} or {@link #plan(int)} gives them.
+     * Still without blocks: {@link #plan(List, double)}, {@link #plan(int)} or {@link #planPart} gives them.
      *
      * @param first what sequences that lack the same next block have in common: the key of its tokens
      * @param search what plans it; null when the caller does
-     * @param tokens of the prompt, not written any more; none when nobody listens to the cache
+     * @param tokens of the prompt, not written any more; none when {@link PrefixCache#loaded} needs none
      */
     PrefixLoad(
             BlockKey first,
@@ -76,23 +77,46 @@ final class PrefixLoad {
     }
 
     /** It waits for these blocks, each of which spares {@code tokensEach} tokens' computation. */
-    synchronized void plan(List<WantedBlock> blocks, double tokensEach) {
-        wanted = List.copyOf(blocks);
-        keys = blocks.stream().map(WantedBlock::key).toList();
-        tokensPerBlock = tokensEach;
-        arrived = new Frame[keys.size()];
-        from = new Tier[keys.size()];
-        limit = over ? 0 : keys.size();
-        planned = true;
+    void plan(List<WantedBlock> blocks, double tokensEach) {
+        plan(blocks, tokensEach, List.of(), false);
+    }
+
+    /** It waits for one block, of which the prompt can use {@code common} tokens. */
+    void planPart(WantedBlock block, int common) {
+        plan(List.of(block), common, List.of(), true);
     }
 
     /** It waits for what the search has found, once that has asked all tiers. */
-    synchronized void plan(int blockSize) {
+    void plan(int blockSize) {
         GroupSearch found = search();
         int end = found.end();
         List<WantedBlock> missing = found.neededFromTiers(end);
-        cached = found.neededFromPool(end);
-        plan(missing, missing.isEmpty() ? 0 : (double) found.gained(end) * blockSize / missing.size());
+        double tokensEach = missing.isEmpty() ? 0 : (double) found.gained(end) * blockSize / missing.size();
+        plan(missing, tokensEach, found.neededFromPool(end), false);
+    }
+
+    /** Makes everything before it takes the lock, which the writer needs at each poll. */
+    private void plan(List<WantedBlock> blocks, double tokensEach, List<WantedBlock> fromPool, boolean isPart) {
+        List<WantedBlock> all = List.copyOf(blocks);
+        List<BlockKey> allKeys = all.stream().map(WantedBlock::key).toList();
+        Frame[] places = new Frame[all.size()];
+        Tier[] origins = new Tier[all.size()];
+        synchronized (this) {
+            wanted = all;
+            keys = allKeys;
+            tokensPerBlock = tokensEach;
+            cached = fromPool;
+            part = isPart;
+            arrived = places;
+            from = origins;
+            limit = over ? 0 : allKeys.size();
+            planned = true;
+        }
+    }
+
+    /** Whether it is of one block that only begins as the prompt goes on. */
+    synchronized boolean isPart() {
+        return part;
     }
 
     BlockKey first() {
@@ -132,7 +156,7 @@ final class PrefixLoad {
         return tokensPerBlock * blocks;
     }
 
-    /** Of the prompt; none when nobody listens to the cache. */
+    /** Of the prompt; none when {@link PrefixCache#loaded} needs none. */
     int[] tokens() {
         return tokens;
     }

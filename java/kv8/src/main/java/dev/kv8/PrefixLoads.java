@@ -5,6 +5,7 @@ import java.util.BitSet;
 import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
+import org.jspecify.annotations.Nullable;
 
 /**
  * Sequences that wait for blocks from the tiers. Sequences that lack the same next block wait for one load. What arrives goes into
@@ -36,31 +37,28 @@ final class PrefixLoads {
         this.groups = ledger.groups();
     }
 
-    /** Asks the tiers for the blocks of a new sequence that the pool lacks, if there are any and a tier can be asked. */
+    /**
+     * Asks the tiers for the blocks of a new sequence that the pool lacks, if there are any and a tier can be asked; and if there are none,
+     * for one that begins as its next does.
+     */
     void begin(Sequence sequence, BlockFrame form, double prefillTokensPerSecond) {
         BlockTable table = sequence.table;
         int from = table.size();
         int to = prefixes.wholeBlocks(sequence.length());
-        if (from >= to
-                || table.computed != from * (long) ledger.blockSize()
-                || tiers.stream().allMatch(Tier::isOpen)) {
+        if (from >= to) {
+            beginPart(sequence, form, deadlineNanos, prefillTokensPerSecond);
+            return;
+        }
+        if (table.computed != from * (long) ledger.blockSize() || noneCanBeAsked()) {
             return;
         }
         long[] words = prefixes.keys(table, sequence.tokenIds(), to);
         BlockKey first = BlockKey.of(words, from * PrefixIndex.KEY);
         PrefixLoad load = byFirstKey.get(first);
         if (load == null) {
-            load = new PrefixLoad(
-                    first,
-                    table.options(),
-                    groups.isOne() ? null : search(table, from, to),
-                    prefixes.listenedTokens(sequence.tokenIds(), to),
-                    tiers,
-                    form,
-                    prefixes.epoch(),
-                    deadlineNanos,
-                    prefillTokensPerSecond);
-            byFirstKey.put(first, load);
+            int[] tokens = prefixes.loadedTokens(sequence.tokenIds(), to);
+            GroupSearch search = groups.isOne() ? null : search(table, from, to);
+            load = create(first, sequence, search, tokens, form, deadlineNanos, prefillTokensPerSecond);
             if (load.isSearched()) {
                 tiers.get(0).search(load);
             } else {
@@ -68,6 +66,55 @@ final class PrefixLoads {
                 tiers.get(0).load(load, 0);
             }
         }
+        join(load, sequence);
+    }
+
+    /** Asks for a block that only begins as the sequence goes on, for {@code nanos} at most. */
+    private void beginPart(Sequence sequence, BlockFrame form, long nanos, double prefillTokensPerSecond) {
+        if (nanos <= 0 || noneCanBeAsked()) {
+            return;
+        }
+        TieredPart part = prefixes.tieredPart(sequence.table, sequence.tokenIds(), sequence.length());
+        if (part == null) {
+            return;
+        }
+        BlockKey key = part.block.key();
+        PrefixLoad load = byFirstKey.get(key);
+        if (load == null) {
+            load = create(key, sequence, null, part.tokens, form, nanos, prefillTokensPerSecond);
+            load.planPart(part.block, part.common);
+            tiers.get(0).load(load, 0);
+        }
+        join(load, sequence);
+    }
+
+    private boolean noneCanBeAsked() {
+        return tiers.stream().allMatch(Tier::isOpen);
+    }
+
+    private PrefixLoad create(
+            BlockKey first,
+            Sequence sequence,
+            @Nullable GroupSearch search,
+            int[] tokens,
+            BlockFrame form,
+            long nanos,
+            double prefillTokensPerSecond) {
+        PrefixLoad load = new PrefixLoad(
+                first,
+                sequence.table.options(),
+                search,
+                tokens,
+                tiers,
+                form,
+                prefixes.epoch(),
+                nanos,
+                prefillTokensPerSecond);
+        byFirstKey.put(first, load);
+        return load;
+    }
+
+    private static void join(PrefixLoad load, Sequence sequence) {
         load.waiting.add(sequence);
         sequence.loading = load;
     }
@@ -192,7 +239,7 @@ final class PrefixLoads {
             return -1;
         }
         if (pool.register(block, key, 0, load.holder.options())) {
-            prefixes.loaded(load, wanted);
+            prefixes.loaded(load, wanted, block);
         }
         onPlaced.run();
         return block;
@@ -205,21 +252,32 @@ final class PrefixLoads {
             unfinished.forEach(Tier::late);
         }
         measure(load);
+        if (load.isPart() && load.placed == 0 && !late) {
+            prefixes.tiersLack(load.first());
+        }
         List<Sequence> waited = new ArrayList<>();
+        BitSet helped = new BitSet();
         for (Sequence sequence : load.waiting) {
             sequence.loading = null;
             if (!sequence.isClosed()) {
+                int before = sequence.computedTokens();
                 sequence.takeOver();
+                helped.set(waited.size(), sequence.computedTokens() > before);
                 waited.add(sequence);
             }
         }
         load.holder.shrink(0, pool);
         ledger.publish();
         for (int i = 0; i < waited.size(); i++) {
-            if (i > 0 && load.placed > 0) { // a longer prompt that waited for a shorter one may find more of its own
-                begin(waited.get(i), form, prefillTokensPerSecond);
+            Sequence sequence = waited.get(i);
+            // A longer prompt that waited for a shorter one, or for a part of its first block, may find more of its
+            // own.
+            if (load.isPart() ? helped.get(i) : i > 0 && load.placed > 0) {
+                begin(sequence, form, prefillTokensPerSecond);
+            } else if (!load.isPart()) {
+                beginPart(sequence, form, load.deadlineNanos() - System.nanoTime(), prefillTokensPerSecond);
             }
-            waited.get(i).follow();
+            sequence.follow();
         }
     }
 
@@ -228,7 +286,7 @@ final class PrefixLoads {
         Tier origin = load.placed == 0 ? null : load.origin(load.placed - 1);
         if (origin != null && load.origin(0) == origin) {
             double bytes = (double) load.placed * load.form().frameBytes();
-            origin.rate().measured(bytes, load.nanosOfArrivals());
+            (load.isPart() ? origin.partRate() : origin.rate()).measured(bytes, load.nanosOfArrivals());
         }
     }
 

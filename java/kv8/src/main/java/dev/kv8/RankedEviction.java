@@ -202,19 +202,19 @@ final class RankedEviction {
 
     // ---- see ReadAhead
 
-    /** See {@link EvictionPolicy#next}; those of one rank only. */
-    int next(int[] blocks, int most) {
+    /** See {@link EvictionPolicy#readEvictions}; those of one rank only. */
+    int readEvictions(ReadAhead ahead, int most) {
         int rank = evictedRank();
-        return rank == NORMAL ? policy.next(blocks, most) : rank == RANKS ? 0 : others.front(rank, blocks, 0, most);
-    }
-
-    /** See {@link EvictionPolicy#readEvictions}. */
-    long readEvictions(int[] blocks, int count) {
-        long sum = policy.readEvictions(blocks, count);
+        int[] blocks = ahead.blocks;
+        int count = rank == NORMAL
+                ? policy.readEvictions(ahead, most)
+                : rank == RANKS ? 0 : others.front(rank, blocks, 0, most);
+        long sum = 0;
         for (int i = 0; i < count; i++) {
             sum += ranks[blocks[i]];
         }
-        return sum;
+        ahead.add(sum);
+        return count;
     }
 
     /** See {@link EvictionPolicy#readAdmission}. */
@@ -222,14 +222,13 @@ final class RankedEviction {
         return policy.readAdmission(block, fingerprint) + ranks[block];
     }
 
-    /** See {@link EvictionPolicy#read}. */
-    long read(int block) {
-        return policy.read(block) + ranks[block];
-    }
-
-    /** See {@link EvictionPolicy#readNeighbours}. */
-    long readNeighbours(int block) {
-        return policy.readNeighbours(block);
+    /** See {@link EvictionPolicy#readUses}. */
+    long readUses(int[] blocks, int count) {
+        long sum = 0;
+        for (int i = 0; i < count; i++) {
+            sum += ranks[blocks[i]];
+        }
+        return sum + policy.readUses(blocks, count);
     }
 
     /** The rank of a cached block, its limit left aside. */

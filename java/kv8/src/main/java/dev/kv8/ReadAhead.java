@@ -14,9 +14,6 @@ final class ReadAhead {
     /** Blocks at once: lines of so many fit into the nearest cache beside what else is there. */
     static final int BLOCKS = 32;
 
-    /** Slots of a hash table, behind the first of a search, in which most searches and removals end: maybe in the next cache line. */
-    static final int RUN = 5;
-
     /** By block of the loop at hand. */
     final int[] blocks = new int[BLOCKS];
 

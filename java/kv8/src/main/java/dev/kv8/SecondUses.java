@@ -11,6 +11,7 @@ final class SecondUses implements PrefixCache.UseListener {
     private static final int NOTED = 4096;
 
     private final BlockPool pool;
+    private final PrefixCache prefixes;
     private final List<Tier> tiers;
     private final PoolCopies copies;
     private final FramePool frames;
@@ -21,18 +22,21 @@ final class SecondUses implements PrefixCache.UseListener {
     private final long[] noted = new long[NOTED * PrefixIndex.KEY];
 
     private final byte[] notedGroups = new byte[NOTED];
+    private final long[] notedParents = new long[NOTED];
 
     private int first;
     private int count;
 
     SecondUses(
             BlockPool pool,
+            PrefixCache prefixes,
             List<Tier> tiers,
             PoolCopies copies,
             FramePool frames,
             int rememberedKeys,
             boolean onFirstUse) {
         this.pool = pool;
+        this.prefixes = prefixes;
         this.tiers = tiers;
         this.copies = copies;
         this.frames = frames;
@@ -41,21 +45,21 @@ final class SecondUses implements PrefixCache.UseListener {
     }
 
     @Override
-    public void computed(long[] keys, int at, int group) {
+    public void computed(long[] keys, int at, int group, long parent) {
         boolean again = seen.computed(keys[at]);
         if (again || (onFirstUse && seen.shared(keys[at]))) {
-            note(keys, at, group);
+            note(keys, at, group, parent);
         }
     }
 
     @Override
-    public void shared(long[] keys, int at, int group) {
+    public void shared(long[] keys, int at, int group, long parent) {
         if (seen.shared(keys[at])) {
-            note(keys, at, group);
+            note(keys, at, group, parent);
         }
     }
 
-    private void note(long[] keys, int at, int group) {
+    private void note(long[] keys, int at, int group, long parent) {
         if (count == NOTED) {
             seen.notGiven(keys[at]);
             return;
@@ -63,6 +67,7 @@ final class SecondUses implements PrefixCache.UseListener {
         int place = (first + count) % NOTED;
         System.arraycopy(keys, at, noted, place * PrefixIndex.KEY, PrefixIndex.KEY);
         notedGroups[place] = (byte) group;
+        notedParents[place] = parent;
         count++;
     }
 
@@ -114,14 +119,20 @@ final class SecondUses implements PrefixCache.UseListener {
                 if (frame == null) {
                     return;
                 }
-                write(block, BlockKey.of(noted, at), notedGroups[first], frame, form);
+                BlockKey key = BlockKey.of(noted, at);
+                if (write(block, key, notedGroups[first], frame, form)) {
+                    prefixes.tiersHave(block, key, notedParents[first]);
+                } else {
+                    seen.notGiven(key.word0());
+                }
             }
             first = (first + 1) % NOTED;
             count--;
         }
     }
 
-    private void write(int block, BlockKey key, int group, Frame frame, BlockFrame form) {
+    /** False when no tier takes it. */
+    private boolean write(int block, BlockKey key, int group, Frame frame, BlockFrame form) {
         boolean taken = false;
         try {
             copies.toFrame(block, frame);
@@ -132,8 +143,6 @@ final class SecondUses implements PrefixCache.UseListener {
         } finally {
             frame.release();
         }
-        if (!taken) {
-            seen.notGiven(key.word0());
-        }
+        return taken;
     }
 }

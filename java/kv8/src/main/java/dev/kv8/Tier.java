@@ -36,6 +36,7 @@ final class Tier implements AutoCloseable {
     private final CircuitBreaker breaker = new CircuitBreaker(System::nanoTime);
     private final TierCounters counters;
     private final MeasuredRate rate = new MeasuredRate();
+    private final MeasuredRate partRate = new MeasuredRate();
     private final AtomicInteger declined = new AtomicInteger();
     private final ThreadPoolExecutor loads;
     private final ThreadPoolExecutor stores;
@@ -94,6 +95,11 @@ final class Tier implements AutoCloseable {
 
     MeasuredRate rate() {
         return rate;
+    }
+
+    /** Of loads of one block of which only a part is of use: most of their time is the way, not the bytes. */
+    MeasuredRate partRate() {
+        return partRate;
     }
 
     boolean isOpen() {
@@ -227,7 +233,7 @@ final class Tier implements AutoCloseable {
 
     /** Fetch or recompute: whichever took less time per block lately. */
     private boolean isWorthIt(PrefixLoad load, int blocks) {
-        double fetched = rate.perSecond();
+        double fetched = (load.isPart() ? partRate : rate).perSecond();
         double computed = load.prefillTokensPerSecond();
         if (fetched == 0 || computed == 0) {
             return true;

@@ -47,7 +47,13 @@ final class TierSet implements AutoCloseable {
         copies = new PoolCopies(backend, memory, Math.toIntExact(config.blockBytes()), codes);
         loads = new PrefixLoads(ledger, tiers, copies, settings.loadDeadline().toNanos(), onPlaced);
         uses = new SecondUses(
-                ledger.pool(), tiers, copies, writeFrames, settings.rememberedKeys(), settings.writtenOnFirstUse());
+                ledger.pool(),
+                ledger.prefixes(),
+                tiers,
+                copies,
+                writeFrames,
+                settings.rememberedKeys(),
+                settings.writtenOnFirstUse());
         ledger.prefixes().listen(uses);
     }
 

@@ -83,6 +83,11 @@ public final class Tiers {
         return rememberedKeys;
     }
 
+    /** How many blocks in tiers are known by their tokens too: fewer, because that takes 100 bytes each. */
+    int blocksKnownByTokens() {
+        return Math.max(1, rememberedKeys / 4);
+    }
+
     boolean writtenOnFirstUse() {
         return writtenOnFirstUse;
     }
@@ -142,7 +147,10 @@ public final class Tiers {
             return this;
         }
 
-        /** How many keys are remembered to tell a block's second use from its first; 131,072 by default, 20 bytes each. */
+        /**
+         * How many keys are remembered to tell a block's second use from its first; 131,072 by default, 20 bytes each. A quarter as many
+         * blocks in tiers are known by their tokens, for {@link KvCacheConfig#partialReuse}, at some 100 bytes each.
+         */
         public Builder rememberedKeys(int count) {
             if (count < 1 || count > 1 << 28) {
                 throw new IllegalArgumentException("rememberedKeys is " + count + "; give 1 to " + (1 << 28) + ".");

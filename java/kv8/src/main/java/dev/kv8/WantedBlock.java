@@ -1,14 +1,11 @@
 package dev.kv8;
 
-import org.jspecify.annotations.Nullable;
-
 /**
  * A block that a prompt would take from the tiers.
  *
  * @param key under which its group registers it
  * @param group of layers that lie in it
  * @param index of its tokens in the prompt, in blocks
- * @param parent the key that it hangs on; null when nobody listens to the cache
+ * @param parent the key that it hangs on
  */
-record WantedBlock(
-        BlockKey key, int group, int index, @Nullable BlockKey parent) {}
+record WantedBlock(BlockKey key, int group, int index, BlockKey parent) {}

@@ -114,12 +114,12 @@ interface EvictionOracle {
             boolean fromT1 = often.isEmpty() || (!once.isEmpty() && t1.size() > p);
             int block = (fromT1 ? once : often).get(0);
             Long key = keys.get(block);
-            b1.remove(key);
-            b2.remove(key);
             int l1 = t1.size() + b1.size();
             if (b1.size() + b2.size() == 4 * blocks) {
                 (l1 > 5 * blocks / 2 ? b1 : b2).remove(0);
             }
+            b1.remove(key);
+            b2.remove(key);
             (fromT1 ? b1 : b2).add(key);
             forget(block);
             return block;
