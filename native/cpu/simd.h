@@ -282,6 +282,20 @@ KV8_INLINE float reduce_max(const f32& v) {
         v, KV8_LAMBDA(auto x, auto y) { return x > y ? x : y; });
 }
 
+// The greatest of lanes that are magnitudes' bits, as a float32, be it infinity or NaN.
+KV8_INLINE float reduce_max_bits(const i32& v) {
+    i32::Part x = v.part[0];
+    for (int p = 1; p < kParts; p++) x = v.part[p] > x ? v.part[p] : x;
+    constexpr int kWidth = kLanes / kParts;
+    for (int half = kWidth / 2; half > 0; half /= 2) {
+        i32::Part upper;
+        for (int i = 0; i < kWidth; i++) upper[i] = (i + half) % kWidth;
+        const i32::Part other = __builtin_shuffle(x, upper);
+        x = other > x ? other : x;
+    }
+    return bits<float>(x[0]);
+}
+
 // float16 to float32, exact; NaN stays NaN.
 KV8_INLINE f32 from_f16(const u16& h) {
 #if defined(__AVX512F__) || defined(__AVX2__) || defined(KV8_NEON)
