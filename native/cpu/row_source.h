@@ -58,7 +58,7 @@ KV8_INLINE float take_row(Row& row, const RowSource<Element>& source, int width)
         store(row.x + d, x);
         store(row.x + e, y);
     });
-    return reduce_max_bits(most);
+    return bits<float>(reduce_max(most));
 }
 
 }  // namespace kv8::cpu::KV8_ISA
