@@ -86,6 +86,12 @@ int64_t write_side(const kv8_write_args& args, const kv8_side& side, const kv8_r
 }
 
 void write(const kv8_write_args& args, int64_t begin, int64_t end) {
+    const kv8_cache_view& view = *args.view;
+    const int64_t first = slot_of(args.slots, begin / view.kv_heads);
+    if (first >= 0)
+        for (const kv8_side* side : {&view.k, &view.v})
+            for (int64_t head = 0; head < view.kv_heads; head++)
+                ask_to_write(view, *side, {first / view.block_size, first % view.block_size}, head);
     const int64_t saturated_k = write_side(args, args.view->k, args.k, args.rope.rotary_size > 0 ? &args.rope : nullptr, begin, end);
     const int64_t saturated_v = write_side(args, args.view->v, args.v, nullptr, begin, end);
     if (args.saturated.ptr == 0) return;
