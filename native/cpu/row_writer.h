@@ -98,7 +98,14 @@ class RowWriter {
         } else {
             float scales[kTogether];
             for (int i = 0; i < count; i++) scales[i] = chan_scale(side_, first + i);
-            if (prepare(scales, count))
+            bool ones = kEncodesNumbers;  // no scale: nothing to compute
+            for (int i = 0; i < count; i++) ones &= scales[i] == 1;
+            if (ones)
+                wrong = put_numbers<Element>(
+                    count, view_.head_size, rows_of(slot, first), [=](int i) { return source(first + i); }, [](int) {
+                        return [](const f32& x, int64_t) __attribute__((always_inline)) { return x; };
+                    });
+            else if (prepare(scales, count))
                 wrong = put_numbers<Element>(
                     count, view_.head_size, rows_of(slot, first), [=](int i) { return source(first + i); },
                     by_reciprocals());

@@ -42,7 +42,9 @@ template <class Element, class From>
 int64_t write_rows(const kv8_write_args& args, const kv8_side& side, const kv8_rows& rows, const kv8_rope_table* rope,
                    int64_t begin, int64_t end) {
     const kv8_cache_view& view = *args.view;
-    const bool in_registers = kEncodesNumbers && (rope == nullptr || RowSource<From>::rotates(*rope));
+    // FNUZ is what one GPU stores: on a CPU it need not be quick, and code for each pair of dtypes adds up.
+    constexpr bool kQuick = kEncodesNumbers && !is_fnuz<Element>;
+    const bool in_registers = kQuick && (rope == nullptr || RowSource<From>::rotates(*rope));
     RowWriter<Element> writer(view, side);
     const auto slot_at = KV8_LAMBDA(int64_t place) { return Slot{place / view.block_size, place % view.block_size}; };
     for (int64_t pair = begin; pair < end;) {
@@ -54,7 +56,7 @@ int64_t write_rows(const kv8_write_args& args, const kv8_side& side, const kv8_r
             for (int64_t head = 0; head < view.kv_heads; head++) ask_to_write(view, side, slot_at(next), head);
         if (place < 0) continue;
         const uint8_t* const angles = rope == nullptr ? nullptr : angles_of(*rope, token);
-        if constexpr (kEncodesNumbers) {
+        if constexpr (kQuick) {
             if (in_registers) {
                 const uint8_t* const from = row_at(rows, token, 0);
                 writer.put(slot_at(place), first, last,
