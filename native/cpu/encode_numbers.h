@@ -127,7 +127,7 @@ template <class Format, class Load>
 KV8_INLINE bool encode_numbers(uint8_t* to, int64_t count, const Reciprocal& scale, float most, const Load& load) {
     if (!kEncodesNumbers || !scale.is_exact()) return false;
     NumberEncoder<Format> encoder;
-    if (scale.scale() == 1) {
+    if (!Format::fnuz && scale.scale() == 1) {
         for (int64_t i = 0; i < count; i += 2 * kLanes) {
             const f32 x = load(i), y = load(i + kLanes);
             encoder.put(to + i, x, x, to + i + kLanes, y, y);

@@ -24,12 +24,15 @@ KV8_INLINE uint8_t* row_scale(const kv8_cache_view& view, const kv8_side& side, 
            head * side.row_scale_head_stride + slot.index * sizeof(float);
 }
 
-// A slot is written once in a while, so its lines have left the caches: a store that waits for them holds up those behind it.
-KV8_INLINE void ask_to_write(const kv8_cache_view& view, const kv8_side& side, Slot slot, int64_t head) {
-    const uint8_t* const row = cache_row(view, side, slot, head);
+// Asks for a slot's rows of all heads. A slot is written once in a while, so its lines have left the caches: a store that waits for
+// them holds up those behind it.
+KV8_INLINE void ask_to_write(const kv8_cache_view& view, const kv8_side& side, Slot slot) {
     const int64_t bytes = view.head_size * element_bytes(side.dtype);
-    for (int64_t at = 0; at < bytes; at += 64) __builtin_prefetch(row + at, 1);
-    if (has_row_scales(side)) __builtin_prefetch(row_scale(view, side, slot, head), 1);
+    for (int64_t head = 0; head < view.kv_heads; head++) {
+        const uint8_t* const row = cache_row(view, side, slot, head);
+        for (int64_t at = 0; at < bytes; at += 64) __builtin_prefetch(row + at, 1);
+        if (has_row_scales(side)) __builtin_prefetch(row_scale(view, side, slot, head), 1);
+    }
 }
 
 KV8_INLINE f32 chan_lanes(const kv8_side& side, int64_t head, int64_t d) {
@@ -64,19 +67,12 @@ KV8_INLINE float joint_scale(float row, float chan) {
     return product < kFloatMin ? kFloatMin : product > kFloatMax ? kFloatMax : product;
 }
 
-// body(divide), where divide(x, d) is x / scale for sixteen channels from d on, rounded once. `row` is the row's own scale, or
-// null where there is none. A power of two is divided by with a product, which is the same number.
+// body(divide), where divide(x, d) is x / scale for sixteen channels from d on, rounded once. `row` is the row's own scale, or one.
 template <class Body>
-KV8_INLINE void with_divisor(const kv8_side& side, int64_t head, const float* row, const Body& body) {
-    if (!shares_scale(side)) {
-        if (row == nullptr) return body(KV8_LAMBDA(const f32& x, int d) { return x / chan_lanes(side, head, d); });
-        return body(KV8_LAMBDA(const f32& x, int d) { return x / joint_scale(*row, chan_lanes(side, head, d)); });
-    }
-    f32 scale = splat(chan_scale(side, head));
-    if (row != nullptr) scale = joint_scale(*row, scale);
-    const float reciprocal = 1 / scale[0];
-    const bool power_of_two = (bits<uint32_t>(scale[0]) & 0x7fffff) == 0 && reciprocal >= kFloatMin;
-    if (power_of_two) return body(KV8_LAMBDA(const f32& x, int) { return x * reciprocal; });
+KV8_INLINE void with_divisor(const kv8_side& side, int64_t head, float row, const Body& body) {
+    if (!shares_scale(side))
+        return body(KV8_LAMBDA(const f32& x, int d) { return x / joint_scale(row, chan_lanes(side, head, d)); });
+    const f32 scale = splat(joint_scale(row, chan_scale(side, head)));
     body(KV8_LAMBDA(const f32& x, int) { return x / scale; });
 }
 
@@ -89,7 +85,7 @@ KV8_INLINE float greatest_quotient(const float* values, float largest, int width
         if (quotient <= kFloatMax) return quotient;
     }
     f32 most = splat(0.0f);
-    with_divisor(side, head, nullptr, [&](auto divide) {
+    with_divisor(side, head, 1.0f, [&](auto divide) {
         for (int d = 0; d < width; d += kLanes) {
             const f32 quotient = abs(divide(load<f32>(values + d), d));
             most = select(less_equal(quotient, splat(kFloatMax)), max(quotient, most), most);

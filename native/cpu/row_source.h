@@ -11,16 +11,16 @@ struct Row {
     alignas(64) float x[kMaxHeadSize];
 };
 
+// Whether a RowSource rotates by this table.
+inline bool rotates_in_registers(const kv8_rope_table& rope) {
+    return rope.style == KV8_ROPE_HALF && rope.rotary_size % (2 * kLanes) == 0;
+}
+
 template <class Element>
 struct RowSource {
     const uint8_t* from;
     const uint8_t* angles;  // a row of the table; null: nothing is rotated
     int rotary_size;
-
-    // Whether for_each_two rotates by this table.
-    static bool rotates(const kv8_rope_table& rope) {
-        return rope.style == KV8_ROPE_HALF && rope.rotary_size % (2 * kLanes) == 0;
-    }
 
     KV8_INLINE f32 at(int64_t d) const { return Element::load(from + d * Element::bytes); }
 
@@ -51,7 +51,7 @@ KV8_INLINE RowSource<Float32> source_of(const Row& row) {
 
 // Stores a row's values, and returns the greatest magnitude: infinity or NaN where there is one.
 template <class Element>
-KV8_INLINE float take_row(Row& row, const RowSource<Element>& source, int width) {
+float take_row(Row& row, const RowSource<Element> source, int width) {
     i32 most = splat(0);  // magnitudes are ordered as their bits are
     source.for_each_two(width, KV8_LAMBDA(int64_t d, const f32& x, int64_t e, const f32& y) {
         most = max(bits<i32>(abs(x)), max(bits<i32>(abs(y)), most));

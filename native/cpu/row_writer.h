@@ -20,10 +20,10 @@ KV8_INLINE void put_codes(uint8_t* to, f32 quotients, i32& saturated) {
     Element::store(to, quotients);
 }
 
-// Stores a row's codes, whatever its values are. `row_scale` is null where there is none. Returns how many elements saturated.
+// Stores a row's codes, whatever its values are, by its own scale (or one). Returns how many elements saturated.
 template <class Element>
 int64_t put_any_codes(uint8_t* to, const float* values, int width, const kv8_side& side, int64_t head,
-                      const float* row_scale) {
+                      float row_scale) {
     i32 saturated = splat(0);
     with_divisor(side, head, row_scale, [&](auto divide) {
         for (int d = 0; d < width; d += kLanes) put_codes<Element>(to + d, divide(load<f32>(values + d), d), saturated);
@@ -114,7 +114,7 @@ class RowWriter {
             if (!(wrong >> i & 1)) continue;
             Row row;
             take_row(row, source(first + i), view_.head_size);
-            put_any(slot, first + i, row, nullptr);
+            put_any(slot, first + i, row, 1);
         }
     }
 
@@ -153,10 +153,10 @@ class RowWriter {
                     by_reciprocals());
         }
         for (int i = 0; i < count; i++)
-            if (wrong >> i & 1) put_any(slot, first + i, rows[i], &scales[i]);
+            if (wrong >> i & 1) put_any(slot, first + i, rows[i], scales[i]);
     }
 
-    void put_any(Slot slot, int64_t head, const Row& row, const float* own) {
+    void put_any(Slot slot, int64_t head, const Row& row, float own) {
         uint8_t* const to = cache_row(view_, side_, slot, head);
         saturated_ += put_any_codes<Element>(to, row.x, view_.head_size, side_, head, own);
     }

@@ -28,6 +28,19 @@ void get_row(Row& row, const kv8_cache_view& view, const kv8_side& side, Slot sl
     });
 }
 
+void load_row(Row& row, const kv8_rows& rows, int64_t token, int64_t head, int width) {
+    const uint8_t* from = row_at(rows, token, head);
+    with_row_dtype(rows.dtype, [&](auto element) {
+        using Element = decltype(element);
+        for (int d = 0; d < width; d += kLanes) store(row.x + d, Element::load(from + d * Element::bytes));
+    });
+}
+
+// A row as whatever head's it is.
+KV8_INLINE auto source_of_heads(const Row& row) {
+    return [&row](int64_t) { return source_of(row); };
+}
+
 KV8_INLINE int64_t slot_of(kv8_span slots, int64_t token) {
     return load<int64_t>(reinterpret_cast<const int64_t*>(slots.ptr) + token);
 }
@@ -37,52 +50,78 @@ KV8_INLINE const uint8_t* angles_of(const kv8_rope_table& rope, int64_t token) {
     return reinterpret_cast<const uint8_t*>(rope.table.ptr) + position * rope.rotary_size * int64_t(sizeof(float));
 }
 
-// Rows of one side, K's rotated first. Returns how many elements saturated.
-template <class Element, class From>
-int64_t write_rows(const kv8_write_args& args, const kv8_side& side, const kv8_rows& rows, const kv8_rope_table* rope,
-                   int64_t begin, int64_t end) {
-    const kv8_cache_view& view = *args.view;
-    // FNUZ is what one GPU stores: on a CPU it need not be quick, and code for each pair of dtypes adds up.
-    constexpr bool kQuick = kEncodesNumbers && !is_fnuz<Element>;
-    const bool in_registers = kQuick && (rope == nullptr || RowSource<From>::rotates(*rope));
-    RowWriter<Element> writer(view, side);
-    const auto slot_at = KV8_LAMBDA(int64_t place) { return Slot{place / view.block_size, place % view.block_size}; };
-    for (int64_t pair = begin; pair < end;) {
-        const int64_t token = pair / view.kv_heads, first = pair % view.kv_heads;
-        const int64_t last = std::min<int64_t>(view.kv_heads, first + end - pair);
-        pair += last - first;
-        const int64_t place = slot_of(args.slots, token), next = pair < end ? slot_of(args.slots, token + 1) : -1;
-        if (next >= 0)
-            for (int64_t head = 0; head < view.kv_heads; head++) ask_to_write(view, side, slot_at(next), head);
-        if (place < 0) continue;
-        const uint8_t* const angles = rope == nullptr ? nullptr : angles_of(*rope, token);
-        if constexpr (kQuick) {
-            if (in_registers) {
-                const uint8_t* const from = row_at(rows, token, 0);
-                writer.put(slot_at(place), first, last,
-                           [from, angles, stride = rows.head_stride, rotary_size = args.rope.rotary_size](int64_t head) {
-                               return RowSource<From>{from + head * stride, angles, rotary_size};
-                           });
-                continue;
-            }
-        }
-        for (int64_t head = first; head < last; head++) {
-            Row row;
-            take_row(row, RowSource<From>{row_at(rows, token, head), nullptr, 0}, view.head_size);
-            if (rope != nullptr) rotate(row.x, angles, rope->rotary_size, rope->style);
-            writer.put(slot_at(place), head, head + 1, [&row](int64_t) { return source_of(row); });
+// Rows of one side, as a part of a call writes them: K's are rotated first, `rope` is null for V's.
+struct SideRows {
+    const kv8_write_args& args;
+    const kv8_side& side;
+    const kv8_rows& rows;
+    const kv8_rope_table* rope;
+    int64_t begin, end;
+
+    // body(token, slot, first, last): the heads of a token that are written.
+    template <class Body>
+    KV8_INLINE void for_each_token(const Body& body) const {
+        const kv8_cache_view& view = *args.view;
+        const auto slot_at = KV8_LAMBDA(int64_t place) { return Slot{place / view.block_size, place % view.block_size}; };
+        for (int64_t pair = begin; pair < end;) {
+            const int64_t token = pair / view.kv_heads, first = pair % view.kv_heads;
+            const int64_t last = std::min<int64_t>(view.kv_heads, first + end - pair);
+            pair += last - first;
+            const int64_t place = slot_of(args.slots, token), next = pair < end ? slot_of(args.slots, token + 1) : -1;
+            if (next >= 0) ask_to_write(view, side, slot_at(next));
+            if (place >= 0) body(token, slot_at(place), first, last);
         }
     }
+};
+
+// FNUZ is what one GPU stores: on a CPU it need not be quick, and code for each pair of dtypes adds up.
+template <class Element>
+constexpr bool kInRegisters = kEncodesNumbers && !is_fnuz<Element>;
+
+// Returns how many elements saturated. A row's values go from one memory to the other through registers.
+template <class Element, class From>
+int64_t write_in_registers(const SideRows& part) {
+    RowWriter<Element> writer(*part.args.view, part.side);
+    part.for_each_token(KV8_LAMBDA(int64_t token, Slot slot, int64_t first, int64_t last) {
+        writer.put(slot, first, last,
+                   [from = row_at(part.rows, token, 0), stride = part.rows.head_stride,
+                    angles = part.rope == nullptr ? nullptr : angles_of(*part.rope, token),
+                    rotary_size = part.args.rope.rotary_size](int64_t head) {
+                       return RowSource<From>{from + head * stride, angles, rotary_size};
+                   });
+    });
     return writer.saturated();
 }
 
-int64_t write_side(const kv8_write_args& args, const kv8_side& side, const kv8_rows& rows, const kv8_rope_table* rope,
-                   int64_t begin, int64_t end) {
+// The same through float32 values in the first-level cache: for every pair of dtypes and every way of rotation.
+template <class Element>
+int64_t write_by_rows(const SideRows& part) {
+    RowWriter<Element> writer(*part.args.view, part.side);
+    part.for_each_token([&](int64_t token, Slot slot, int64_t first, int64_t last) {
+        for (int64_t head = first; head < last; head++) {
+            Row row;
+            load_row(row, part.rows, token, head, part.args.view->head_size);
+            if (part.rope != nullptr)
+                rotate(row.x, angles_of(*part.rope, token), part.rope->rotary_size, part.rope->style);
+            writer.put(slot, head, head + 1, source_of_heads(row));
+        }
+    });
+    return writer.saturated();
+}
+
+int64_t write_side(const SideRows& part) {
     int64_t saturated = 0;
-    with_dtype(side.dtype, [&](auto element) {
-        with_row_dtype(rows.dtype, [&](auto from) {
-            saturated = write_rows<decltype(element), decltype(from)>(args, side, rows, rope, begin, end);
-        });
+    with_dtype(part.side.dtype, [&](auto element) {
+        using Element = decltype(element);
+        if constexpr (kInRegisters<Element>) {
+            if (part.rope == nullptr || rotates_in_registers(*part.rope)) {
+                with_row_dtype(part.rows.dtype, [&](auto from) {
+                    saturated = write_in_registers<Element, decltype(from)>(part);
+                });
+                return;
+            }
+        }
+        saturated = write_by_rows<Element>(part);
     });
     return saturated;
 }
@@ -92,10 +131,10 @@ void write(const kv8_write_args& args, int64_t begin, int64_t end) {
     const int64_t first = slot_of(args.slots, begin / view.kv_heads);
     if (first >= 0)
         for (const kv8_side* side : {&view.k, &view.v})
-            for (int64_t head = 0; head < view.kv_heads; head++)
-                ask_to_write(view, *side, {first / view.block_size, first % view.block_size}, head);
-    const int64_t saturated_k = write_side(args, args.view->k, args.k, args.rope.rotary_size > 0 ? &args.rope : nullptr, begin, end);
-    const int64_t saturated_v = write_side(args, args.view->v, args.v, nullptr, begin, end);
+            ask_to_write(view, *side, {first / view.block_size, first % view.block_size});
+    const kv8_rope_table* const rope = args.rope.rotary_size > 0 ? &args.rope : nullptr;
+    const int64_t saturated_k = write_side({args, view.k, args.k, rope, begin, end});
+    const int64_t saturated_v = write_side({args, view.v, args.v, nullptr, begin, end});
     if (args.saturated.ptr == 0) return;
     auto* counts = reinterpret_cast<int64_t*>(args.saturated.ptr);
     if (saturated_k != 0) __atomic_fetch_add(counts, saturated_k, __ATOMIC_RELAXED);
@@ -172,7 +211,7 @@ void convert_side(const kv8_move_blocks_args& args, const kv8_side& from, const 
         for (int64_t h = 0; h < args.src->kv_heads; h++) {
             for (int64_t s = 0; s < args.src->block_size; s++) {
                 get_row(row, *args.src, from, {source, s}, h);
-                writer.put({target, s}, h, h + 1, [&row](int64_t) { return source_of(row); });
+                writer.put({target, s}, h, h + 1, source_of_heads(row));
             }
         }
     });
