@@ -49,17 +49,16 @@ class NumberEncoder {
 #if defined(__AVX2__) && !defined(__AVX512F__)
         // In each half of a register: four codes of a's first part, one by one with its second's, then as many of b's.
         const __m256i mixed = _mm256_packus_epi16(lower_words(a), lower_words(b));
-        const __m256i by_fours =
-            _mm256_setr_epi8(0, 2, 4, 6, 1, 3, 5, 7, 8, 10, 12, 14, 9, 11, 13, 15,  //
-                             0, 2, 4, 6, 1, 3, 5, 7, 8, 10, 12, 14, 9, 11, 13, 15);
+        const __m256i by_fours = _mm256_setr_epi8(0, 2, 4, 6, 1, 3, 5, 7, 8, 10, 12, 14, 9, 11, 13, 15,  //
+                                                  0, 2, 4, 6, 1, 3, 5, 7, 8, 10, 12, 14, 9, 11, 13, 15);
         const __m256i magnitudes = _mm256_shuffle_epi8(mixed, by_fours);
         // Packed with saturation, a number keeps its sign.
         const __m256i packed = _mm256_packs_epi16(signed_words(x), signed_words(y));
         __m256i signs = _mm256_and_si256(packed, _mm256_set1_epi8(-128));
         if constexpr (Format::fnuz)
             signs = _mm256_andnot_si256(_mm256_cmpeq_epi8(magnitudes, _mm256_setzero_si256()), signs);
-        const __m256i ordered = _mm256_permutevar8x32_epi32(_mm256_or_si256(magnitudes, signs),
-                                                            _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7));
+        const __m256i ordered =
+            _mm256_permutevar8x32_epi32(_mm256_or_si256(magnitudes, signs), _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7));
         store(at, _mm256_castsi256_si128(ordered));
         store(to, _mm256_extracti128_si256(ordered, 1));
 #else
@@ -82,15 +81,14 @@ class NumberEncoder {
   private:
     using Derived = fp8::Derived<Format>;
 
-    // Code magnitudes in the lanes' lower 16 bits. Added to 2^23 steps of its binade (of the lowest one, for a subnormal), a
-    // number is rounded to whole steps by the addition itself: from nearest, ties to even. And to as many steps more as there are
-    // codes below the binade, less those that the number's own leading bit counts: so the sum's mantissa is the code.
+    // Code magnitudes in the lanes' lower 16 bits. A number added to 2^23 steps of its binade (of the lowest one, for a
+    // subnormal) is rounded to whole steps by the addition itself, from nearest, ties to even, and the sum's mantissa counts
+    // them. The ruler is longer by as many steps as codes lie below those that are counted: so the mantissa is the code.
     KV8_INLINE u32 codes(const f32& quotients) {
         const i32 magnitudes = bits<i32>(bits<u32>(quotients) & 0x7FFFFFFFu);
         note(magnitudes);
         const u32 binade = bits<u32>(max(magnitudes & 0x7F800000, splat(int32_t(Derived::min_normal))));
-        constexpr uint32_t kRuler =
-            (uint32_t(Derived::shift) << 23) - (Derived::min_normal >> Derived::shift);
+        constexpr uint32_t kRuler = (uint32_t(Derived::shift) << 23) - (Derived::min_normal >> Derived::shift);
         const u32 ruler = binade + (binade >> Derived::shift) + splat(kRuler);
         return bits<u32>(bits<f32>(magnitudes) + bits<f32>(ruler));
     }
@@ -111,6 +109,7 @@ class NumberEncoder {
     }
 #endif
 
+    // Magnitudes are ordered as their bits are, NaN and infinity behind all numbers.
     KV8_INLINE void note(const i32& magnitudes) {
         i32::Part most = magnitudes.part[0];
         for (int p = 1; p < kParts; p++) most = magnitudes.part[p] > most ? magnitudes.part[p] : most;

@@ -8,7 +8,9 @@
 namespace kv8::cpu::KV8_ISA {
 
 // One of a pair, (x, y), turned, and the other.
-KV8_INLINE f32 turned_first(const f32& x, const f32& y, const f32& cosine, const f32& sine) { return x * cosine - y * sine; }
+KV8_INLINE f32 turned_first(const f32& x, const f32& y, const f32& cosine, const f32& sine) {
+    return x * cosine - y * sine;
+}
 KV8_INLINE f32 turned_second(const f32& x, const f32& y, const f32& cosine, const f32& sine) {
     return y * cosine + x * sine;
 }

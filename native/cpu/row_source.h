@@ -53,11 +53,12 @@ KV8_INLINE RowSource<Float32> source_of(const Row& row) {
 template <class Element>
 float take_row(Row& row, const RowSource<Element> source, int width) {
     i32 most = splat(0);  // magnitudes are ordered as their bits are
-    source.for_each_two(width, KV8_LAMBDA(int64_t d, const f32& x, int64_t e, const f32& y) {
-        most = max(bits<i32>(abs(x)), max(bits<i32>(abs(y)), most));
-        store(row.x + d, x);
-        store(row.x + e, y);
-    });
+    source.for_each_two(
+        width, KV8_LAMBDA(int64_t d, const f32& x, int64_t e, const f32& y) {
+            most = max(bits<i32>(abs(x)), max(bits<i32>(abs(y)), most));
+            store(row.x + d, x);
+            store(row.x + e, y);
+        });
     return bits<float>(reduce_max(most));
 }
 

@@ -40,9 +40,10 @@ uint32_t put_numbers(int count, int width, const To to, const SourceOf source, c
         NumberEncoder<typename Element::Format> encoder;
         uint8_t* const row = to(i);
         const auto by = quotients(i);
-        source(i).for_each_two(width, KV8_LAMBDA(int64_t d, const f32& x, int64_t e, const f32& y) {
-            encoder.put(row + d, by(x, d), x, row + e, by(y, e), y);
-        });
+        source(i).for_each_two(
+            width, KV8_LAMBDA(int64_t d, const f32& x, int64_t e, const f32& y) {
+                encoder.put(row + d, by(x, d), x, row + e, by(y, e), y);
+            });
         wrong |= uint32_t(!encoder.all_within(Element::max_cached)) << i;
     }
     return wrong;
@@ -60,10 +61,11 @@ class RowWriter {
         if constexpr (!Element::fp8) {
             for (int64_t head = begin; head < end; head++) {
                 uint8_t* const to = cache_row(view_, side_, slot, head);
-                source(head).for_each_two(view_.head_size, KV8_LAMBDA(int64_t d, const f32& x, int64_t e, const f32& y) {
-                    Element::store(to + d * Element::bytes, x);
-                    Element::store(to + e * Element::bytes, y);
-                });
+                source(head).for_each_two(
+                    view_.head_size, KV8_LAMBDA(int64_t d, const f32& x, int64_t e, const f32& y) {
+                        Element::store(to + d * Element::bytes, x);
+                        Element::store(to + e * Element::bytes, y);
+                    });
             }
         } else {
             for (; begin < end; begin += kTogether) {
@@ -91,7 +93,7 @@ class RowWriter {
                 wrong = put_numbers<Element>(
                     count, view_.head_size, rows_of(slot, first), [=](int i) { return source(first + i); },
                     [&side = side_, first](int i) {
-                        return [&side, head = first + i](const f32& x, int64_t d) __attribute__((always_inline)) {
+                        return [&side, head = first + i ](const f32& x, int64_t d) __attribute__((always_inline)) {
                             return x / chan_lanes(side, head, d);
                         };
                     });
@@ -102,7 +104,8 @@ class RowWriter {
             for (int i = 0; i < count; i++) ones &= scales[i] == 1;
             if (ones)
                 wrong = put_numbers<Element>(
-                    count, view_.head_size, rows_of(slot, first), [=](int i) { return source(first + i); }, [](int) {
+                    count, view_.head_size, rows_of(slot, first), [=](int i) { return source(first + i); },
+                    [](int) {
                         return [](const f32& x, int64_t) __attribute__((always_inline)) { return x; };
                     });
             else if (prepare(scales, count))
@@ -139,8 +142,8 @@ class RowWriter {
                 wrong = put_numbers<Element>(
                     count, view_.head_size, rows_of(slot, first), [rows](int i) { return source_of(rows[i]); },
                     [&side = side_, scales, first](int i) {
-                        return [&side, own = scales[i], head = first + i](
-                                   const f32& x, int64_t d) __attribute__((always_inline)) {
+                        return [&side, own = scales[i], head = first + i ](const f32& x, int64_t d)
+                            __attribute__((always_inline)) {
                             return x / joint_scale(own, chan_lanes(side, head, d));
                         };
                     });
@@ -163,7 +166,8 @@ class RowWriter {
 
     // Where rows of heads from `first` on lie in a slot.
     auto rows_of(Slot slot, int64_t first) const {
-        return [at = cache_row(view_, side_, slot, first), stride = side_.head_stride](int i) { return at + i * stride; };
+        return
+            [at = cache_row(view_, side_, slot, first), stride = side_.head_stride](int i) { return at + i * stride; };
     }
 
     // Whether quotients by the scales are products with their reciprocals, which it prepares.

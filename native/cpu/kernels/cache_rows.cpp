@@ -62,7 +62,9 @@ struct SideRows {
     template <class Body>
     KV8_INLINE void for_each_token(const Body& body) const {
         const kv8_cache_view& view = *args.view;
-        const auto slot_at = KV8_LAMBDA(int64_t place) { return Slot{place / view.block_size, place % view.block_size}; };
+        const auto slot_at = KV8_LAMBDA(int64_t place) {
+            return Slot{place / view.block_size, place % view.block_size};
+        };
         for (int64_t pair = begin; pair < end;) {
             const int64_t token = pair / view.kv_heads, first = pair % view.kv_heads;
             const int64_t last = std::min<int64_t>(view.kv_heads, first + end - pair);
@@ -115,9 +117,8 @@ int64_t write_side(const SideRows& part) {
         using Element = decltype(element);
         if constexpr (kInRegisters<Element>) {
             if (part.rope == nullptr || rotates_in_registers(*part.rope)) {
-                with_row_dtype(part.rows.dtype, [&](auto from) {
-                    saturated = write_in_registers<Element, decltype(from)>(part);
-                });
+                with_row_dtype(part.rows.dtype,
+                               [&](auto from) { saturated = write_in_registers<Element, decltype(from)>(part); });
                 return;
             }
         }
