@@ -76,9 +76,9 @@ struct SideRows {
     }
 };
 
-// FNUZ is what one GPU stores: on a CPU it need not be quick, and code for each pair of dtypes adds up.
+// Caches of float32 and of FNUZ, which is what one GPU stores, need not be quick on a CPU: code for each pair of dtypes adds up.
 template <class Element>
-constexpr bool kInRegisters = kEncodesNumbers && !is_fnuz<Element>;
+constexpr bool kInRegisters = kEncodesNumbers && Element::bytes < 4 && !is_fnuz<Element>;
 
 // Returns how many elements saturated. A row's values go from one memory to the other through registers.
 template <class Element, class From>
