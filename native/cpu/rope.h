@@ -7,6 +7,14 @@
 
 namespace kv8::cpu::KV8_ISA {
 
+// One of a pair, (x, y), turned, and the other.
+KV8_INLINE f32 turned_first(const f32& x, const f32& y, const f32& cosine, const f32& sine) {
+    return x * cosine - y * sine;
+}
+KV8_INLINE f32 turned_second(const f32& x, const f32& y, const f32& cosine, const f32& sine) {
+    return y * cosine + x * sine;
+}
+
 // row: [head_size]; table_row: a position's rotary_size / 2 cosines, then as many sines, at any address.
 KV8_INLINE void rotate(float* row, const uint8_t* table_row, int rotary_size, int style) {
     const int pairs = rotary_size / 2;
@@ -15,8 +23,8 @@ KV8_INLINE void rotate(float* row, const uint8_t* table_row, int rotary_size, in
         for (; i + kLanes <= pairs; i += kLanes) {
             const f32 x = load<f32>(row + i), y = load<f32>(row + pairs + i);
             const f32 cosine = load<f32>(table_row + 4 * i), sine = load<f32>(table_row + 4 * (pairs + i));
-            store(row + i, x * cosine - y * sine);
-            store(row + pairs + i, y * cosine + x * sine);
+            store(row + i, turned_first(x, y, cosine, sine));
+            store(row + pairs + i, turned_second(x, y, cosine, sine));
         }
         for (; i < pairs; i++) {
             const float x = row[i], y = row[pairs + i];

@@ -44,6 +44,11 @@ struct Float8 {
     static KV8_INLINE void store(uint8_t* to, f32 x) { store_bytes(to, encode<Format>(x)); }
 };
 
+template <class Element>
+constexpr bool is_fnuz = false;
+template <class Format>
+constexpr bool is_fnuz<Float8<Format>> = Format::fnuz;
+
 // body(Element{}) with the element type of a dtype of kv8_rows; the dispatcher has checked it.
 template <class Body>
 KV8_INLINE void with_row_dtype(kv8_dtype dtype, const Body& body) {

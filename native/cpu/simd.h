@@ -10,6 +10,7 @@
 #include <cstdint>
 #include <cstring>
 #include <type_traits>
+#include <utility>
 
 #if defined(__AVX2__)
 // GCC's header starts registers that it overwrites wholly from themselves, and warns of that wherever they are inlined.
@@ -259,25 +260,32 @@ KV8_INLINE f32 fma(const f32& a, const f32& b, const f32& c) {
         a, b, c);
 }
 
+// Lane i of a part joined with lane i + Half, round about. The lanes' numbers are written out, or GCC computes them each time.
+template <int Half, class Part, class Operation, size_t... I>
+KV8_INLINE Part join_lanes(const Part& x, const Operation& join, std::index_sequence<I...>) {
+    constexpr int kWidth = sizeof...(I);
+    const i32::Part upper = {int32_t((I + Half) % kWidth)...};
+    const Part other = __builtin_shuffle(x, upper);
+    const Part joined = join(x, other);
+    if constexpr (Half > 1) return join_lanes<Half / 2>(joined, join, std::index_sequence<I...>{});
+    return joined;
+}
+
 // Joins lane i with lane i + 8, then i + 4, i + 2, i + 1: one order on every instruction set.
-template <class Operation>
-KV8_INLINE float reduce(const f32& v, const Operation& join) {
-    f32::Part x = v.part[0];
+template <class T, class Operation>
+KV8_INLINE T reduce(const Lanes<T>& v, const Operation& join) {
+    auto x = v.part[0];
     if constexpr (kParts == 2) x = join(x, v.part[1]);
     if constexpr (kParts == 4) x = join(join(x, v.part[2]), join(v.part[1], v.part[3]));
     constexpr int kWidth = kLanes / kParts;
-    for (int half = kWidth / 2; half > 0; half /= 2) {
-        i32::Part upper;
-        for (int i = 0; i < kWidth; i++) upper[i] = (i + half) % kWidth;
-        x = join(x, __builtin_shuffle(x, upper));
-    }
-    return x[0];
+    return join_lanes<kWidth / 2>(x, join, std::make_index_sequence<kWidth>{})[0];
 }
 KV8_INLINE float reduce_add(const f32& v) {
     return reduce(
         v, KV8_LAMBDA(auto x, auto y) { return x + y; });
 }
-KV8_INLINE float reduce_max(const f32& v) {
+template <class T>
+KV8_INLINE T reduce_max(const Lanes<T>& v) {
     return reduce(
         v, KV8_LAMBDA(auto x, auto y) { return x > y ? x : y; });
 }

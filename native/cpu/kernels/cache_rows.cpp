@@ -4,175 +4,12 @@
 // that seven loads and seven stores serve all pairs. Move copies bytes where source and destination mean the same by them.
 #include <algorithm>
 
-#include "cpu/encode_numbers.h"
 #include "cpu/kernels.h"
-#include "cpu/rope.h"
-#include "cpu/row_io.h"
+#include "cpu/row_writer.h"
 #include "cpu/stream_copy.h"
 
 namespace kv8::cpu::KV8_ISA {
 namespace {
-
-constexpr float kFloatMin = 0x1p-126f, kFloatMax = 0x1.fffffep127f;
-
-struct Row {
-    alignas(64) float x[kMaxHeadSize];
-};
-
-struct Slot {
-    int64_t block;
-    int64_t index;
-};
-
-KV8_INLINE uint8_t* cache_row(const kv8_cache_view& view, const kv8_side& side, Slot slot, int64_t head) {
-    return reinterpret_cast<uint8_t*>(view.memory.ptr) + slot.block * view.block_stride + side.offset +
-           head * side.head_stride + slot.index * side.slot_stride;
-}
-
-// A slot is written once in a while, so its lines have left the caches: a store that waits for them holds up those behind it.
-KV8_INLINE void ask_to_write(const uint8_t* row, int64_t bytes) {
-    for (int64_t at = 0; at < bytes; at += 64) __builtin_prefetch(row + at, 1);
-}
-
-KV8_INLINE bool has_row_scales(const kv8_side& side) { return side.row_scale_offset >= 0; }
-
-KV8_INLINE uint8_t* row_scale(const kv8_cache_view& view, const kv8_side& side, Slot slot, int64_t head) {
-    return reinterpret_cast<uint8_t*>(view.memory.ptr) + slot.block * view.block_stride + side.row_scale_offset +
-           head * side.row_scale_head_stride + slot.index * sizeof(float);
-}
-
-KV8_INLINE f32 chan_lanes(const kv8_side& side, int64_t head, int d) {
-    if (side.chan.ptr == 0) return splat(1.0f);
-    const float* chan =
-        reinterpret_cast<const float*>(side.chan.ptr) + head * side.chan_head_stride + d * side.chan_dim_stride;
-    if (side.chan_dim_stride == 0) return splat(load<float>(chan));
-    if (side.chan_dim_stride == 1) return load<f32>(chan);
-    float lanes[kLanes];
-    for (int i = 0; i < kLanes; i++) lanes[i] = load<float>(chan + i * side.chan_dim_stride);
-    return load<f32>(lanes);
-}
-
-// Whether all channels of a head have one scale.
-KV8_INLINE bool shares_scale(const kv8_side& side) { return side.chan.ptr == 0 || side.chan_dim_stride == 0; }
-
-// Of the first channel.
-KV8_INLINE float chan_scale(const kv8_side& side, int64_t head) {
-    if (side.chan.ptr == 0) return 1;
-    return load<float>(reinterpret_cast<const float*>(side.chan.ptr) + head * side.chan_head_stride);
-}
-
-// row * chan, kept normal and finite: then a zero divided by it stays zero, and a zero code times it too.
-KV8_INLINE f32 joint_scale(float row, f32 chan) {
-    const f32 product = splat(row) * chan;
-    const f32 low = splat(kFloatMin), high = splat(kFloatMax);
-    return select(less(product, low), low, select(less(high, product), high, product));
-}
-
-// body(divide), where divide(x, d) is x / scale for sixteen channels from d on, rounded once. `row` is the row's own scale, or
-// null where there is none. A power of two is divided by with a product, which is the same number.
-template <class Body>
-KV8_INLINE void with_divisor(const kv8_side& side, int64_t head, const float* row, const Body& body) {
-    if (!shares_scale(side)) {
-        if (row == nullptr) return body(KV8_LAMBDA(const f32& x, int d) { return x / chan_lanes(side, head, d); });
-        return body(KV8_LAMBDA(const f32& x, int d) { return x / joint_scale(*row, chan_lanes(side, head, d)); });
-    }
-    f32 scale = splat(chan_scale(side, head));
-    if (row != nullptr) scale = joint_scale(*row, scale);
-    const float reciprocal = 1 / scale[0];
-    const bool power_of_two = (bits<uint32_t>(scale[0]) & 0x7fffff) == 0 && reciprocal >= kFloatMin;
-    if (power_of_two) return body(KV8_LAMBDA(const f32& x, int) { return x * reciprocal; });
-    body(KV8_LAMBDA(const f32& x, int) { return x / scale; });
-}
-
-// The greatest magnitude of x / chan. What is infinite or NaN does not count.
-KV8_INLINE float greatest_quotient(const Row& row, int width, const kv8_side& side, int64_t head) {
-    if (shares_scale(side)) {
-        // A quotient rounded is the greater, the greater x is. Magnitudes are ordered as their bits are.
-        i32 most = splat(0);
-        for (int d = 0; d < width; d += kLanes) most = max(bits<i32>(abs(load<f32>(row.x + d))), most);
-        if (!any(less(splat(int32_t(fp8::kFloatInfinity) - 1), most))) {
-            const float quotient = reduce_max(bits<f32>(most)) / chan_scale(side, head);
-            if (quotient <= kFloatMax) return quotient;
-        }
-    }
-    f32 most = splat(0.0f);
-    with_divisor(side, head, nullptr, [&](auto divide) {
-        for (int d = 0; d < width; d += kLanes) {
-            const f32 quotient = abs(divide(load<f32>(row.x + d), d));
-            most = select(less_equal(quotient, splat(kFloatMax)), max(quotient, most), most);
-        }
-    });
-    return reduce_max(most);
-}
-
-// The scale that makes the greatest of x / chan the greatest value that a cache holds.
-KV8_INLINE float row_scale_of(const Row& row, int width, const kv8_side& side, int64_t head, float max_cached) {
-    const float amax = greatest_quotient(row, width, side, head);
-    if (amax == 0.0f) return 1.0f;
-    const float scale = amax / max_cached;
-    return scale < kFloatMin ? kFloatMin : scale;
-}
-
-// Stores quotients as codes, and counts those that saturate.
-template <class Element>
-KV8_INLINE void put_codes(uint8_t* to, f32 quotients, i32& saturated) {
-    saturated = saturated - less(splat(Element::saturates_above), abs(quotients));
-    if constexpr (Element::max_cached < Element::max_value) {
-        const f32 most = splat(Element::max_cached), least = splat(-Element::max_cached);
-        quotients = select(less(most, quotients), most, select(less(quotients, least), least, quotients));
-    }
-    Element::store(to, quotients);
-}
-
-// Stores a row's codes, whatever its values are. `row_scale` is null where there is none. Returns how many elements saturated.
-template <class Element>
-int64_t put_any_codes(uint8_t* to, const Row& row, int width, const kv8_side& side, int64_t head,
-                      const float* row_scale) {
-    i32 saturated = splat(0);
-    with_divisor(side, head, row_scale, [&](auto divide) {
-        for (int d = 0; d < width; d += kLanes) put_codes<Element>(to + d, divide(load<f32>(row.x + d), d), saturated);
-    });
-    return any(saturated) ? int64_t(reduce_add(convert<float>(saturated))) : 0;
-}
-
-// Stores rows in the cache's dtype, and their own scales if the side keeps them.
-template <class Element>
-class RowWriter {
-  public:
-    RowWriter(const kv8_cache_view& view, const kv8_side& side) : view_(view), side_(side) {}
-
-    KV8_INLINE void put(const Row& row, Slot slot, int64_t head) {
-        uint8_t* const to = cache_row(view_, side_, slot, head);
-        const int width = view_.head_size;
-        const auto values = KV8_LAMBDA(int64_t d) { return load<f32>(row.x + d); };
-        if constexpr (!Element::fp8) {
-            for (int d = 0; d < width; d += kLanes) Element::store(to + d * Element::bytes, values(d));
-        } else {
-            const bool own = has_row_scales(side_);
-            float scale = 1;
-            if (own) {
-                scale = row_scale_of(row, width, side_, head, Element::max_cached);
-                store(row_scale(view_, side_, slot, head), scale);
-            }
-            if (shares_scale(side_)) {
-                const float joint =
-                    own ? joint_scale(scale, splat(chan_scale(side_, head)))[0] : chan_scale(side_, head);
-                if (joint != reciprocal_.scale()) reciprocal_ = Reciprocal(joint);
-                if (encode_numbers<typename Element::Format>(to, width, reciprocal_, Element::max_cached, values))
-                    return;
-            }
-            saturated_ += put_any_codes<Element>(to, row, width, side_, head, own ? &scale : nullptr);
-        }
-    }
-
-    int64_t saturated() const { return saturated_; }
-
-  private:
-    const kv8_cache_view& view_;
-    const kv8_side& side_;
-    Reciprocal reciprocal_{1};
-    int64_t saturated_ = 0;
-};
 
 // The values of a cached row.
 void get_row(Row& row, const kv8_cache_view& view, const kv8_side& side, Slot slot, int64_t head) {
@@ -199,48 +36,106 @@ void load_row(Row& row, const kv8_rows& rows, int64_t token, int64_t head, int w
     });
 }
 
+// A row as whatever head's it is.
+KV8_INLINE auto source_of_heads(const Row& row) {
+    return [&row](int64_t) { return source_of(row); };
+}
+
 KV8_INLINE int64_t slot_of(kv8_span slots, int64_t token) {
     return load<int64_t>(reinterpret_cast<const int64_t*>(slots.ptr) + token);
 }
 
-// Rows of one side, K's rotated first. Returns how many elements saturated.
-int64_t write_side(const kv8_write_args& args, const kv8_side& side, const kv8_rows& rows, bool rotated, int64_t begin,
-                   int64_t end) {
-    const kv8_cache_view& view = *args.view;
-    const kv8_rope_table& rope = args.rope;
-    const auto* positions = reinterpret_cast<const int32_t*>(rope.positions.ptr);
-    const auto* table = reinterpret_cast<const uint8_t*>(rope.table.ptr);
-    int64_t saturated = 0;
-    with_dtype(side.dtype, [&](auto element) {
-        RowWriter<decltype(element)> writer(view, side);
-        Row row;
+KV8_INLINE const uint8_t* angles_of(const kv8_rope_table& rope, int64_t token) {
+    const int64_t position = load<int32_t>(reinterpret_cast<const int32_t*>(rope.positions.ptr) + token);
+    return reinterpret_cast<const uint8_t*>(rope.table.ptr) + position * rope.rotary_size * int64_t(sizeof(float));
+}
+
+// Rows of one side, as a part of a call writes them: K's are rotated first, `rope` is null for V's.
+struct SideRows {
+    const kv8_write_args& args;
+    const kv8_side& side;
+    const kv8_rows& rows;
+    const kv8_rope_table* rope;
+    int64_t begin, end;
+
+    // body(token, slot, first, last): the heads of a token that are written.
+    template <class Body>
+    KV8_INLINE void for_each_token(const Body& body) const {
+        const kv8_cache_view& view = *args.view;
+        const auto slot_at = KV8_LAMBDA(int64_t place) {
+            return Slot{place / view.block_size, place % view.block_size};
+        };
         for (int64_t pair = begin; pair < end;) {
-            const int64_t token = pair / view.kv_heads, head = pair % view.kv_heads;
-            const int64_t heads = std::min(view.kv_heads - head, end - pair);
-            pair += heads;
-            const int64_t place = slot_of(args.slots, token);
-            if (place < 0) continue;
-            const Slot slot = {place / view.block_size, place % view.block_size};
-            const uint8_t* const angles =
-                rotated ? table + load<int32_t>(positions + token) * int64_t(rope.rotary_size) * sizeof(float)
-                        : nullptr;
-            const int64_t next_place = pair < end ? slot_of(args.slots, token + 1) : -1;
-            const Slot next = {next_place / view.block_size, next_place % view.block_size};
-            for (int64_t h = head; h < head + heads; h++) {
-                if (next_place >= 0) ask_to_write(cache_row(view, side, next, h), view.head_size * element.bytes);
-                load_row(row, rows, token, h, view.head_size);
-                if (rotated) rotate(row.x, angles, rope.rotary_size, rope.style);
-                writer.put(row, slot, h);
+            const int64_t token = pair / view.kv_heads, first = pair % view.kv_heads;
+            const int64_t last = std::min<int64_t>(view.kv_heads, first + end - pair);
+            pair += last - first;
+            const int64_t place = slot_of(args.slots, token), next = pair < end ? slot_of(args.slots, token + 1) : -1;
+            if (next >= 0) ask_to_write(view, side, slot_at(next));
+            if (place >= 0) body(token, slot_at(place), first, last);
+        }
+    }
+};
+
+// Caches of float32 and of FNUZ, which is what one GPU stores, need not be quick on a CPU: code for each pair of dtypes adds up.
+template <class Element>
+constexpr bool kInRegisters = kEncodesNumbers && Element::bytes < 4 && !is_fnuz<Element>;
+
+// Returns how many elements saturated. A row's values go from one memory to the other through registers.
+template <class Element, class From>
+int64_t write_in_registers(const SideRows& part) {
+    RowWriter<Element> writer(*part.args.view, part.side);
+    part.for_each_token(KV8_LAMBDA(int64_t token, Slot slot, int64_t first, int64_t last) {
+        writer.put(slot, first, last,
+                   [from = row_at(part.rows, token, 0), stride = part.rows.head_stride,
+                    angles = part.rope == nullptr ? nullptr : angles_of(*part.rope, token),
+                    rotary_size = part.args.rope.rotary_size](int64_t head) {
+                       return RowSource<From>{from + head * stride, angles, rotary_size};
+                   });
+    });
+    return writer.saturated();
+}
+
+// The same through float32 values in the first-level cache: for every pair of dtypes and every way of rotation.
+template <class Element>
+int64_t write_by_rows(const SideRows& part) {
+    RowWriter<Element> writer(*part.args.view, part.side);
+    part.for_each_token([&](int64_t token, Slot slot, int64_t first, int64_t last) {
+        for (int64_t head = first; head < last; head++) {
+            Row row;
+            load_row(row, part.rows, token, head, part.args.view->head_size);
+            if (part.rope != nullptr)
+                rotate(row.x, angles_of(*part.rope, token), part.rope->rotary_size, part.rope->style);
+            writer.put(slot, head, head + 1, source_of_heads(row));
+        }
+    });
+    return writer.saturated();
+}
+
+int64_t write_side(const SideRows& part) {
+    int64_t saturated = 0;
+    with_dtype(part.side.dtype, [&](auto element) {
+        using Element = decltype(element);
+        if constexpr (kInRegisters<Element>) {
+            if (part.rope == nullptr || rotates_in_registers(*part.rope)) {
+                with_row_dtype(part.rows.dtype,
+                               [&](auto from) { saturated = write_in_registers<Element, decltype(from)>(part); });
+                return;
             }
         }
-        saturated = writer.saturated();
+        saturated = write_by_rows<Element>(part);
     });
     return saturated;
 }
 
 void write(const kv8_write_args& args, int64_t begin, int64_t end) {
-    const int64_t saturated_k = write_side(args, args.view->k, args.k, args.rope.rotary_size > 0, begin, end);
-    const int64_t saturated_v = write_side(args, args.view->v, args.v, false, begin, end);
+    const kv8_cache_view& view = *args.view;
+    const int64_t first = slot_of(args.slots, begin / view.kv_heads);
+    if (first >= 0)
+        for (const kv8_side* side : {&view.k, &view.v})
+            ask_to_write(view, *side, {first / view.block_size, first % view.block_size});
+    const kv8_rope_table* const rope = args.rope.rotary_size > 0 ? &args.rope : nullptr;
+    const int64_t saturated_k = write_side({args, view.k, args.k, rope, begin, end});
+    const int64_t saturated_v = write_side({args, view.v, args.v, nullptr, begin, end});
     if (args.saturated.ptr == 0) return;
     auto* counts = reinterpret_cast<int64_t*>(args.saturated.ptr);
     if (saturated_k != 0) __atomic_fetch_add(counts, saturated_k, __ATOMIC_RELAXED);
@@ -317,7 +212,7 @@ void convert_side(const kv8_move_blocks_args& args, const kv8_side& from, const 
         for (int64_t h = 0; h < args.src->kv_heads; h++) {
             for (int64_t s = 0; s < args.src->block_size; s++) {
                 get_row(row, *args.src, from, {source, s}, h);
-                writer.put(row, {target, s}, h);
+                writer.put({target, s}, h, h + 1, source_of_heads(row));
             }
         }
     });

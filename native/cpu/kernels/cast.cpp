@@ -29,9 +29,9 @@ void cast_any(const uint8_t* src, uint8_t* dst, int64_t count, float scale) {
 // Bytes ahead at which a cast asks for memory: the processor's own prefetching begins anew with every page.
 constexpr int64_t kAheadOfLoads = 2048, kAheadOfStores = 1024;
 
-// The same, with numbers quantized as such.
+// The same, with numbers quantized as such. `asks` says whether to ask for the lines of dst too.
 template <class From, class To>
-KV8_INLINE void cast_elements(const uint8_t* src, uint8_t* dst, int64_t count, float scale) {
+KV8_INLINE void cast_elements(const uint8_t* src, uint8_t* dst, int64_t count, float scale, bool asks) {
     int64_t i = 0;
     if constexpr (To::fp8 && !From::fp8) {
         constexpr int64_t kRun = 256;
@@ -39,7 +39,8 @@ KV8_INLINE void cast_elements(const uint8_t* src, uint8_t* dst, int64_t count, f
         for (; i + kRun <= count; i += kRun) {
             const uint8_t* const from = src + i * From::bytes;
             for (int64_t at = 0; at < kRun * From::bytes; at += 64) __builtin_prefetch(from + kAheadOfLoads + at);
-            for (int64_t at = 0; at < kRun; at += 64) __builtin_prefetch(dst + i + kAheadOfStores + at, 1);
+            if (asks)
+                for (int64_t at = 0; at < kRun; at += 64) __builtin_prefetch(dst + i + kAheadOfStores + at, 1);
             const auto values = KV8_LAMBDA(int64_t j) { return From::load(from + j * From::bytes); };
             if (!encode_numbers<typename To::Format>(dst + i, kRun, reciprocal, To::max_value, values))
                 cast_any<From, To>(from, dst + i, kRun, scale);
@@ -52,16 +53,17 @@ template <class From, class To>
 void cast_part(const kv8_cast_args& args, int64_t begin, int64_t end) {
     const auto* src = reinterpret_cast<const uint8_t*>(args.src.ptr);
     auto* dst = reinterpret_cast<uint8_t*>(args.dst.ptr);
-    // Casts to narrower types are limited by arithmetic, and the way through a piece would only lengthen it.
-    if (To::bytes < 4 || args.count * To::bytes < kStreamedBytes) {
-        cast_elements<From, To>(src + begin * From::bytes, dst + begin * To::bytes, end - begin, args.scale);
+    // Between types of one and two bytes arithmetic is the limit, and the way through a piece would only lengthen it.
+    constexpr bool kReachesMemory = From::bytes == 4 || To::bytes == 4;
+    if (!kReachesMemory || args.count * To::bytes < kStreamedBytes) {
+        cast_elements<From, To>(src + begin * From::bytes, dst + begin * To::bytes, end - begin, args.scale, true);
         return;
     }
     constexpr int64_t kPiece = 4096 / To::bytes;
     alignas(64) uint8_t piece[kPiece * To::bytes];
     for (int64_t i = begin; i < end; i += kPiece) {
         const int64_t count = end - i < kPiece ? end - i : kPiece;
-        cast_elements<From, To>(src + i * From::bytes, piece, count, args.scale);
+        cast_elements<From, To>(src + i * From::bytes, piece, count, args.scale, false);
         stream_copy(dst + i * To::bytes, piece, count * To::bytes);
     }
     finish_stream();
