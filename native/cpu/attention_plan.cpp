@@ -13,7 +13,7 @@ namespace {
 
 constexpr uint64_t kMagic = 0x314e414c5038766bull;  // "kv8PLAN1"
 constexpr uint64_t kAlignment = 64;
-constexpr int kTileRows = 32;       // queries of a tile share each converted key up to this many rows
+constexpr int kTileRows = 128;      // queries of a tile share each converted key up to this many rows
 constexpr int kConversionRows = 4;  // loading and converting a key costs about as much as this many rows' products
 constexpr int kItemsPerThread = 4;
 // Rows of several KV heads in one item, which then reads blocks as they lie in memory, from end to end, instead of one head's piece of
