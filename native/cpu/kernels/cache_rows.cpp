@@ -1,7 +1,8 @@
 // Rows of K and V into the cache, out of it, and from block to block.
 //
-// A row passes through a float32 buffer on the stack: it is loaded from its dtype, rotated, and stored in another dtype, so
-// that seven loads and seven stores serve all pairs. Move copies bytes where source and destination mean the same by them.
+// Written rows go from dtype to dtype in registers where that pays; else a row passes through a float32 buffer on the stack: it is
+// loaded from its dtype, rotated, and stored in another dtype, so that seven loads and seven stores serve all pairs. Move
+// copies bytes where source and destination mean the same by them.
 #include <algorithm>
 
 #include "cpu/kernels.h"
