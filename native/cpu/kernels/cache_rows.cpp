@@ -79,7 +79,7 @@ struct SideRows {
 
 // Caches of float32 and of FNUZ, which is what one GPU stores, need not be quick on a CPU: code for each pair of dtypes adds up.
 template <class Element>
-constexpr bool kInRegisters = kEncodesNumbers && Element::bytes < 4 && !is_fnuz<Element>;
+constexpr bool kInRegisters = kEncodesNumbers && !is_fnuz<Element> && Element::bytes <= 2;
 
 // Returns how many elements saturated. A row's values go from one memory to the other through registers.
 template <class Element, class From>
