@@ -54,7 +54,8 @@ class TierFaultsTest {
         KvCacheConfig config =
                 TieredCache.config(blocks, tiers).layerWindows(0, window).build();
         try (TieredCache test = new TieredCache(hostAccessible, config)) {
-            // A tier that fails three times in a row, as on a stalled machine, is left alone for a second: then it goes on.
+            // A tier that fails three times in a row, as on a stalled machine, is left alone for a second: then it goes
+            // on.
             long end = System.nanoTime() + 20_000_000_000L;
             for (int operation = 0;
                     operation < OPERATIONS || (test.tier(0).loaded() <= OPERATIONS / 10 && System.nanoTime() < end);
