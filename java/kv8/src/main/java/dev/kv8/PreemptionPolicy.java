@@ -46,9 +46,9 @@ public interface PreemptionPolicy {
     }
 
     /**
-     * Which of the running sequences gives its blocks back: of those of the lowest class the one that arrived last.
+     * Which of the running sequences gives its blocks back: of those of the lowest class the one that comes last.
      *
-     * @param running by arrival, the oldest first; not empty
+     * @param running those that may, in the order in which they are served, the oldest first in a class; not empty
      * @return its index
      */
     default int victim(List<Sequence> running) {

@@ -1,6 +1,7 @@
 package dev.kv8.llm;
 
 import dev.kv8.Batch;
+import dev.kv8.CachePriority;
 import dev.kv8.DeviceException;
 import dev.kv8.KvCache;
 import dev.kv8.PreemptionPolicy;
@@ -9,21 +10,28 @@ import java.util.ArrayList;
 import java.util.Comparator;
 import java.util.List;
 import java.util.PriorityQueue;
+import java.util.function.Predicate;
 
 /**
  * Continuous batching: fills each step's batch with one token of each text that is being written, and what room is left with
- * chunks of prompts, the oldest first; whatever ends makes place for who waits at once. Of requests that begin alike the oldest
+ * chunks of prompts, higher classes and then the oldest first; whatever ends makes place for who waits at once. Of requests that begin alike the oldest
  * computes what they have in common, and the others take it over.
  *
  * <p>Who waits begins in the order of {@link Request#rank}, when the blocks for all its tokens are free; nobody overtakes the first one
- * because he is smaller. When blocks run out, the texts that fit go on, which may finish some. When none fits, one gives its
- * blocks back, chosen by the {@link PreemptionPolicy} as is whether they are moved to host memory or computed again, and waits
- * until there is room for all of it. It draws the same tokens as if nothing had happened.
+ * because he is smaller. When blocks run out for one, another that the batch does not have yet, or itself, gives its blocks back: the
+ * {@link PreemptionPolicy} chooses whose, and whether they are moved to host memory or computed again. Who gave them waits until
+ * there is room for all of it, and then draws the same tokens as if nothing had happened.
  */
 final class Scheduler implements AutoCloseable {
     private static final Comparator<Sample> BY_ARRIVAL = Comparator.<Sample>comparingLong(
                     sample -> sample.request.generation.id())
             .thenComparingInt(sample -> sample.index);
+    /** In which they are served, and those behind give their blocks for those before. */
+    private static final Comparator<Sample> BY_CLASS = Comparator.<Sample, CachePriority>comparing(
+                    sample -> sample.request.options.priority())
+            .reversed()
+            .thenComparing(BY_ARRIVAL);
+
     private static final Comparator<Sample> BY_RANK =
             Comparator.<Sample>comparingLong(sample -> sample.request.rank()).thenComparing(BY_ARRIVAL);
 
@@ -37,7 +45,7 @@ final class Scheduler implements AutoCloseable {
     private final PrefillRate prefill = new PrefillRate();
     private final Batch batch;
 
-    /** By arrival. */
+    /** By class. */
     private final List<Sample> running = new ArrayList<>();
 
     private final PriorityQueue<Sample> waiting = new PriorityQueue<>(BY_RANK);
@@ -102,22 +110,18 @@ final class Scheduler implements AutoCloseable {
      */
     Outcome schedule(boolean together) {
         scheduled.clear();
-        boolean allFit = true;
-        for (Sample sample : running) {
-            if (sample.sequence().pendingTokens() == 1) {
-                allFit &= place(sample);
-            }
-        }
-        for (Sample sample : running) {
-            if (sample.sequence().pendingTokens() > 1) {
-                allFit &= isAwaiting(sample, together) || place(sample);
-            }
-        }
-        if (allFit) {
+        long before = preemptions;
+        boolean allFit = placeRunning(sample -> sample.sequence().pendingTokens() == 1)
+                && placeRunning(sample -> sample.sequence().pendingTokens() > 1 && !isAwaiting(sample, together));
+        boolean preempted = preemptions > before;
+        if (allFit && !preempted) {
             allFit = admit(together);
         }
         if (batch.sequences() > 0) {
             return Outcome.SCHEDULED;
+        }
+        if (preempted) {
+            return Outcome.MADE_ROOM;
         }
         if (running.isEmpty() && waiting.isEmpty()) {
             return Outcome.IDLE;
@@ -127,6 +131,33 @@ final class Scheduler implements AutoCloseable {
         }
         makeRoom();
         return Outcome.MADE_ROOM;
+    }
+
+    /** Places those that are meant, in place of others where blocks are missing; false when one runs alone and has none. */
+    private boolean placeRunning(Predicate<Sample> isMeant) {
+        int next = 0;
+        while (next < running.size()) {
+            Sample sample = running.get(next);
+            if (!isMeant.test(sample) || place(sample)) {
+                next++;
+            } else if (running.size() == 1) {
+                return false;
+            } else if (preemptUnscheduled() < next) {
+                next--;
+            }
+        }
+        return true;
+    }
+
+    /** One that the batch does not have gives its blocks back; there is one. Returns where it was among those that run. */
+    private int preemptUnscheduled() {
+        List<Sample> candidates =
+                running.stream().filter(sample -> !scheduled.contains(sample)).toList();
+        Sample victim = candidates.get(
+                preemption.victim(candidates.stream().map(Sample::sequence).toList()));
+        int at = running.indexOf(victim);
+        preempt(running.remove(at));
+        return at;
     }
 
     /** What they wait for comes from a tier, or is computed by nobody in here. */
@@ -181,7 +212,7 @@ final class Scheduler implements AutoCloseable {
 
     private void run(Sample sample) {
         int at = running.size();
-        while (at > 0 && BY_ARRIVAL.compare(running.get(at - 1), sample) > 0) {
+        while (at > 0 && BY_CLASS.compare(running.get(at - 1), sample) > 0) {
             at--;
         }
         running.add(at, sample);
@@ -222,8 +253,7 @@ final class Scheduler implements AutoCloseable {
 
     private void makeRoom() {
         if (running.size() > 1) {
-            preempt(running.remove(
-                    preemption.victim(running.stream().map(Sample::sequence).toList())));
+            preemptUnscheduled();
         } else if (running.size() == 1) {
             endAlone(running.remove(0));
         } else {
