@@ -110,6 +110,29 @@ class EngineTest {
     }
 
     @Test
+    void whenThereIsNoBlockForOneTextTheOtherGoesOn() {
+        GenerationRequest first = request(PROMPT, sampled(70));
+        GenerationRequest second = request("In the beginning God created", sampled(70));
+        try (LLM llm = builder().kvCacheMemory(ByteSize.of(8 * BLOCK_BYTES)).build()) {
+            Generation older = llm.submit(first);
+            Generation newer = llm.submit(second);
+            while (llm.stats().preemptions() == 0) {
+                long before = llm.stats().generatedTokens();
+                llm.engine().step();
+                assertThat(llm.stats().generatedTokens() - before)
+                        .as("tokens of step %d", llm.stats().steps())
+                        .isEqualTo(2 - llm.stats().preemptions());
+            }
+            assertThat(llm.stats().running()).isEqualTo(1);
+            finish(llm);
+            assertThat(done(older).get(0).tokenIds())
+                    .isEqualTo(alone(first).get(0).tokenIds());
+            assertThat(done(newer).get(0).tokenIds())
+                    .isEqualTo(alone(second).get(0).tokenIds());
+        }
+    }
+
+    @Test
     void equalRequestsInEqualOrderTakeEqualSteps() {
         List<List<EngineStats>> runs = new ArrayList<>();
         for (int run = 0; run < 2; run++) {
