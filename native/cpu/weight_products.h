@@ -127,7 +127,7 @@ struct WeightStep<Float16> {
     }
 };
 
-// One of the last inputs, fewer than a step. Not inline, as store_row, because they would be so for each type and number of rows.
+// One of the last inputs, fewer than a step. Not inline, as store_outputs, because they would be so for each type and number of rows.
 template <class Element>
 __attribute__((noinline)) rf widen_one(const uint8_t* const* rows, int64_t input) {
     rf wide;
@@ -176,8 +176,9 @@ KV8_INLINE void add_products(const WeightBlock<Element>& block, int64_t begin, i
     }
 }
 
-inline __attribute__((noinline)) void store_row(const kv8_matmul_args& args, rf total, int64_t first_output,
-                                                int64_t row) {
+// A block's outputs of one row, with their bias.
+inline __attribute__((noinline)) void store_outputs(const kv8_matmul_args& args, rf total, int64_t first_output,
+                                                    int64_t row) {
     float sums[kBlockOutputs];
     store(sums, total);
     const int outputs = int(std::min<int64_t>(kBlockOutputs, args.outputs - first_output));
@@ -199,7 +200,7 @@ void multiply_rows(const kv8_matmul_args& args, const WeightBlock<Element>& bloc
         for (int r = 0; r < Rows; r++) total[r] = begin == 0 ? partial[r] : total[r] + partial[r];
     }
 
-    for (int r = 0; r < Rows; r++) store_row(args, total[r], first_output, first_row + r);
+    for (int r = 0; r < Rows; r++) store_outputs(args, total[r], first_output, first_row + r);
 }
 
 template <class Element, int Most = kRowsAtOnce>

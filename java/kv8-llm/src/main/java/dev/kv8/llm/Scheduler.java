@@ -14,8 +14,8 @@ import java.util.function.Predicate;
 
 /**
  * Continuous batching: fills each step's batch with one token of each text that is being written, and what room is left with
- * chunks of prompts, higher classes and then the oldest first; whatever ends makes place for who waits at once. Of requests that begin alike the oldest
- * computes what they have in common, and the others take it over.
+ * chunks of prompts, higher classes and then the oldest first; whatever ends makes place for who waits at once. Of requests that
+ * begin alike the oldest computes what they have in common, and the others take it over.
  *
  * <p>Who waits begins in the order of {@link Request#rank}, when the blocks for all its tokens are free; nobody overtakes the first one
  * because he is smaller. When blocks run out for one, another that the batch does not have yet, or itself, gives its blocks back: the
