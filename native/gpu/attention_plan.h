@@ -39,9 +39,11 @@ struct PlanHeader {
     int32_t q_heads;
     int32_t kv_heads;
     int32_t head_size;
+    int32_t longest;  // keys, of a sequence with queries
     int32_t batch_invariant;
     int32_t combines;
     int32_t combine_rows;  // of all combines
+    int32_t reserved;
     uint64_t query_start_loc_offset;
     uint64_t seq_lens_offset;
     uint64_t combine_offset;      // PlanCombine [combines]

@@ -63,6 +63,12 @@ Kernel kernel_of(const DeviceTraits& traits, const kv8_attention_args& args, int
     return kernel;
 }
 
+// Entries may be more than any sequence has keys.
+int64_t most_keys(const kv8_attention_args& args) {
+    int64_t keys = 0;
+    return __builtin_mul_overflow(args.block_table_stride, int64_t{args.view->block_size}, &keys) ? INT64_MAX : keys;
+}
+
 }  // namespace
 
 void plan_attention(Device& device, Stream stream, kv8_attention_plan_args& args) {
@@ -91,10 +97,13 @@ void attention(Device& device, Stream stream, const kv8_attention_args& args) {
     params.plan = args.plan.ptr;
     params.block_table = args.block_table.ptr;
     params.block_table_stride = args.block_table_stride;
+    params.most_keys = most_keys(args);
     params.lse = args.lse.ptr;
     params.sinks = args.sinks.ptr;
     params.alibi_slopes = args.alibi_slopes.ptr;
     params.q_heads = plan.shape.q_heads;
+    params.num_seqs = plan.shape.num_seqs;
+    params.total_queries = int32_t(plan.shape.total_q);
     params.window = args.window;
     params.softmax_scale = args.softmax_scale;
     params.softcap = args.softcap;

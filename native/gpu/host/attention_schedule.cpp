@@ -229,6 +229,7 @@ AttentionSchedule Scheduler::write() const {
     header.q_heads = args_.q_heads;
     header.kv_heads = args_.kv_heads;
     header.head_size = args_.head_size;
+    header.longest = longest_;
     header.batch_invariant = (args_.flags & KV8_PLAN_BATCH_INVARIANT) != 0;
     header.combine_rows = combine_rows_;
 

@@ -169,8 +169,9 @@ KV8_API kv8_status kv8_fill(kv8_device* device, kv8_stream* stream, kv8_span dst
  *
  * A graph holds each call's arguments as they were: addresses, strides, shapes, numbers. What lies in memory is read by each
  * launch anew: ids, slots, positions, block tables, scales, weights, and the plan of kv8_attention, which
- * kv8_attention_plan makes anew in the same workspace before a launch, outside of the capture, for a batch of as many
- * sequences and queries as the captured one. The memory must stay where it is until the graph's last launch has completed.
+ * kv8_attention_plan makes anew in the same workspace before a launch, outside of the capture, for a batch of at most as many
+ * sequences and queries as the captured one, none longer than its block table: a plan for more is reported as an illegal
+ * value is, and its attention is not done. The memory must stay where it is until the graph's last launch has completed.
  *
  * Each call is checked when it is captured; one that is refused is not in the graph, and the capture goes on. Not captured,
  * and refused: kv8_attention_plan, kv8_stream_sync, copies from or to pageable memory, a shape's first kv8_matmul, and, on
