@@ -388,8 +388,8 @@ KV8_API kv8_status kv8_attention(kv8_device* device, kv8_stream* stream, const k
 
 /*
  * Joins two attention results over disjoint keys: out = (e^lse_a a + e^lse_b b) / (e^lse_a + e^lse_b), lse = ln of the
- * denominator. A side with lse = -inf takes no part. out may be a or b. (FlashInfer, "merge_state"; sinks must be counted
- * in one side only.)
+ * denominator. A side with lse = -inf takes no part. out may be a or b, and lse may be lse_a or lse_b. (FlashInfer,
+ * "merge_state"; sinks must be counted in one side only.)
  */
 typedef struct kv8_merge_states_args {
     uint32_t struct_size;
