@@ -62,15 +62,13 @@ KV8_DEVICE void sync_block(detail::Site site = detail::here()) { emulator::sync_
 KV8_DEVICE void sync_warp(detail::Site site = detail::here()) { emulator::sync_warp(site); }
 
 template <class T>
-KV8_DEVICE T shuffle(T x, int from, detail::Site site = detail::here()) {
-    return detail::same_bits<T>(emulator::shuffle(detail::same_bits<uint32_t>(x), from, site));
-}
-template <class T>
 KV8_DEVICE T shuffle_xor(T x, int mask, detail::Site site = detail::here()) {
     return detail::same_bits<T>(emulator::shuffle(detail::same_bits<uint32_t>(x), lane() ^ mask, site));
 }
 // A shuffle on NVIDIA, where a call by some lanes alone never returns.
-KV8_DEVICE int warp(detail::Site site = detail::here()) { return shuffle(thread() / kLanes, 0, site); }
+KV8_DEVICE int warp(detail::Site site = detail::here()) {
+    return int(emulator::shuffle(uint32_t(thread() / kLanes), 0, site));
+}
 KV8_DEVICE bool any_lane(bool x, detail::Site site = detail::here()) { return emulator::any_lane(x, site); }
 
 // ---- memory

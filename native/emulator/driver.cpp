@@ -28,7 +28,6 @@ class Device final : public gpu::DriverDevice {
         traits_.driver = "emulator";
         traits_.multiprocessors = kMultiprocessors;
         traits_.shared_per_block = kArch.block_shared_kib * 1024;
-        traits_.shared_per_multiprocessor = kArch.shared_kib * 1024;
         traits_.memory_bytes = DeviceMemory::kCapacity;
         traits_.host_accessible = true;
     }

@@ -59,7 +59,6 @@ class Schedule {
     KV8_DEVICE int kv_heads() const { return field<int32_t>(offsetof(PlanHeader, kv_heads)); }
     KV8_DEVICE bool batch_invariant() const { return field<int32_t>(offsetof(PlanHeader, batch_invariant)) != 0; }
     KV8_DEVICE int combine_rows() const { return field<int32_t>(offsetof(PlanHeader, combine_rows)); }
-    KV8_DEVICE int slots(int tiles) const { return field<int32_t>(list(tiles) + offsetof(PlanList, slots)); }
     KV8_DEVICE int slot_begin(int tiles, int slot) const {
         return load_at<int32_t>(plan_ + field<uint64_t>(list(tiles) + offsetof(PlanList, slot_offset)), slot);
     }

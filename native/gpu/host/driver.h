@@ -19,7 +19,6 @@ struct DeviceTraits {
     std::string driver;        // its version, for people: "CUDA 13.0", "HIP 6.2"
     int multiprocessors = 0;   // CUDA: SMs, AMD: compute units
     int shared_per_block = 0;  // bytes that a launch may ask for
-    int shared_per_multiprocessor = 0;
     uint64_t memory_bytes = 0;
     bool host_accessible = false;  // the host can read and write device memory
 };

@@ -60,7 +60,6 @@ TEST_F(DriverTest, TellsWhatItEmulates) {
     const DeviceTraits& traits = device->traits();
     EXPECT_EQ(traits.arch, KV8_TEXT(KV8_EMULATE_ARCH));
     EXPECT_EQ(traits.multiprocessors, 4);
-    EXPECT_EQ(traits.shared_per_multiprocessor, kSharedKiB * 1024);
     EXPECT_TRUE(traits.host_accessible);
     EXPECT_GE(traits.memory_bytes, uint64_t{4} << 30);
     EXPECT_FALSE(device->is_capturing(device->create_stream()));
