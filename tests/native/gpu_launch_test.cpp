@@ -1,6 +1,7 @@
 // What reaches a driver when kernels are called: which kernel, of how many blocks and threads, with which argument,
 // byte by byte; also while a graph is captured. And what a kernel's fault becomes.
 #include <cstring>
+#include <thread>
 
 #include "door_calls.h"
 #include "gpu/kernel_params.h"
@@ -189,6 +190,27 @@ TEST_P(GpuLaunch, ReportsAFaultOnceWhenAStreamIsWaitedFor) {
     EXPECT_EQ(kv8_stream_sync(calls->device, nullptr), KV8_OK);
 }
 
+// Another stream's kernel may be writing the fault down.
+TEST_P(GpuLaunch, ReadsAFaultWhenAllStreamsHaveBeenWaitedFor) {
+    const char* const wait_for_all = either("cuCtxSynchronize", "hipDeviceSynchronize");
+    Fault* const place = fault();
+    EXPECT_EQ(kv8_stream_sync(calls->device, nullptr), KV8_OK) << kv8_last_error();
+    EXPECT_EQ(stub.calls[wait_for_all], 0);
+    kv8_stream* other = nullptr;
+    ASSERT_EQ(kv8_stream_create(calls->device, &other), KV8_OK) << kv8_last_error();
+    place->kind = kBadSlot;
+    stub.queues[*stub.streams.begin()].waiting.push_back([&] { *place = {kBadSlot, 0, 3, 99, 24}; });
+    // Not while a stream is captured, whose capture that would break.
+    std::thread([&] { ASSERT_EQ(kv8_graph_begin(calls->device, other), KV8_OK) << kv8_last_error(); }).join();
+    stub.capture_mode = 2;  // the stub knows no threads, of which this one captures nothing
+    EXPECT_EQ(kv8_stream_sync(calls->device, nullptr), KV8_OK) << kv8_last_error();
+    EXPECT_EQ(stub.calls[wait_for_all], 0);
+    stub.capture_mode = 0;
+    EXPECT_EQ(kv8_stream_destroy(calls->device, other), KV8_OK) << kv8_last_error();
+    EXPECT_REFUSED(kv8_stream_sync(calls->device, nullptr), KV8_INVALID_ARGUMENT, "slots[3] is 99;");
+    EXPECT_EQ(stub.calls[wait_for_all], 1);
+}
+
 TEST_P(GpuLaunch, ReportsAFaultWithACopyToTheHost) {
     Fault* const place = fault();
     char here[100];
@@ -217,6 +239,10 @@ TEST_P(GpuLaunch, HasWordsForEveryFault) {
         {{kBadTopP, 0, 2, bits(1.5f), 0}, "sampling[2].top_p is 1.5;"},
         {{kBadTopK, 0, 2, -1, 0}, "sampling[2].top_k is -1;"},
         {{kBadUniform, 0, 2, bits(1), 0}, "sampling[2].uniform is 1;"},
+        {{kBadPlan, 0, kNoPlan, 0, 0}, "plan does not hold what kv8_attention_plan wrote there"},
+        {{kBadPlan, 0, kTooManySequences, 4, 4}, "plan is for 4 sequences; the call was made for 3"},
+        {{kBadPlan, 0, kTooManyQueries, 9, 4}, "plan is for 9 queries; the call was made for 3"},
+        {{kBadPlan, 0, kTooManyKeys, 33, 33}, "plan has a sequence of 33 keys; the call's block table holds 32"},
         {{kBadLogits, 0, 4, 0, 0}, "logits of token 4 hold NaN or +infinity"},
     };
     for (const auto& c : cases) {

@@ -302,12 +302,19 @@ TEST_F(Graph, IsNoneOfWhatCannotBeRepeated) {
     DecodeStep step(device, 0);
     step.put(Contents({5, 40, 17}, random));
     kv8_attention_plan_args plan = step.plan();
-    uint64_t ptr = 0;
+    uint64_t ptr = 0, freed = 0;
     char here[8] = {};
+    kv8_stream* other = nullptr;
+    ASSERT_EQ(kv8_stream_create(device.handle(), &other), KV8_OK) << kv8_last_error();
+    ASSERT_EQ(kv8_alloc(device.handle(), 64, KV8_MEMORY_DEVICE, &freed), KV8_OK) << kv8_last_error();
     ASSERT_EQ(begin(), KV8_OK) << kv8_last_error();
     EXPECT_REFUSED(begin(), KV8_INVALID_ARGUMENT, "being captured into a graph already");
-    EXPECT_REFUSED(kv8_attention_plan(device.handle(), stream, &plan), KV8_INVALID_ARGUMENT,
-                   "make the plan on a stream");
+    for (kv8_stream* const on : {stream, other, static_cast<kv8_stream*>(nullptr)})
+        EXPECT_REFUSED(kv8_attention_plan(device.handle(), on, &plan), KV8_INVALID_ARGUMENT,
+                       "cannot hold kv8_attention_plan; call it before kv8_graph_begin");
+    EXPECT_REFUSED(kv8_stream_sync(device.handle(), other), KV8_INVALID_ARGUMENT, "cannot hold kv8_stream_sync");
+    EXPECT_REFUSED(kv8_copy(device.handle(), other, {plan.workspace.ptr, 8}, {reinterpret_cast<uint64_t>(here), 8}),
+                   KV8_INVALID_ARGUMENT, "cannot hold a copy from or to pageable host memory");
     EXPECT_REFUSED(kv8_stream_sync(device.handle(), stream), KV8_INVALID_ARGUMENT, "waited for when the capture has");
     EXPECT_REFUSED(kv8_copy(device.handle(), stream, {reinterpret_cast<uint64_t>(here), 8}, {plan.workspace.ptr, 8}),
                    KV8_INVALID_ARGUMENT, "cannot copy from or to pageable host memory");
@@ -317,6 +324,11 @@ TEST_F(Graph, IsNoneOfWhatCannotBeRepeated) {
     std::thread([&] {
         EXPECT_REFUSED(end(), KV8_INVALID_ARGUMENT, "Another thread is capturing the stream");
         EXPECT_EQ(kv8_alloc(device.handle(), 64, KV8_MEMORY_DEVICE, &ptr), KV8_OK) << kv8_last_error();
+        EXPECT_EQ(kv8_free(device.handle(), freed), KV8_OK) << kv8_last_error();
+        EXPECT_REFUSED(kv8_free(device.handle(), freed), KV8_INVALID_ARGUMENT, "it was freed, or never came");
+        EXPECT_EQ(kv8_stream_sync(device.handle(), other), KV8_OK) << kv8_last_error();
+        EXPECT_REFUSED(kv8_attention_plan(device.handle(), stream, &plan), KV8_INVALID_ARGUMENT,
+                       "make the plan on a stream");
     }).join();
     // None of these is in the graph, and none has ended the capture.
     step.call(stream);
@@ -328,6 +340,7 @@ TEST_F(Graph, IsNoneOfWhatCannotBeRepeated) {
     EXPECT_EQ(destroy(), KV8_OK) << kv8_last_error();
     EXPECT_REFUSED(launch(), KV8_INVALID_ARGUMENT, "is not a graph of this device");
     EXPECT_NE(launched, step.results());
+    EXPECT_EQ(kv8_stream_destroy(device.handle(), other), KV8_OK) << kv8_last_error();
 }
 
 TEST_F(Graph, IsCapturedOfAStreamThatItsThreadHasBegun) {

@@ -150,7 +150,11 @@ enum { KV8_MEMORY_DEVICE = 0, KV8_MEMORY_HOST = 1 /* pinned, readable by host an
 
 /* At least 64-byte aligned, contents undefined; 2 MiB aligned from 2 MiB up. */
 KV8_API kv8_status kv8_alloc(kv8_device* device, uint64_t bytes, int32_t kind, uint64_t* out);
-/* Waits for calls under way that may use the memory. */
+/*
+ * Waits for calls under way that may use the memory: on a GPU for all of its streams, which breaks a capture that the caller's
+ * own runtime has begun. While kv8_graph_begin's is on, by any thread and handle of the GPU, it does not wait, and the
+ * memory goes back later: with the capture's end, or this handle's next kv8_alloc or kv8_free.
+ */
 KV8_API kv8_status kv8_free(kv8_device* device, uint64_t ptr);
 /*
  * Copies src.bytes bytes, between host and device as the addresses say; spans may not overlap. In the stream's order;
@@ -174,8 +178,8 @@ KV8_API kv8_status kv8_fill(kv8_device* device, kv8_stream* stream, kv8_span dst
  * value is, and its attention is not done. The memory must stay where it is until the graph's last launch has completed.
  *
  * Each call is checked when it is captured; one that is refused is not in the graph, and the capture goes on. Not captured,
- * and refused: kv8_attention_plan, kv8_stream_sync, copies from or to pageable memory, a shape's first kv8_matmul, and, on
- * the thread that captures, kv8_alloc and kv8_free. Kernels launched by a graph report illegal values in memory as ever.
+ * and refused: kv8_attention_plan, kv8_stream_sync, copies from or to pageable memory, a shape's first kv8_matmul. The thread
+ * that captures is refused the first three on other streams too, and kv8_alloc and kv8_free. Kernels launched by a graph report illegal values in memory as ever.
  * The CPU has no graphs (KV8_UNSUPPORTED): its calls have nothing to launch.
  */
 
@@ -191,7 +195,7 @@ KV8_API kv8_status kv8_graph_begin(kv8_device* device, kv8_stream* stream);
 KV8_API kv8_status kv8_graph_end(kv8_device* device, kv8_stream* stream, kv8_graph** out);
 /* Puts the graph's calls on any stream of the device that is not being captured. A graph's launches follow one another. */
 KV8_API kv8_status kv8_graph_launch(kv8_device* device, kv8_stream* stream, kv8_graph* graph);
-/* Waits for its launches, but on a thread that captures: there none may be under way. kv8_device_close destroys all. */
+/* Waits for its launches, or is done later, as kv8_free. kv8_device_close destroys all. */
 KV8_API kv8_status kv8_graph_destroy(kv8_device* device, kv8_graph* graph);
 
 /* ---- casts ----------------------------------------------------------------------------------------------------- */
