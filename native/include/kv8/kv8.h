@@ -340,7 +340,7 @@ KV8_API kv8_status kv8_move_blocks(kv8_device* device, kv8_stream* stream, const
 /*
  * A step's schedule, made once and used by every layer. query_start_loc: int32 [num_seqs + 1], ascending from 0;
  * seq_lens: int32 [num_seqs], keys in the cache including the query tokens' own (of fewer keys than queries, the first
- * queries see none); both in host memory. With workspace {0,0} only workspace_bytes is computed. kv8_attention reads both
+ * queries see none), 2^31 - 8192 at most; both in host memory. All queries times q_heads / kv_heads are 2^26 at most. With workspace {0,0} only workspace_bytes is computed. kv8_attention reads both
  * arrays from the workspace, which must stay untouched until the last layer's attention has completed. A GPU knows a
  * plan by its workspace's address: a copy elsewhere is none.
  */
