@@ -180,6 +180,16 @@ KV8_DEVICE uint32_t pack_bf16(float low, float high) {
     return emulator::pair_of(emulator::narrow_bf16(low), emulator::narrow_bf16(high));
 }
 
+#if defined(KV8_MATRIX_FLUSHES_SUBNORMALS)
+KV8_DEVICE uint32_t multiply_f16(uint32_t a, uint32_t b) {
+    const auto product = [&](int shift) {
+        return emulator::narrow_f16(emulator::widen_f16(uint16_t(a >> shift)) *
+                                    emulator::widen_f16(uint16_t(b >> shift)));
+    };
+    return emulator::pair_of(product(0), product(16));
+}
+#endif
+
 KV8_DEVICE uint32_t permute_bytes(uint32_t low, uint32_t high, uint32_t selector, detail::Site site = detail::here()) {
     if ((selector & 0xFFFF8888u) != 0)
         emulator::fail(*emulator::running, site, "permutes by 0x%x, not four nibbles of 0 to 7", selector);

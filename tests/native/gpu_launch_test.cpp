@@ -144,6 +144,28 @@ TEST_P(GpuLaunch, GivesAttentionTheSharedMemoryThatItNeeds) {
     EXPECT_EQ(stub.shared_bytes_allowed.count(launch.kernel), is_cuda() ? 1u : 0u);
 }
 
+// An MI200's matrix instructions take subnormal half floats for zero, which E5M2's codes 1 to 3 are, and f16 elements may be.
+TEST_P(GpuLaunch, GivesNoSubnormalElementToMatrixInstructionsThatFlushIt) {
+    if (is_cuda()) GTEST_SKIP() << "an AMD GPU's";
+    const auto kernel_of = [&](const char* arch, kv8_dtype dtype) {
+        calls.reset();
+        stub.arch = arch;
+        setenv("KV8_TEST_PLUGIN", plugin_of(GetParam()).file.path(), 1);
+        calls = std::make_unique<DoorCalls>();
+        unsetenv("KV8_TEST_PLUGIN");
+        stub.arch.clear();
+        calls->attention.q = calls->attention.out =
+            calls->rows(DoorCalls::kTokens, DoorCalls::kQueryHeads, DoorCalls::kHeadSize, KV8_F16);
+        calls->view.k.dtype = calls->view.v.dtype = dtype;
+        stub.launches.clear();
+        EXPECT_EQ(kv8_attention(calls->device, nullptr, &calls->attention), KV8_OK) << kv8_last_error();
+        return stub.launches.empty() ? "" : stub.launches.front().kernel;
+    };
+    EXPECT_EQ(kernel_of("gfx90a", KV8_E5M2), "kv8_attention_precise_d64");
+    EXPECT_EQ(kernel_of("gfx90a", KV8_E4M3FN), "kv8_attention_e4m3fn_small");
+    EXPECT_EQ(kernel_of("gfx942", KV8_E5M2), "kv8_attention_e5m2_small");
+}
+
 TEST_P(GpuLaunch, TakesNoMemoryAndWaitsForNothingWhileAGraphIsCaptured) {
     kv8_stream* stream = nullptr;
     ASSERT_EQ(kv8_stream_create(calls->device, &stream), KV8_OK) << kv8_last_error();

@@ -21,6 +21,8 @@ int slots(const DeviceTraits& traits, int kv_heads, int head_size, bool large) {
 const char* matrix_format(const DeviceTraits& traits, const kv8_attention_args& args) {
     const kv8_dtype q = args.q.dtype, kv = args.view->k.dtype;
     if (q == KV8_F32 || args.view->v.dtype != kv) return nullptr;
+    // Elements of these types are factors as they are, and some of them subnormal half floats.
+    if (flushes_subnormals(traits.arch) && (kv == KV8_F16 || kv == KV8_E5M2)) return nullptr;
     switch (kv) {
         case KV8_F16:
             return "f16";
