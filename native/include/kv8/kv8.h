@@ -115,7 +115,10 @@ typedef struct kv8_device_options {
 
 KV8_API kv8_status kv8_device_open(kv8_backend* backend, const kv8_device_options* options, kv8_device** out);
 
-/* Frees what the device still owns. The handle, its streams and its memory are invalid afterwards. */
+/*
+ * Frees what the device still owns. The handle, its streams and its memory are invalid afterwards. It waits for their calls, but
+ * on a GPU of which another handle is captured into a graph (kv8_graph_begin): there none may be under way.
+ */
 KV8_API kv8_status kv8_device_close(kv8_device* device);
 
 typedef struct kv8_device_info {
@@ -179,8 +182,8 @@ KV8_API kv8_status kv8_fill(kv8_device* device, kv8_stream* stream, kv8_span dst
  *
  * Each call is checked when it is captured; one that is refused is not in the graph, and the capture goes on. Not captured,
  * and refused: kv8_attention_plan, kv8_stream_sync, copies from or to pageable memory, a shape's first kv8_matmul. The thread
- * that captures is refused the first three on other streams too, and kv8_alloc and kv8_free. Kernels launched by a graph report illegal values in memory as ever.
- * The CPU has no graphs (KV8_UNSUPPORTED): its calls have nothing to launch.
+ * that captures is refused the first three on other streams too, and kv8_alloc and kv8_free. Kernels launched by a graph
+ * report illegal values in memory as ever. The CPU has no graphs (KV8_UNSUPPORTED): its calls have nothing to launch.
  */
 
 /*
@@ -340,9 +343,10 @@ KV8_API kv8_status kv8_move_blocks(kv8_device* device, kv8_stream* stream, const
 /*
  * A step's schedule, made once and used by every layer. query_start_loc: int32 [num_seqs + 1], ascending from 0;
  * seq_lens: int32 [num_seqs], keys in the cache including the query tokens' own (of fewer keys than queries, the first
- * queries see none), 2^31 - 8192 at most; both in host memory. All queries times q_heads / kv_heads are 2^26 at most. With workspace {0,0} only workspace_bytes is computed. kv8_attention reads both
- * arrays from the workspace, which must stay untouched until the last layer's attention has completed. A GPU knows a
- * plan by its workspace's address: a copy elsewhere is none.
+ * queries see none), 2^31 - 8192 at most; both in host memory. All queries times q_heads / kv_heads are 2^26 at most. With
+ * workspace {0,0} only workspace_bytes is computed. kv8_attention reads both arrays from the workspace, which must stay
+ * untouched until the last layer's attention has completed. A GPU knows a plan by its workspace's address: a copy elsewhere
+ * is none.
  */
 typedef struct kv8_attention_plan_args {
     uint32_t struct_size;
