@@ -187,7 +187,7 @@ std::vector<Kernel> kernels(const DoorCalls& c) {
          {c.move_blocks.pairs},
          &kv8_move_blocks_args::src,
          &kv8_move_blocks_args::dst},
-        // Its values are not changed: a plan for two billion queries is legal, and takes its time.
+        // Its values are not changed: a plan for sixty million queries is legal, and takes its time.
         {"attention_plan", kv8_attention_plan, c.plan, {}},
         {"attention",
          kv8_attention,
