@@ -30,6 +30,12 @@
 
 #define KV8_INLINE inline __attribute__((always_inline))
 #define KV8_LAMBDA(...) [&](__VA_ARGS__) __attribute__((always_inline))
+// Before a loop from memory into an array of registers or back: else GCC makes a copy of it, and keeps the array in memory.
+#if defined(__clang__)
+#define KV8_UNROLL _Pragma("unroll")
+#else
+#define KV8_UNROLL _Pragma("GCC unroll 16")
+#endif
 
 namespace kv8::cpu::KV8_ISA {
 

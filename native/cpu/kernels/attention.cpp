@@ -380,12 +380,15 @@ class Item {
         float* const scores = scratch_.scores + head_row * kTileKeys;
         const int from = begin / kWidth * kWidth;
         const rf factor = all(score_factor(row));
+        // Read once: a store of scores might change them, for all that the compiler knows.
+        const bool has_scales = args_.view->k.row_scale_offset >= 0, has_slopes = args_.alibi_slopes.ptr != 0;
+        const float softcap = args_.softcap;
         rf largest = all(-kInfinity);
         for (int i = from; i < end; i += kWidth) {
             rf s = load<rf>(scores + i) * factor;
-            if (args_.view->k.row_scale_offset >= 0) s *= load<rf>(k_.scales() + i);
-            if (args_.softcap > 0) s = tanh_of(s / args_.softcap) * (args_.softcap * kLog2E);
-            if (args_.alibi_slopes.ptr != 0) {
+            if (has_scales) s *= load<rf>(k_.scales() + i);
+            if (softcap > 0) s = tanh_of(s / softcap) * (softcap * kLog2E);
+            if (has_slopes) {
                 const rf distance = lane_numbers() + float(tile + i - queries_.position(query_of(row)));
                 s = fused(distance, all(float_at(args_.alibi_slopes, head_of(row)) * kLog2E), s);
             }
@@ -402,11 +405,12 @@ class Item {
             decay(row, one_exp2_of_negative(old_maximum - tile_maximum));
         }
         const rf maximum = all(finite_maximum(scratch_.maximum[row]));
+        const bool has_value_scales = args_.view->v.row_scale_offset >= 0;
         rf weights = {};
         for (int i = from; i < end; i += kWidth) {
             rf p = exp2_of_negative(load<rf>(scores + i) - maximum);
             weights += p;
-            if (args_.view->v.row_scale_offset >= 0) p *= load<rf>(v_.scales() + i);
+            if (has_value_scales) p *= load<rf>(v_.scales() + i);
 #if KV8_PAIRS
             if (paired_.values) {
                 store_pair_weights(scratch_.pair_weights + head_row * 2 * kTileKeys, p, i, begin, end);
