@@ -30,11 +30,13 @@
 
 #define KV8_INLINE inline __attribute__((always_inline))
 #define KV8_LAMBDA(...) [&](__VA_ARGS__) __attribute__((always_inline))
-// Before a loop from memory into an array of registers or back: else GCC makes a copy of it, and keeps the array in memory.
+// Before a loop. Those from memory into an array of registers and back need it: else GCC makes a copy of them and keeps the array in
+// memory. Elsewhere it saves what a short body spends on the loop itself.
+#define KV8_PRAGMA(text) _Pragma(#text)
 #if defined(__clang__)
-#define KV8_UNROLL _Pragma("unroll")
+#define KV8_UNROLL(times) KV8_PRAGMA(unroll(times))
 #else
-#define KV8_UNROLL _Pragma("GCC unroll 16")
+#define KV8_UNROLL(times) KV8_PRAGMA(GCC unroll times)
 #endif
 
 namespace kv8::cpu::KV8_ISA {

@@ -59,11 +59,12 @@ template <class Form, int Rows, int Registers>
 KV8_INLINE void accumulate_columns(const float* p, const uint8_t* const* v, int count, int head_size, int d,
                                    float* sums) {
     rf totals[Rows][Registers];
-    KV8_UNROLL
+    KV8_UNROLL(16)
     for (int r = 0; r < Rows; r++) {
-        KV8_UNROLL
+        KV8_UNROLL(16)
         for (int i = 0; i < Registers; i++) totals[r][i] = load<rf>(sums + r * head_size + d + i * kWidth);
     }
+    KV8_UNROLL(2)
     for (int key = 0; key < count; key++) {
         const uint8_t* const from = v[key] + d * Form::bytes;
         rf weights[Rows];
@@ -73,9 +74,9 @@ KV8_INLINE void accumulate_columns(const float* p, const uint8_t* const* v, int 
             for (int r = 0; r < Rows; r++) totals[r][i] = fused(weights[r], value, totals[r][i]);
         }
     }
-    KV8_UNROLL
+    KV8_UNROLL(16)
     for (int r = 0; r < Rows; r++) {
-        KV8_UNROLL
+        KV8_UNROLL(16)
         for (int i = 0; i < Registers; i++) store(sums + r * head_size + d + i * kWidth, totals[r][i]);
     }
 }
