@@ -15,6 +15,7 @@
 #include "cpu/stream_copy.h"
 #include "cpu/thread_pool.h"
 #include "cpu/value_checks.h"
+#include "dispatch/dtypes.h"
 #include "dispatch/error.h"
 
 struct kv8_impl_device {
@@ -42,8 +43,6 @@ constexpr int64_t kPartBytes =
 
 kv8_fail fail;
 kv8_impl_stream only_stream;
-
-int row_element_bytes(const kv8_rows& rows) { return rows.dtype == KV8_F32 ? 4 : 2; }
 
 // Calls part(begin, end, worker) for parts of [0, units) that touch about part_bytes each.
 template <class Part>
@@ -156,7 +155,7 @@ void cast(Device& device, const kv8_cast_args& args) {
 }
 
 void amax(Device& device, const kv8_amax_args& args) {
-    const int64_t token_bytes = static_cast<int64_t>(args.heads) * args.width * row_element_bytes(args.x);
+    const int64_t token_bytes = static_cast<int64_t>(args.heads) * args.width * element_bytes(args.x.dtype);
     int64_t results = 1;
     if (args.granularity == KV8_AMAX_HEAD) results = args.heads;
     if (args.granularity == KV8_AMAX_CHANNEL) results = static_cast<int64_t>(args.heads) * args.width;
@@ -184,7 +183,7 @@ void amax(Device& device, const kv8_amax_args& args) {
 // ---- cache
 
 int64_t row_pair_bytes(const kv8_cache_view& view, const kv8_rows& rows) {
-    return 2 * static_cast<int64_t>(view.head_size) * (1 + row_element_bytes(rows));
+    return 2 * static_cast<int64_t>(view.head_size) * (1 + element_bytes(rows.dtype));
 }
 
 void write(Device& device, const kv8_write_args& args) {
@@ -247,7 +246,8 @@ void matmul(Device& device, const kv8_matmul_args& args) {
         x = side_by_side;
     }
     const int64_t blocks = (args.outputs + kernels.block_outputs - 1ll) / kernels.block_outputs;
-    const int64_t block_bytes = kernels.block_outputs * args.inputs * (args.weights_dtype == KV8_F32 ? 4ll : 2ll);
+    const int64_t block_bytes =
+        static_cast<int64_t>(kernels.block_outputs) * args.inputs * element_bytes(args.weights_dtype);
     // Few parts, because each waits for its first block, which none before has asked for; enough to be shared out evenly.
     const int64_t part_bytes = std::max(blocks * block_bytes / (8 * device.pool.threads()), kPartBytes);
     split(

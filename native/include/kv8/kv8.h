@@ -8,6 +8,9 @@
  *    be touched there. Shapes are checked against the bytes before anything is read or written.
  *  - Spans, offsets and strides are multiples of their element's size, those of a cache's rows of 16 bytes. Rows that a
  *    call writes do not share bytes.
+ *  - What a call is checked by (slots, ids, positions, block tables, pairs, plans and their batches, channel scales,
+ *    sampling, logits that are sampled) shares no bytes with what it writes. Other arguments may where their struct says
+ *    so; elsewhere results are unspecified. What counts is the bytes of the shape, not all of a span.
  *  - Offsets and strides are 64-bit and in bytes. Shapes are written [outer]...[inner], the last index contiguous.
  *  - Argument structs begin with struct_size (sizeof, set by the caller), so that later versions can grow them.
  *  - Calls on one device are ordered by their stream; a null stream is the device's default one. On the CPU a call has
