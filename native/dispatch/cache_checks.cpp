@@ -229,10 +229,7 @@ bool check(const kv8_attention_args& a) {
     check_struct_size("args", a.struct_size, sizeof(a));
     check_at_least("window", a.window, 0);
     check_finite("softmax_scale", a.softmax_scale);
-    check_finite("softcap", a.softcap);
-    if (a.softcap < 0)
-        refuse(KV8_INVALID_ARGUMENT, "softcap is %g; it must be positive, or 0 for none.",
-               static_cast<double>(a.softcap));
+    if (a.softcap != 0) check_cap("softcap", a.softcap);
     check_view(kView, a.view);
     check_at_least("block_table_stride", a.block_table_stride, 0);
     check_plain_dtype("q.dtype", a.q.dtype);

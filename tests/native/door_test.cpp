@@ -434,7 +434,13 @@ TEST_F(Door, OfAttention) {
         refuses(c.attention.softmax_scale, value, call, "softmax_scale is");
         refuses(c.attention.softcap, value, call, "softcap is");
     }
-    refuses(c.attention.softcap, -1, call, "softcap is -1; it must be positive, or 0 for none");
+    for (float value : {-1.0f, 0x1p-127f, 0x1.8p126f, 3e38f})
+        refuses(c.attention.softcap, value, call, "it must be from 2^-126 to 2^126");
+    for (float value : {0.0f, 0x1p-126f, 0x1p126f}) {
+        c.attention.softcap = value;
+        EXPECT_EQ(attend(), KV8_OK) << kv8_last_error();
+        EXPECT_TRUE(std::isfinite(DoorCalls::at<float>(c.attention.lse))) << "softcap " << value;
+    }
     refuses(c.attention.view, static_cast<const kv8_cache_view*>(nullptr), call, "view is null");
     refuses(c.attention.plan.ptr, 0, call, "plan.ptr is null");
     refuses(c.attention.plan.ptr, c.attention.plan.ptr + 4, call, "plan.ptr is");

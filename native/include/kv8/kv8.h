@@ -374,7 +374,7 @@ typedef struct kv8_attention_args {
     uint32_t struct_size;
     int32_t window;      /* 0 = all keys */
     float softmax_scale; /* finite */
-    float softcap;       /* 0 = none */
+    float softcap;       /* 2^-126 to 2^126; 0 = none */
     const kv8_cache_view* view;
     kv8_span plan;              /* the workspace that kv8_attention_plan filled */
     kv8_span block_table;       /* int32 [num_seqs][block_table_stride] */
