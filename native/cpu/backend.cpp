@@ -24,7 +24,7 @@ struct kv8_impl_device {
     const kv8::cpu::Kernels& kernels;
     kv8::cpu::ThreadPool pool;
     kv8::cpu::Memory memory;
-    std::mutex turn;  // held by a kernel call: guards what follows
+    std::mutex turn;  // held by a call that works on memory: guards what follows
     kv8::cpu::WorkerScratch scratch;
     std::vector<uint8_t> block_marks;
 };
@@ -119,8 +119,10 @@ kv8_status alloc(kv8_impl_device* device, uint64_t bytes, int32_t, uint64_t* out
     });
 }
 
+// Frees when no call is under way that may use the memory.
 kv8_status release(kv8_impl_device* device, uint64_t ptr) {
     return guarded(fail, [&] {
+        std::lock_guard<std::mutex> lock(device->turn);
         device->memory.release(ptr);
         return KV8_OK;
     });
@@ -129,6 +131,7 @@ kv8_status release(kv8_impl_device* device, uint64_t ptr) {
 char* bytes_of(const kv8_span& span) { return reinterpret_cast<char*>(span.ptr); }
 
 kv8_status copy(kv8_impl_device* device, kv8_impl_stream*, kv8_span dst, kv8_span src) {
+    std::lock_guard<std::mutex> lock(device->turn);
     const bool streamed = static_cast<int64_t>(src.bytes) >= kStreamedBytes;
     split(*device, static_cast<int64_t>(src.bytes), 1, [&](int64_t begin, int64_t end, int) {
         if (!streamed) {
@@ -142,6 +145,7 @@ kv8_status copy(kv8_impl_device* device, kv8_impl_stream*, kv8_span dst, kv8_spa
 }
 
 kv8_status fill(kv8_impl_device* device, kv8_impl_stream*, kv8_span dst, uint8_t value) {
+    std::lock_guard<std::mutex> lock(device->turn);
     split(*device, static_cast<int64_t>(dst.bytes), 1, [&](int64_t begin, int64_t end, int) {
         std::memset(bytes_of(dst) + begin, value, static_cast<size_t>(end - begin));
     });

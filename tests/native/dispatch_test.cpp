@@ -3,7 +3,9 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
+#include <chrono>
 #include <cstring>
 #include <fstream>
 #include <string>
@@ -426,6 +428,67 @@ TEST(Memory, IsCopiedAndFilledWhole) {
         EXPECT_EQ(to.front(), 7);
         EXPECT_EQ(to.back(), 7);
     }
+    EXPECT_EQ(kv8_device_close(device), KV8_OK);
+}
+
+// A cast of 64 MiB of float32, and what of it can be seen from outside.
+class LongCast {
+  public:
+    explicit LongCast(kv8_device* device) : device_(device), dst_(kCount) {
+        EXPECT_EQ(kv8_alloc(device, kCount * 4, KV8_MEMORY_DEVICE, &src_), KV8_OK) << kv8_last_error();
+        std::fill_n(reinterpret_cast<float*>(src_), kCount, 1.0f);
+    }
+
+    uint64_t src() const { return src_; }
+    kv8_span dst() const { return {reinterpret_cast<uint64_t>(dst_.data()), dst_.size()}; }
+    uint8_t at(size_t i) const { return __atomic_load_n(&dst_[i], __ATOMIC_ACQUIRE); }
+
+    std::thread begin() {
+        std::thread thread([this] {
+            kv8_cast_args args{};
+            args.struct_size = sizeof(args);
+            args.scale = 1;
+            args.src = {src_, kCount * 4};
+            args.dst = dst();
+            args.dst_dtype = KV8_E4M3FN;
+            args.count = kCount;
+            EXPECT_EQ(kv8_cast(device_, nullptr, &args), KV8_OK) << kv8_last_error();
+        });
+        while (at(0) != kOne) std::this_thread::yield();
+        return thread;
+    }
+
+    static constexpr uint8_t kOne = 0x38;  // as E4M3FN
+    static constexpr int64_t kCount = 16 << 20;
+
+  private:
+    kv8_device* device_;
+    uint64_t src_ = 0;
+    std::vector<uint8_t> dst_;
+};
+
+TEST(Memory, IsFreedWhenCallsUnderWayHaveDoneWithIt) {
+    kv8_device* device = open(cpu());
+    LongCast cast(device);
+    std::thread caller = cast.begin();
+    EXPECT_EQ(kv8_free(device, cast.src()), KV8_OK) << kv8_last_error();
+    EXPECT_EQ(cast.at(LongCast::kCount - 1), LongCast::kOne) << "freed while it was read";
+    caller.join();
+    EXPECT_EQ(kv8_device_close(device), KV8_OK);
+}
+
+TEST(Memory, IsFilledAndCopiedInTurnWithOtherCalls) {
+    kv8_device* device = open(cpu());
+    LongCast cast(device);
+    std::thread caller = cast.begin();
+    EXPECT_EQ(kv8_fill(device, nullptr, cast.dst(), 0), KV8_OK) << kv8_last_error();
+    caller.join();
+    EXPECT_EQ(cast.at(LongCast::kCount - 1), 0) << "filled while it was written";
+    caller = cast.begin();
+    std::vector<uint8_t> copy(LongCast::kCount);
+    EXPECT_EQ(kv8_copy(device, nullptr, {reinterpret_cast<uint64_t>(copy.data()), copy.size()}, cast.dst()), KV8_OK);
+    EXPECT_EQ(copy.back(), LongCast::kOne) << "copied while it was written";
+    caller.join();
     EXPECT_EQ(kv8_device_close(device), KV8_OK);
 }
 
