@@ -12,6 +12,7 @@
 #include <thread>
 #include <vector>
 
+#include "plugin/gate.h"
 #include "refusals.h"
 
 namespace {
@@ -362,6 +363,55 @@ TEST(Graph, IsRefusedAfterDestroyAndWhenInvented) {
                    "is not a stream of this device");
     EXPECT_EQ(kv8_device_close(device), KV8_OK);  // destroys the other, as the leak check sees
     EXPECT_EQ(kv8_device_close(other), KV8_OK);
+}
+
+// Destroys a handle while a call with it waits at the gate.
+template <class Call, class Destroy, class Refused>
+void expect_destroyed_after(Gate& gate, const Call& call, const Destroy& destroy, const Refused& refused) {
+    std::thread caller([&] { EXPECT_EQ(call(), KV8_OK) << kv8_last_error(); });
+    while (!gate.entered) std::this_thread::yield();
+    std::atomic<bool> destroyed{false};
+    std::thread destroyer([&] {
+        EXPECT_EQ(destroy(), KV8_OK) << kv8_last_error();
+        destroyed = true;
+        EXPECT_TRUE(gate.left) << "destroyed under a call";
+    });
+    std::this_thread::sleep_for(std::chrono::milliseconds(20));
+    EXPECT_FALSE(destroyed);
+    refused();  // at once: the handle is no more
+    gate.open = true;
+    caller.join();
+    destroyer.join();
+}
+
+TEST(Stream, IsDestroyedWhenCallsUnderWayHaveDoneWithIt) {
+    Gate gate;
+    kv8_device* device = open(load("kv8_test_plugin"));
+    kv8_stream* stream = nullptr;
+    ASSERT_EQ(kv8_stream_wrap(device, gate.address(), &stream), KV8_OK);
+    expect_destroyed_after(
+        gate, [&] { return kv8_stream_sync(device, stream); }, [&] { return kv8_stream_destroy(device, stream); },
+        [&] {
+            EXPECT_REFUSED(kv8_fill(device, stream, {0, 0}, 0), KV8_INVALID_ARGUMENT, "is not a stream of this device");
+            EXPECT_REFUSED(kv8_stream_destroy(device, stream), KV8_INVALID_ARGUMENT, "is not a stream of this device");
+        });
+    EXPECT_EQ(kv8_device_close(device), KV8_OK);
+}
+
+TEST(Graph, IsDestroyedWhenCallsUnderWayHaveDoneWithIt) {
+    Gate gate;
+    kv8_device* device = open(load("kv8_test_plugin"));
+    kv8_stream* stream = nullptr;
+    kv8_graph* graph = nullptr;
+    ASSERT_EQ(kv8_stream_wrap(device, gate.address(), &stream), KV8_OK);
+    ASSERT_EQ(kv8_graph_end(device, nullptr, &graph), KV8_OK);
+    expect_destroyed_after(
+        gate, [&] { return kv8_graph_launch(device, stream, graph); }, [&] { return kv8_graph_destroy(device, graph); },
+        [&] {
+            EXPECT_REFUSED(kv8_graph_launch(device, nullptr, graph), KV8_INVALID_ARGUMENT,
+                           "is not a graph of this device");
+        });
+    EXPECT_EQ(kv8_device_close(device), KV8_OK);
 }
 
 TEST(Stream, OfTheCpuWrapsOnlyZero) {

@@ -145,6 +145,7 @@ KV8_API kv8_status kv8_stream_create(kv8_device* device, kv8_stream** out);
 KV8_API kv8_status kv8_stream_wrap(kv8_device* device, uint64_t native, kv8_stream** out);
 /* Waits for the stream's calls, and reports the first illegal value that a kernel met since the last report. */
 KV8_API kv8_status kv8_stream_sync(kv8_device* device, kv8_stream* stream);
+/* Waits until no other call is being made with the handle, as kv8_graph_destroy does; later ones are refused. */
 KV8_API kv8_status kv8_stream_destroy(kv8_device* device, kv8_stream* stream);
 
 /* ---- memory ---------------------------------------------------------------------------------------------------- */
