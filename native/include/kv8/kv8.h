@@ -108,7 +108,9 @@ KV8_API kv8_status kv8_device_count(kv8_backend* backend, int32_t* count);
 typedef struct kv8_device_options {
     uint32_t struct_size;
     int32_t ordinal; /* which of kv8_device_count */
-    int32_t threads; /* CPU: worker threads including the caller, 0 = one per core available to the process */
+    /* CPU: worker threads including the caller; 0 = one per core that the process may use, by its affinity and by cpu.max of
+       its cgroups */
+    int32_t threads;
     int32_t reserved;
     /* CPU: "scalar", "avx2", "avx512", "avx512_bf16", "neon"; null = KV8_ISA from the environment, else the best */
     const char* isa;
@@ -126,8 +128,8 @@ typedef struct kv8_device_info {
     int32_t ordinal;
     char name[128];           /* the CPU's or GPU's model name */
     char arch[64];            /* the kernels in use: an instruction set, sm_90, gfx942 */
-    uint64_t memory_bytes;    /* of the device */
-    uint64_t memory_free;     /* bytes available now */
+    uint64_t memory_bytes;    /* of the device; CPU: of the machine, or less where a cgroup's limit is */
+    uint64_t memory_free;     /* bytes available now, within the same */
     uint64_t allocated_bytes; /* by kv8_alloc on this handle and not freed yet */
     uint32_t dtypes;          /* bit (1 << kv8_dtype): may be stored */
     uint32_t native_fp8;      /* bit (1 << kv8_dtype): converted by hardware */
