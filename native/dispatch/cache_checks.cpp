@@ -1,5 +1,5 @@
 // The checks of what concerns a paged cache: its view, the rows written and read, and attention over it.
-#include <array>
+#include <algorithm>
 
 #include "dispatch/checks.h"
 #include "dispatch/error.h"
@@ -27,7 +27,7 @@ struct Items {
     Extent extent() const {
         Extent sum = item;
         for (const Loop& loop : loops)
-            if (loop.count > 1) sum += (loop.count - 1) * loop.stride;
+            if (loop.count > 1) sum += times(loop.count - 1, loop.stride);
         return sum;
     }
 };
@@ -102,18 +102,23 @@ void check_view(const ViewNames& names, const kv8_cache_view* view) {
     check_side(names.v, view->v, names, *view);
 }
 
-// Of the cache's bytes, those that the view's rows and row scales are in.
-std::array<Touched, 4> touched_cache(const ViewNames& names, const kv8_cache_view& view) {
-    const auto part = [&](const Items& items, bool there) {
-        return Touched{names.memory, view.memory.ptr + static_cast<uint64_t>(items.offset), there ? items.extent() : 0};
+// A call that writes to a cache touches its rows and row scales.
+void check_apart_from_cache(const ViewNames& names, const kv8_cache_view& view,
+                            std::initializer_list<Touched> checked) {
+    const Touched whole(names.memory, view.memory.ptr, view.memory.bytes);
+    if (std::none_of(checked.begin(), checked.end(), [&](const Touched& read) { return share_bytes(whole, read); }))
+        return;
+    const auto check_part = [&](const Items& items) {
+        check_apart({names.memory, view.memory.ptr + static_cast<uint64_t>(items.offset), items.extent()}, checked);
     };
-    return {part(rows_of(view, view.k), true), part(rows_of(view, view.v), true),
-            part(row_scales_of(view, view.k), has_row_scales(view.k)),
-            part(row_scales_of(view, view.v), has_row_scales(view.v))};
+    for (const kv8_side* side : {&view.k, &view.v}) {
+        check_part(rows_of(view, *side));
+        if (has_row_scales(*side)) check_part(row_scales_of(view, *side));
+    }
 }
 
 Touched touched_channels(const char* name, const kv8_cache_view& view, const kv8_side& side) {
-    return touched({name, "chan"}, side.chan, channel_scale_bytes(view, side));
+    return {{name, "chan"}, side.chan.ptr, is_absent(side.chan) ? 0 : channel_scale_bytes(view, side)};
 }
 
 // The values of arrays that are in host memory on every backend.
@@ -146,7 +151,7 @@ bool check(const kv8_write_args& a) {
     const std::initializer_list<Touched> checked = {
         touched("slots", a.slots, times(a.tokens, 8)), touched_positions("rope", a.rope, a.tokens),
         touched_channels(kView.k, *a.view, a.view->k), touched_channels(kView.v, *a.view, a.view->v)};
-    for (const Touched& written : touched_cache(kView, *a.view)) check_apart(written, checked);
+    check_apart_from_cache(kView, *a.view, checked);
     check_apart(touched("saturated", a.saturated, 16), checked);
     return true;
 }
@@ -190,7 +195,7 @@ bool check(const kv8_move_blocks_args& a) {
         touched("pairs", a.pairs, times(a.count, 8)), touched_channels(kSource.k, *a.src, a.src->k),
         touched_channels(kSource.v, *a.src, a.src->v), touched_channels(kDestination.k, *a.dst, a.dst->k),
         touched_channels(kDestination.v, *a.dst, a.dst->v)};
-    for (const Touched& written : touched_cache(kDestination, *a.dst)) check_apart(written, checked);
+    check_apart_from_cache(kDestination, *a.dst, checked);
     return true;
 }
 

@@ -61,8 +61,6 @@ void check_cap(const Name& name, float cap) {
                static_cast<double>(cap));
 }
 
-bool is_absent(const kv8_span& span) { return span.ptr == 0 && span.bytes == 0; }
-
 void check_span(const Name& name, const kv8_span& span, Extent needed, int alignment) {
     if (needed == 0) return;
     if (span.ptr == 0)
@@ -83,10 +81,6 @@ void check_absent_or_span(const Name& name, const kv8_span& span, Extent needed,
     if (!is_absent(span)) check_span(name, span, needed, alignment);
 }
 
-Touched touched(const Name& name, const kv8_span& span, Extent needed) {
-    return {name, span.ptr, is_absent(span) ? 0 : needed};
-}
-
 Extent extent_of(const kv8_rows& rows, int64_t tokens, int32_t heads, int32_t width) {
     if (tokens == 0) return 0;
     return times(tokens - 1, tokens > 1 ? rows.token_stride : 0) + times(heads - 1, heads > 1 ? rows.head_stride : 0) +
@@ -99,7 +93,7 @@ Touched touched(const Name& name, const kv8_rows& rows, int64_t tokens, int32_t 
 
 void check_apart(const Touched& written, std::initializer_list<Touched> checked) {
     for (const Touched& read : checked)
-        if (overlap(written.ptr, written.bytes, read.ptr, read.bytes))
+        if (share_bytes(written, read))
             refuse(KV8_INVALID_ARGUMENT,
                    "%s and %s share bytes; a call may not write over values by which it is checked.",
                    Spelled(written.name).text, Spelled(read.name).text);
@@ -107,20 +101,20 @@ void check_apart(const Touched& written, std::initializer_list<Touched> checked)
 
 void check_disjoint(const char* name, const Loop* loops, int count, Extent item) {
     // From the innermost loop out, each stride must step over all that the inner loops touch.
-    Loop sorted[kMostLoops];
+    const Loop* sorted[kMostLoops];
     int used = 0;
     for (int i = 0; i < count; i++) {
         if (loops[i].count <= 1) continue;
         int at = used++;
-        for (; at > 0 && sorted[at - 1].stride > loops[i].stride; at--) sorted[at] = sorted[at - 1];
-        sorted[at] = loops[i];
+        for (; at > 0 && sorted[at - 1]->stride > loops[i].stride; at--) sorted[at] = sorted[at - 1];
+        sorted[at] = &loops[i];
     }
     Extent extent = item;
     for (int i = 0; i < used; i++) {
-        if (sorted[i].stride < extent)
+        if (sorted[i]->stride < extent)
             refuse(KV8_INVALID_ARGUMENT, "%s.%s is %lld bytes; rows would overlap, at least %llu are needed.", name,
-                   sorted[i].name, static_cast<long long>(sorted[i].stride), printable(extent));
-        extent += (sorted[i].count - 1) * sorted[i].stride;
+                   sorted[i]->name, static_cast<long long>(sorted[i]->stride), printable(extent));
+        extent += times(sorted[i]->count - 1, sorted[i]->stride);
     }
 }
 

@@ -38,7 +38,7 @@ constexpr char kScaleRule[] = "a scale is finite, positive and normal, and so is
 void check_scale(const Name& name, float scale);
 void check_cap(const Name& name, float cap);
 
-bool is_absent(const kv8_span& span);
+inline bool is_absent(const kv8_span& span) { return span.ptr == 0 && span.bytes == 0; }
 void check_span(const Name& name, const kv8_span& span, Extent needed, int alignment);
 void check_absent_or_span(const Name& name, const kv8_span& span, Extent needed, int alignment);
 
@@ -52,10 +52,19 @@ inline bool overlap(uint64_t a, Extent a_bytes, uint64_t b, Extent b_bytes) {
 // may be parts of one large buffer.
 struct Touched {
     Name name;
-    uint64_t ptr;
-    Extent bytes;
+    uint64_t begin = 0, end = 0;
+
+    // Of a span that has been checked.
+    Touched(const Name& name, uint64_t ptr, Extent bytes) : name(name) {
+        if (bytes == 0) return;
+        begin = ptr;
+        end = ptr + static_cast<uint64_t>(bytes);
+    }
 };
-Touched touched(const Name& name, const kv8_span& span, Extent needed);  // none of an absent span
+inline bool share_bytes(const Touched& a, const Touched& b) { return a.begin < b.end && b.begin < a.end; }
+inline Touched touched(const Name& name, const kv8_span& span, Extent needed) {
+    return {name, span.ptr, is_absent(span) ? 0 : needed};
+}
 Extent extent_of(const kv8_rows& rows, int64_t tokens, int32_t heads, int32_t width);
 Touched touched(const Name& name, const kv8_rows& rows, int64_t tokens, int32_t heads, int32_t width);
 
@@ -65,7 +74,7 @@ void check_apart(const Touched& written, std::initializer_list<Touched> checked)
 // One loop of an index computation: `count` steps of `stride` bytes.
 struct Loop {
     const char* name = nullptr;  // of the stride
-    Extent count = 0;
+    int64_t count = 0;
     int64_t stride = 0;
 };
 
