@@ -33,7 +33,7 @@ bool check(const kv8_softcap_args&);
 bool check(const kv8_embedding_args&);
 bool check(const kv8_sample_args&);
 
-// An entry of query_start_loc or seq_lens, which are in host memory on every backend.
+// An entry of an array in host memory, as query_start_loc and seq_lens are on every backend.
 inline int32_t int32_at(const kv8_span& span, int64_t index) {
     int32_t value;
     std::memcpy(&value, reinterpret_cast<const char*>(span.ptr) + index * 4, 4);
