@@ -251,7 +251,15 @@ KV8_INLINE void store_words(void* to, const u32& v) {
 #endif
 }
 
-// a * b + c, rounded once where the hardware can. Never used where bits are promised across instruction sets.
+// Whether fma, and registers.h's fused, round once.
+#if defined(__AVX2__) || defined(KV8_NEON)
+constexpr bool kFuses = true;
+#else
+constexpr bool kFuses = false;
+#endif
+
+// a * b + c, rounded once where the hardware can, else twice. Where bits are promised across instruction sets it is used only
+// if kFuses, and where one rounding gives the very bits that other sets get in another way.
 KV8_INLINE f32 fma(const f32& a, const f32& b, const f32& c) {
     return by_parts<float>(
         KV8_LAMBDA(auto x, auto y, auto z) {

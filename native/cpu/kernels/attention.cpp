@@ -51,9 +51,8 @@ struct Paired {
 };
 KV8_INLINE Paired paired(const kv8_attention_args& args) {
     const kv8_side &k = args.view->k, &v = args.view->v;
-    const bool one_scale = k.chan.ptr == 0 || k.chan_dim_stride == 0;
     const bool may = kPairs && args.q.dtype != KV8_F32;
-    return {may && fits_bfloat(k.dtype) && one_scale, may && fits_bfloat(v.dtype)};
+    return {may && fits_bfloat(k.dtype) && shares_scale(k), may && fits_bfloat(v.dtype)};
 }
 
 // What is in use and what is on its way, of K and V, stay in the first-level cache together.
@@ -200,7 +199,7 @@ class Item {
 
     // Of what the products of a row give.
     KV8_INLINE float score_factor(int row) const {
-        return paired_.scores ? softmax_scale() * channel_scale(args_.view->k, kv_head_of(row), 0) : k_.factor();
+        return paired_.scores ? softmax_scale() * chan_scale(args_.view->k, kv_head_of(row)) : k_.factor();
     }
 
     // q * softmax_scale * K's channel scales, as float32; for products of pairs q alone, and the scales are the scores'.
@@ -209,7 +208,7 @@ class Item {
         if (paired_.scores) return load_pair_queries(head);
 #endif
         float channels[kMaxHeadSize];
-        for (int d = 0; d < head_size_; d++) channels[d] = channel_scale(args_.view->k, item_.first_kv_head + head, d);
+        for (int d = 0; d < head_size_; d++) channels[d] = chan_scale(args_.view->k, item_.first_kv_head + head, d);
         const float scale = softmax_scale();
         for (int row = head * rows_; row < (head + 1) * rows_; row++) {
             const uint8_t* const from = row_at(args_.q, queries_.token(query_of(row)), head_of(row));
