@@ -38,10 +38,6 @@ KV8_DEVICE void sync_block() { __syncthreads(); }
 KV8_DEVICE void sync_warp() { __syncwarp(); }
 
 template <class T>
-KV8_DEVICE T shuffle(T x, int from) {
-    return __shfl_sync(0xFFFFFFFFu, x, from);
-}
-template <class T>
 KV8_DEVICE T shuffle_xor(T x, int mask) {
     return __shfl_xor_sync(0xFFFFFFFFu, x, mask);
 }

@@ -34,7 +34,6 @@ class Device final : public gpu::VendorDevice {
         traits_.driver = driver_version();
         traits_.multiprocessors = attribute(kMultiprocessorCount);
         traits_.shared_per_block = attribute(kSharedMemoryPerBlockOptin);
-        traits_.shared_per_multiprocessor = attribute(kSharedMemoryPerMultiprocessor);
         size_t bytes = 0;
         require(calls_.device_memory, &bytes, device_);
         traits_.memory_bytes = bytes;

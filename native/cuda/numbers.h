@@ -7,7 +7,7 @@ namespace kv8::cuda {
 
 // Device attributes.
 constexpr int kMultiprocessorCount = 16, kComputeCapabilityMajor = 75, kComputeCapabilityMinor = 76,
-              kSharedMemoryPerMultiprocessor = 81, kSharedMemoryPerBlockOptin = 97;
+              kSharedMemoryPerBlockOptin = 97;
 
 constexpr int kMaxDynamicSharedBytes = 8;  // function attribute
 constexpr int kMemoryType = 2;             // pointer attribute

@@ -9,6 +9,10 @@ namespace kv8 {
 namespace {
 
 constexpr int32_t kMostHeads = 65536;  // a plan's work grows with the heads, unlike that of other checks
+// A plan's memory grows with these: a million queries of 64 heads that share a KV head.
+constexpr int64_t kMostQueryRows = int64_t{1} << 26;
+// Kernels count on from a key to the end of its tile or split, which is 8192 keys at most, in 32 bits.
+constexpr int32_t kMostKeys = INT32_MAX - 8191;
 
 // A view's names in messages.
 struct ViewNames {
@@ -133,7 +137,15 @@ void check_batch(const kv8_attention_plan_args& a) {
                    "query_start_loc must not descend, but sequence %d goes from row %d to row %d.", s, begin, end);
         const int32_t keys = int32_at(a.seq_lens, s);
         if (keys < 0) refuse(KV8_INVALID_ARGUMENT, "seq_lens[%d] is %d; a sequence has at least 0 keys.", s, keys);
+        if (keys > kMostKeys)
+            refuse(KV8_INVALID_ARGUMENT, "seq_lens[%d] is %d; a sequence has at most %d keys.", s, keys, kMostKeys);
     }
+    const int32_t queries = int32_at(a.query_start_loc, a.num_seqs), group = a.q_heads / a.kv_heads;
+    if (int64_t{queries} * group > kMostQueryRows)
+        refuse(KV8_INVALID_ARGUMENT,
+               "query_start_loc ends with %d rows, of each of which %d query heads share a KV head; the product may be "
+               "%lld at most. Cut long prompts into chunks.",
+               queries, group, static_cast<long long>(kMostQueryRows));
 }
 
 }  // namespace

@@ -2,6 +2,7 @@
 #pragma once
 
 // Whose instructions gpu/matrix.h shall use is asked by the preprocessor.
+#define KV8_IS_AMD_gfx90a 1
 #define KV8_IS_AMD_gfx942 1
 #define KV8_IS_AMD_gfx1100 1
 #define KV8_IS_AMD_gfx1201 1
@@ -9,6 +10,10 @@
 #define KV8_PASTE(a, b) KV8_PASTE_TOKENS(a, b)
 #if KV8_PASTE(KV8_IS_AMD_, KV8_EMULATE_ARCH)
 #define KV8_MATRIX_AMD 1
+#endif
+#define KV8_FLUSHES_gfx90a 1
+#if KV8_PASTE(KV8_FLUSHES_, KV8_EMULATE_ARCH)
+#define KV8_MATRIX_FLUSHES_SUBNORMALS 1
 #endif
 
 namespace kv8::emulator {
@@ -20,14 +25,16 @@ struct Arch {
     Family family;
     int lanes;
     bool converts_ocp, converts_fnuz;
-    int shared_kib;        // of a multiprocessor
-    int block_shared_kib;  // of it, what one block may have
+    int shared_kib;                   // of a multiprocessor
+    int block_shared_kib;             // of it, what one block may have
+    bool flushes_subnormals = false;  // matrix instructions take 16-bit factors below 2^-14 (bfloat16: 2^-126) for zero
 };
 
 namespace archs {
 
 constexpr Arch sm_80{"sm_80", Family::kNvidia, 32, false, false, 164, 163};
 constexpr Arch sm_90{"sm_90", Family::kNvidia, 32, true, false, 228, 227};
+constexpr Arch gfx90a{"gfx90a", Family::kCdna, 64, false, false, 64, 64, true};  // built when asked for
 constexpr Arch gfx942{"gfx942", Family::kCdna, 64, false, true, 64, 64};
 constexpr Arch gfx1100{"gfx1100", Family::kRdna3, 32, false, false, 64, 64};
 constexpr Arch gfx1201{"gfx1201", Family::kRdna4, 32, true, false, 64, 64};

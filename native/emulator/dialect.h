@@ -62,15 +62,13 @@ KV8_DEVICE void sync_block(detail::Site site = detail::here()) { emulator::sync_
 KV8_DEVICE void sync_warp(detail::Site site = detail::here()) { emulator::sync_warp(site); }
 
 template <class T>
-KV8_DEVICE T shuffle(T x, int from, detail::Site site = detail::here()) {
-    return detail::same_bits<T>(emulator::shuffle(detail::same_bits<uint32_t>(x), from, site));
-}
-template <class T>
 KV8_DEVICE T shuffle_xor(T x, int mask, detail::Site site = detail::here()) {
     return detail::same_bits<T>(emulator::shuffle(detail::same_bits<uint32_t>(x), lane() ^ mask, site));
 }
 // A shuffle on NVIDIA, where a call by some lanes alone never returns.
-KV8_DEVICE int warp(detail::Site site = detail::here()) { return shuffle(thread() / kLanes, 0, site); }
+KV8_DEVICE int warp(detail::Site site = detail::here()) {
+    return int(emulator::shuffle(uint32_t(thread() / kLanes), 0, site));
+}
 KV8_DEVICE bool any_lane(bool x, detail::Site site = detail::here()) { return emulator::any_lane(x, site); }
 
 // ---- memory
@@ -181,6 +179,16 @@ KV8_DEVICE uint32_t pack_f16(float low, float high) {
 KV8_DEVICE uint32_t pack_bf16(float low, float high) {
     return emulator::pair_of(emulator::narrow_bf16(low), emulator::narrow_bf16(high));
 }
+
+#if defined(KV8_MATRIX_FLUSHES_SUBNORMALS)
+KV8_DEVICE uint32_t multiply_f16(uint32_t a, uint32_t b) {
+    const auto product = [&](int shift) {
+        return emulator::narrow_f16(emulator::widen_f16(uint16_t(a >> shift)) *
+                                    emulator::widen_f16(uint16_t(b >> shift)));
+    };
+    return emulator::pair_of(product(0), product(16));
+}
+#endif
 
 KV8_DEVICE uint32_t permute_bytes(uint32_t low, uint32_t high, uint32_t selector, detail::Site site = detail::here()) {
     if ((selector & 0xFFFF8888u) != 0)

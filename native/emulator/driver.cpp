@@ -28,7 +28,6 @@ class Device final : public gpu::DriverDevice {
         traits_.driver = "emulator";
         traits_.multiprocessors = kMultiprocessors;
         traits_.shared_per_block = kArch.block_shared_kib * 1024;
-        traits_.shared_per_multiprocessor = kArch.shared_kib * 1024;
         traits_.memory_bytes = DeviceMemory::kCapacity;
         traits_.host_accessible = true;
     }
@@ -66,8 +65,8 @@ class Device final : public gpu::DriverDevice {
 
     gpu::Stream create_stream() override { return next_handle_++; }
     void destroy_stream(gpu::Stream stream) override { graphs_.drop(stream); }
-    void synchronize(gpu::Stream stream) override { graphs_.forbid("waiting for it", &stream); }
-    void synchronize_all() override { graphs_.forbid("waiting for all streams"); }
+    void synchronize(gpu::Stream stream) override { graphs_.forbid("waiting for a stream", stream); }
+    void synchronize_all() override { graphs_.forbid_to_all("waiting for all streams"); }
     bool is_capturing(gpu::Stream stream) override { return graphs_.is_capturing(stream); }
 
     void begin_capture(gpu::Stream stream) override { graphs_.begin(stream); }
@@ -78,7 +77,7 @@ class Device final : public gpu::DriverDevice {
     gpu::Event create_event() override { return next_handle_++; }
     void destroy_event(gpu::Event) override {}
     void record(gpu::Event, gpu::Stream) override {}
-    void wait(gpu::Event) override {}
+    void wait(gpu::Event) override { graphs_.forbid("waiting for an event"); }
 
     uint64_t allocate(uint64_t bytes) override {
         graphs_.forbid("allocating memory");

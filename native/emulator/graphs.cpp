@@ -44,14 +44,23 @@ void Graphs::record(gpu::Stream stream, Work work) {
     capture.work.push_back(std::move(work));
 }
 
-void Graphs::forbid(const char* call, const gpu::Stream* stream) {
+template <class Condition>
+void Graphs::break_where(const Condition& condition, const char* call) {
     std::lock_guard<std::mutex> lock(turn_);
     bool breaks = false;
-    for (auto& [captured, capture] : captures_) {
-        if (stream != nullptr ? captured != *stream : capture.thread != std::this_thread::get_id()) continue;
-        capture.broken = breaks = true;
-    }
+    for (auto& [captured, capture] : captures_)
+        if (condition(captured, capture.thread)) capture.broken = breaks = true;
     if (breaks) refuse(KV8_INVALID_ARGUMENT, "%s breaks the capture of a stream", call);
+}
+
+void Graphs::forbid(const char* call, gpu::Stream stream) {
+    const std::thread::id self = std::this_thread::get_id();
+    break_where([&](gpu::Stream captured, std::thread::id thread) { return captured == stream || thread == self; },
+                call);
+}
+
+void Graphs::forbid_to_all(const char* call) {
+    break_where([](gpu::Stream, std::thread::id) { return true; }, call);
 }
 
 void Graphs::launch(gpu::Graph graph) {

@@ -23,13 +23,18 @@ class Graphs {
 
     // For a stream that is being captured.
     void record(gpu::Stream stream, Work work);
-    // What no capture bears: of this stream, or of the calling thread where `stream` is null. Breaks and refuses it.
-    void forbid(const char* call, const gpu::Stream* stream = nullptr);
+    // Breaks the captures that do not bear the call, and refuses it: those of the calling thread, with that of `stream`, which
+    // any thread's call breaks; or everybody's.
+    void forbid(const char* call, gpu::Stream stream = 0);
+    void forbid_to_all(const char* call);
 
     void launch(gpu::Graph graph);
     void destroy(gpu::Graph graph);
 
   private:
+    template <class Condition>
+    void break_where(const Condition& condition, const char* call);
+
     struct Capture {
         std::thread::id thread;
         std::vector<Work> work;

@@ -12,11 +12,15 @@ namespace {
 
 constexpr int kLanes = kArch.lanes, kDepth = 16;
 
+uint16_t factor(uint16_t x, uint16_t exponent) {
+    return kArch.flushes_subnormals && (x & exponent) == 0 ? uint16_t{0} : x;
+}
+
 struct F16 {
-    static float widen(uint16_t x) { return widen_f16(x); }
+    static float widen(uint16_t x) { return widen_f16(factor(x, 0x7C00)); }
 };
 struct BF16 {
-    static float widen(uint16_t x) { return widen_bf16(x); }
+    static float widen(uint16_t x) { return widen_bf16(factor(x, 0x7F80)); }
 };
 
 struct Place {

@@ -67,7 +67,7 @@ extern Grid grid;
 // The running lane waits here for all lanes of its warp, which perform the meeting together.
 void meet(const Meeting& meeting, void* operands, Site site);
 void sync_warp(Site site);
-uint32_t shuffle(uint32_t x, int from, Site site);
+uint32_t shuffle(uint32_t x, int from, Site site = here());
 bool any_lane(bool x, Site site);
 // The running lane waits here for all threads of the block.
 void sync_block(Site site);

@@ -21,10 +21,13 @@ struct AttentionParams {
     uint64_t plan;
     uint64_t block_table;  // int32 [num_seqs][block_table_stride]
     int64_t block_table_stride;
+    int64_t most_keys;      // of a sequence, that the block table has entries for
     uint64_t lse;           // float32 [total_q][q_heads], or 0
     uint64_t sinks;         // float32 [q_heads], or 0
     uint64_t alibi_slopes;  // float32 [q_heads], or 0
     int32_t q_heads;
+    int32_t num_seqs;  // with total_queries and most_keys, what the spans were checked to hold: a plan may be for fewer
+    int32_t total_queries;
     int32_t window;
     float softmax_scale;
     float softcap;

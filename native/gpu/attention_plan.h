@@ -25,22 +25,21 @@ constexpr int kCutKeys = 64;  // items begin and end at multiples of this, which
 enum Tiles { kSmallTiles = 0, kLargeTiles = 1 };
 
 struct PlanList {
-    int32_t slots;         // 0: no tile of this shape
-    int32_t items;         // of all slots
+    int32_t items;  // of all slots; 0: no tile of this shape
+    int32_t reserved;
     uint64_t slot_offset;  // int32 [slots + 1]: first item of each slot; offsets count from the workspace's first byte
     uint64_t item_offset;  // PlanItem [items]
 };
 
 struct PlanHeader {
     uint64_t magic;
-    uint64_t bytes;
     int32_t num_seqs;
     int32_t total_queries;
     int32_t q_heads;
     int32_t kv_heads;
     int32_t head_size;
+    int32_t longest;  // keys, of a sequence with queries
     int32_t batch_invariant;
-    int32_t combines;
     int32_t combine_rows;  // of all combines
     uint64_t query_start_loc_offset;
     uint64_t seq_lens_offset;

@@ -28,20 +28,37 @@ class Schedule {
   public:
     KV8_DEVICE explicit Schedule(const AttentionParams& params) : params_(params), plan_(params.plan) {}
 
-    // Whether the workspace holds a plan for this call's shape; if not, a fault is reported.
+    // Whether the workspace holds a plan for this call's shape, and for no more than what the host has checked the call's spans
+    // for: a graph's plan is made anew without that. If not, a fault is reported.
     KV8_DEVICE bool is_legal() const {
-        const bool legal = field<uint64_t>(offsetof(PlanHeader, magic)) == kPlanMagic &&
-                           kv_heads() == params_.view.kv_heads && q_heads() == params_.q_heads &&
-                           field<int32_t>(offsetof(PlanHeader, head_size)) == params_.view.head_size;
-        if (!legal && thread() == 0) report(params_.fault, kBadPlan, 0, 0);
-        return legal;
+        const int sequences = field<int32_t>(offsetof(PlanHeader, num_seqs)),
+                  queries = field<int32_t>(offsetof(PlanHeader, total_queries)),
+                  longest = field<int32_t>(offsetof(PlanHeader, longest));
+        const bool is_plan = field<uint64_t>(offsetof(PlanHeader, magic)) == kPlanMagic &&
+                             kv_heads() == params_.view.kv_heads && q_heads() == params_.q_heads &&
+                             field<int32_t>(offsetof(PlanHeader, head_size)) == params_.view.head_size;
+        const bool fits = sequences <= params_.num_seqs && queries <= params_.total_queries;
+        if (is_plan && fits && longest <= params_.most_keys) return true;
+        if (thread() != 0) return false;
+        const bool by_sequences = sequences > params_.num_seqs;
+        const BadPlan how = !is_plan       ? kNoPlan
+                            : fits         ? kTooManyKeys
+                            : by_sequences ? kTooManySequences
+                                           : kTooManyQueries;
+        const int64_t value = fits           ? longest
+                              : by_sequences ? sequences
+                                             : queries,
+                      most = fits           ? params_.most_keys
+                             : by_sequences ? params_.num_seqs
+                                            : params_.total_queries;
+        report(params_.fault, kBadPlan, how, value, most + 1);
+        return false;
     }
 
     KV8_DEVICE int q_heads() const { return field<int32_t>(offsetof(PlanHeader, q_heads)); }
     KV8_DEVICE int kv_heads() const { return field<int32_t>(offsetof(PlanHeader, kv_heads)); }
     KV8_DEVICE bool batch_invariant() const { return field<int32_t>(offsetof(PlanHeader, batch_invariant)) != 0; }
     KV8_DEVICE int combine_rows() const { return field<int32_t>(offsetof(PlanHeader, combine_rows)); }
-    KV8_DEVICE int slots(int tiles) const { return field<int32_t>(list(tiles) + offsetof(PlanList, slots)); }
     KV8_DEVICE int slot_begin(int tiles, int slot) const {
         return load_at<int32_t>(plan_ + field<uint64_t>(list(tiles) + offsetof(PlanList, slot_offset)), slot);
     }

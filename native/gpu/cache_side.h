@@ -86,26 +86,6 @@ KV8_DEVICE float saturates_above(kv8_dtype dtype) {
 // ---- rows in and out. All threads of a row, and of the warp, call these together; `valid` is false beyond the row's
 // end, or where there is no row, and nothing is touched then.
 
-KV8_DEVICE Chunk load_codes(kv8_dtype dtype, const uint8_t* from) {
-    if (dtype == KV8_E4M3FN) return Float8<fp8::E4M3FN>::load_chunk(from);
-    if (dtype == KV8_E5M2) return Float8<fp8::E5M2>::load_chunk(from);
-    if (dtype == KV8_E4M3FNUZ) return Float8<fp8::E4M3FNUZ>::load_chunk(from);
-    if (dtype == KV8_E5M2FNUZ) return Float8<fp8::E5M2FNUZ>::load_chunk(from);
-    if (dtype == KV8_F32) return Float32::load_chunk(from);
-    if (dtype == KV8_F16) return Float16::load_chunk(from);
-    return BFloat16::load_chunk(from);
-}
-
-KV8_DEVICE void store_codes(kv8_dtype dtype, uint8_t* to, const Chunk& c) {
-    if (dtype == KV8_E4M3FN) return Float8<fp8::E4M3FN>::store_chunk(to, c);
-    if (dtype == KV8_E5M2) return Float8<fp8::E5M2>::store_chunk(to, c);
-    if (dtype == KV8_E4M3FNUZ) return Float8<fp8::E4M3FNUZ>::store_chunk(to, c);
-    if (dtype == KV8_E5M2FNUZ) return Float8<fp8::E5M2FNUZ>::store_chunk(to, c);
-    if (dtype == KV8_F32) return Float32::store_chunk(to, c);
-    if (dtype == KV8_F16) return Float16::store_chunk(to, c);
-    BFloat16::store_chunk(to, c);
-}
-
 // The scale that makes the greatest of x / chan the greatest value that a cache holds.
 KV8_DEVICE float row_scale_of(const Chunk& c, const Chunk& chan, bool valid, float most_cached, int threads) {
     float most = 0.0f;
@@ -156,13 +136,13 @@ KV8_DEVICE uint32_t put_row(Chunk c, const kv8_cache_view& view, const kv8_side&
         }
     }
     if (!valid) return 0;
-    store_codes(side.dtype, cache_chunk(view, side, at), c);
+    store_cached(side.dtype, cache_chunk(view, side, at), c);
     return saturated;
 }
 
 // The values of a cached row.
 KV8_DEVICE Chunk get_row(const kv8_cache_view& view, const kv8_side& side, const CachePlace& at, Fault* fault) {
-    Chunk c = load_codes(side.dtype, cache_chunk(view, side, at));
+    Chunk c = load_cached(side.dtype, cache_chunk(view, side, at));
     if (side.dtype < KV8_E4M3FN) return c;
     Chunk scale = chan_of(side, at.head, at.first, fault);
     if (has_row_scales(side)) {

@@ -17,8 +17,7 @@
 //                                       and all lanes of the warp must call it
 //   int block(), blocks()               grids have one dimension
 //   void sync_block(), sync_warp()      barriers; what was written to shared memory before is seen after
-//   T shuffle(T, int lane)              T: float, int32_t, uint32_t; every lane of the warp takes part
-//   T shuffle_xor(T, int mask)
+//   T shuffle_xor(T, int mask)          T: float, int32_t, uint32_t; every lane of the warp takes part
 //   bool any_lane(bool)
 //
 //   T load<T>(const void*)              global memory, naturally aligned; T: 1, 2, 4, 8 bytes, Words2, Words4

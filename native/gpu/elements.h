@@ -121,30 +121,37 @@ KV8_DEVICE Chunk load_plain(kv8_dtype dtype, const uint8_t* from, int64_t count)
     return load_some<BFloat16>(from, count);
 }
 
-// A whole chunk of a cache's row, whose rows are aligned.
-KV8_DEVICE Chunk load_any(kv8_dtype dtype, const uint8_t* from) {
-    switch (dtype) {
-        case KV8_F32:
-            return Float32::load_chunk(from);
-        case KV8_F16:
-            return Float16::load_chunk(from);
-        case KV8_BF16:
-            return BFloat16::load_chunk(from);
-        case KV8_E4M3FN:
-            return Float8<fp8::E4M3FN>::load_chunk(from);
-        case KV8_E5M2:
-            return Float8<fp8::E5M2>::load_chunk(from);
-        case KV8_E4M3FNUZ:
-            return Float8<fp8::E4M3FNUZ>::load_chunk(from);
-        default:
-            return Float8<fp8::E5M2FNUZ>::load_chunk(from);
-    }
-}
-
 KV8_DEVICE void store_plain(kv8_dtype dtype, uint8_t* to, const Chunk& c, int64_t count) {
     if (dtype == KV8_F32) return store_some<Float32>(to, c, count);
     if (dtype == KV8_F16) return store_some<Float16>(to, c, count);
     store_some<BFloat16>(to, c, count);
+}
+
+// And for any of the seven dtypes: body(element) is called with an object of its struct above.
+template <class Body>
+KV8_DEVICE auto with_element(kv8_dtype dtype, const Body& body) {
+    if (dtype == KV8_E4M3FN) return body(Float8<fp8::E4M3FN>());
+    if (dtype == KV8_E5M2) return body(Float8<fp8::E5M2>());
+    if (dtype == KV8_E4M3FNUZ) return body(Float8<fp8::E4M3FNUZ>());
+    if (dtype == KV8_E5M2FNUZ) return body(Float8<fp8::E5M2FNUZ>());
+    if (dtype == KV8_F32) return body(Float32());
+    if (dtype == KV8_F16) return body(Float16());
+    return body(BFloat16());
+}
+
+KV8_DEVICE Chunk load_any(kv8_dtype dtype, const uint8_t* from, int64_t count) {
+    return with_element(dtype, [&](auto element) { return load_some<decltype(element)>(from, count); });
+}
+KV8_DEVICE void store_any(kv8_dtype dtype, uint8_t* to, const Chunk& c, int64_t count) {
+    with_element(dtype, [&](auto element) { store_some<decltype(element)>(to, c, count); });
+}
+
+// A whole chunk of a cache's row, whose rows are aligned.
+KV8_DEVICE Chunk load_cached(kv8_dtype dtype, const uint8_t* from) {
+    return with_element(dtype, [&](auto element) { return decltype(element)::load_chunk(from); });
+}
+KV8_DEVICE void store_cached(kv8_dtype dtype, uint8_t* to, const Chunk& c) {
+    with_element(dtype, [&](auto element) { decltype(element)::store_chunk(to, c); });
 }
 
 // ---- rows

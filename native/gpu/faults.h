@@ -20,9 +20,12 @@ enum FaultKind : uint32_t {
     kBadTopP,         // index: token, value: the float's bits
     kBadTopK,         // index: token, value: top_k
     kBadUniform,      // index: token, value: the float's bits
-    kBadPlan,         // the workspace does not hold a plan for the call's shape
+    kBadPlan,         // index: of BadPlan, value: the plan's number; allowed up to limit-1
     kBadLogits,       // index: token
 };
+
+// What is wrong with a plan: the workspace holds none for the call's shape, or one for more than its spans hold.
+enum BadPlan : uint32_t { kNoPlan, kTooManySequences, kTooManyQueries, kTooManyKeys };
 
 struct Fault {
     uint32_t kind;  // of FaultKind; claimed atomically by the first offender, who fills the rest

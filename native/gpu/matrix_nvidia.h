@@ -29,24 +29,16 @@ struct Widen<E5M2> {  // a code is the upper byte of its f16
     }
 };
 
-// Sign, four exponent and three mantissa bits go to their places in an f16, whose bias is larger by 15 - bias: subnormals
-// included, every code but NaN becomes 2^-(15 - bias) times its value.
-struct WidenE4M3 {
+// Sign, four exponent and three mantissa bits go to their places in an f16, whose bias is larger by 8: subnormals included,
+// every code but NaN becomes 2^-8 times its value.
+template <bool kHardware>
+struct WidenE4M3FN {
+    static constexpr float kScale = 0x1p-8f;
     KV8_DEVICE static void alternating(uint32_t codes, uint32_t& even, uint32_t& odd) {
         const uint32_t shifted = codes << 8;
         even = (shifted & 0x80008000u) | ((shifted & 0x7F007F00u) >> 1);
         odd = (codes & 0x80008000u) | ((codes & 0x7F007F00u) >> 1);
     }
-};
-
-template <>
-struct Widen<E4M3FNUZ> : WidenE4M3 {
-    static constexpr float kScale = 0x1p-7f;
-};
-
-template <bool kHardware>
-struct WidenE4M3FN : WidenE4M3 {
-    static constexpr float kScale = 0x1p-8f;
 };
 
 template <>
@@ -65,17 +57,7 @@ struct Widen<E4M3FN> : WidenE4M3FN<kConvertsOcp> {};
 
 // Whether K is widened in the order of its dims; otherwise in alternating order, which Q then follows.
 template <class Format>
-struct InOrder {
-    static constexpr bool value = true;
-};
-template <>
-struct InOrder<E4M3FN> {
-    static constexpr bool value = kConvertsOcp;
-};
-template <>
-struct InOrder<E4M3FNUZ> {
-    static constexpr bool value = false;
-};
+constexpr bool kInOrder = Format::dtype != KV8_E4M3FN || kConvertsOcp;
 
 // What all formats share: who holds which element, and the weights.
 template <class Format>
@@ -160,7 +142,7 @@ struct Matrix : nvidia::Layout<Format> {
     KV8_DEVICE static void store_query(Shared rows, int, int row, int pair, uint32_t dims) {
         const Shared atom = rows + (pair / 8 * 512 + (row % 8 * 4 + pair % 8 / 2) * 16 + row / 8 * 4);
         const int odd = pair % 2;
-        if constexpr (nvidia::InOrder<Format>::value) {
+        if constexpr (nvidia::kInOrder<Format>) {
             store(atom + 8 * odd, dims);
         } else {  // dims 0 and 2 of four are one word, 1 and 3 the other
             store(atom + 2 * odd, uint16_t(dims));
@@ -175,7 +157,7 @@ struct Matrix : nvidia::Layout<Format> {
 
     KV8_DEVICE static void multiply_keys(float (&c)[4], const Query& q, uint32_t codes) {
         uint32_t b0, b1;
-        if constexpr (nvidia::InOrder<Format>::value)
+        if constexpr (nvidia::kInOrder<Format>)
             Widen::pairs(codes, b0, b1);
         else
             Widen::alternating(codes, b0, b1);

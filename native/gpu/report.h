@@ -6,7 +6,8 @@
 
 namespace kv8::gpu {
 
-// Keeps the first fault since the host last looked. What follows the claim is read only after the stream is synchronized.
+// Keeps the first fault since the host last looked. What follows the claim reaches the host with the kernel's end at the latest:
+// it is read when all of the device's streams have been waited for.
 KV8_DEVICE void report(Fault* fault, FaultKind kind, int64_t index, int64_t value, int64_t limit = 0,
                        uint32_t other = 0) {
     if (!claim(&fault->kind, kind)) return;

@@ -108,10 +108,6 @@ KV8_DEVICE int from_lane_xor(int x, int mask) {
 }  // namespace detail
 
 template <class T>
-KV8_DEVICE T shuffle(T x, int from) {
-    return __builtin_bit_cast(T, detail::from_lane(__builtin_bit_cast(int, x), from));
-}
-template <class T>
 KV8_DEVICE T shuffle_xor(T x, int mask) {
     return __builtin_bit_cast(T, detail::from_lane_xor(__builtin_bit_cast(int, x), mask));
 }

@@ -13,7 +13,7 @@ namespace {
 
 using gpu::Handle;
 
-constexpr int kMultiprocessorCount = 63, kMaxSharedMemoryPerBlock = 74, kMaxSharedMemoryPerMultiprocessor = 10002;
+constexpr int kMultiprocessorCount = 63, kMaxSharedMemoryPerBlock = 74;
 constexpr int kCopyByAddresses = 4;  // hipMemcpyDefault
 
 // hipDeviceProp_t, of which only the architecture's name is wanted: no attribute has it in every version.
@@ -42,7 +42,6 @@ class Device final : public gpu::VendorDevice {
         traits_.driver = "HIP " + std::to_string(version / 10000000) + "." + std::to_string(version / 100000 % 100);
         traits_.multiprocessors = attribute(kMultiprocessorCount);
         traits_.shared_per_block = attribute(kMaxSharedMemoryPerBlock);
-        traits_.shared_per_multiprocessor = attribute(kMaxSharedMemoryPerMultiprocessor);
         size_t bytes = 0;
         require(calls_.device_memory, &bytes, ordinal_);
         traits_.memory_bytes = bytes;

@@ -424,7 +424,19 @@ TEST_F(Door, OfAttentionPlan) {
     refuses(starts[0], 1, call, "query_start_loc");
     refuses(starts[1], 6, call, "query_start_loc");
     refuses(starts[1], -1, call, "query_start_loc");
-    refuses(DoorCalls::at<int32_t>(c.plan.seq_lens), -1, call, "-1");
+    auto& keys = DoorCalls::at<int32_t>(c.plan.seq_lens);
+    refuses(keys, -1, call, "-1");
+    for (int32_t count : {INT32_MAX, INT32_MAX - 63, INT32_MAX - 8190})
+        refuses(keys, count, call, "a sequence has at most 2147475456 keys");
+    // Only so many rows have room in a plan, which is made on the host.
+    c.plan.num_seqs = 1;
+    c.plan.workspace = {0, 0};
+    refuses(starts[1], 1 << 26, call,
+            "query_start_loc ends with 67108864 rows, of each of which 2 query heads share a KV head; the product may "
+            "be 67108864 at most");
+    c.plan.kv_heads = 1;
+    c.plan.q_heads = 65536;
+    for (int32_t queries : {1025, INT32_MAX}) refuses(starts[1], queries, call, "65536 query heads share a KV head");
 }
 
 TEST_F(Door, OfAttention) {

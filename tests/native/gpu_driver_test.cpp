@@ -184,6 +184,39 @@ TEST_P(GpuDriver, UploadsPlansOneAfterAnotherWithoutMixingThem) {
     EXPECT_EQ(stub.calls[either("cuEventSynchronize", "hipEventSynchronize")], kPlans - 4);
 }
 
+TEST_P(GpuDriver, ForgetsPlansWithTheirMemoryAndNotBefore) {
+    ASSERT_EQ(open(), KV8_OK) << kv8_last_error();
+    const std::vector<int32_t> starts{0, 1}, lengths{0};
+    kv8_attention_plan_args plan{};
+    plan.struct_size = sizeof(plan);
+    plan.num_seqs = plan.q_heads = plan.kv_heads = 1;
+    plan.head_size = 64;
+    plan.query_start_loc = {reinterpret_cast<uint64_t>(starts.data()), 8};
+    plan.seq_lens = {reinterpret_cast<uint64_t>(lengths.data()), 4};
+    const kv8_span memory = allocate(1 << 20);
+    plan.workspace = {memory.ptr + 4096, memory.bytes - 4096};  // inside
+    ASSERT_EQ(kv8_attention_plan(device, nullptr, &plan), KV8_OK) << kv8_last_error();
+    kv8_cache_view view{};
+    view.struct_size = sizeof(view);
+    view.num_blocks = view.block_size = view.kv_heads = 1;
+    view.head_size = 64;
+    view.k = view.v = {KV8_F16, 0, 0, 0, 0, -1, 0, {}, 0, 0};
+    view.memory = allocate(128);
+    kv8_attention_args args{};
+    args.struct_size = sizeof(args);
+    args.view = &view;
+    args.plan = plan.workspace;
+    args.block_table_stride = 1;
+    args.block_table = allocate(4);
+    args.q = {allocate(128), 128, 128, KV8_F16, 0};
+    args.out = {allocate(128), 128, 128, KV8_F16, 0};
+    EXPECT_REFUSED(kv8_free(device, plan.workspace.ptr), KV8_INVALID_ARGUMENT, "is not an allocation of this device");
+    EXPECT_EQ(kv8_attention(device, nullptr, &args), KV8_OK) << kv8_last_error();
+    EXPECT_EQ(kv8_free(device, memory.ptr), KV8_OK) << kv8_last_error();
+    EXPECT_REFUSED(kv8_attention(device, nullptr, &args), KV8_INVALID_ARGUMENT,
+                   "plan is not a workspace that kv8_attention_plan filled");
+}
+
 // ---- opening
 
 TEST(GpuPlugin, SaysWhichDriverLibraryIsMissing) {

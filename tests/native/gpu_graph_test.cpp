@@ -124,11 +124,53 @@ TEST_P(GpuGraph, GoesWithTheDevice) {
     EXPECT_EQ(kv8_write(on, stream, &calls->write), KV8_OK) << kv8_last_error();
 }
 
-TEST_P(GpuGraph, IsDestroyedWithoutAWaitByAThreadThatCaptures) {
+// A wait for all streams breaks a capture whoever waits, and so may freeing memory.
+TEST_P(GpuGraph, IsNotBrokenByWhatIsFreedMeanwhile) {
     capture();
+    kv8_graph* const first = graph;
+    capture();
+    kv8_device* another = nullptr;  // handle of the same GPU
+    kv8_device_options options{};
+    options.struct_size = sizeof(options);
+    ASSERT_EQ(kv8_device_open(plugin_of(GetParam()).backend, &options, &another), KV8_OK) << kv8_last_error();
+    uint64_t memory = 0, others = 0;
+    ASSERT_EQ(kv8_alloc(on, 100, KV8_MEMORY_DEVICE, &memory), KV8_OK) << kv8_last_error();
+    ASSERT_EQ(kv8_alloc(another, 100, KV8_MEMORY_DEVICE, &others), KV8_OK) << kv8_last_error();
+
     ASSERT_EQ(kv8_graph_begin(on, stream), KV8_OK) << kv8_last_error();
-    EXPECT_EQ(kv8_graph_destroy(on, graph), KV8_OK) << kv8_last_error();
+    EXPECT_EQ(kv8_graph_destroy(on, first), KV8_OK) << kv8_last_error();
+    std::thread([&] {
+        EXPECT_EQ(kv8_graph_destroy(on, graph), KV8_OK) << kv8_last_error();
+        EXPECT_EQ(kv8_free(on, memory), KV8_OK) << kv8_last_error();
+        EXPECT_EQ(kv8_free(another, others), KV8_OK) << kv8_last_error();
+    }).join();
+    EXPECT_EQ(stub.executables.size(), 2u);
+    EXPECT_EQ(stub.memory.count(memory), 1u);
+    EXPECT_REFUSED(kv8_graph_launch(on, nullptr, first), KV8_INVALID_ARGUMENT, "is not a graph of this device");
     ASSERT_EQ(kv8_graph_end(on, stream, &graph), KV8_OK) << kv8_last_error();
+    EXPECT_EQ(stub.executables.size(), 1u);
+    EXPECT_EQ(stub.memory.count(memory), 0u);
+
+    EXPECT_EQ(stub.memory.count(others), 1u);
+    ASSERT_EQ(kv8_alloc(another, 64, KV8_MEMORY_HOST, &memory), KV8_OK) << kv8_last_error();
+    EXPECT_EQ(stub.memory.count(others), 0u);
+    EXPECT_EQ(kv8_device_close(another), KV8_OK) << kv8_last_error();
+}
+
+TEST_P(GpuGraph, IsGivenUpWithTheHandleOfItsStream) {
+    const uint64_t theirs = 0x7777;
+    stub.streams.insert(theirs);
+    kv8_stream* wrapped = nullptr;
+    uint64_t memory = 0;
+    ASSERT_EQ(kv8_stream_wrap(on, theirs, &wrapped), KV8_OK) << kv8_last_error();
+    for (kv8_stream* const captured : {stream, wrapped}) {
+        ASSERT_EQ(kv8_graph_begin(on, captured), KV8_OK) << kv8_last_error();
+        EXPECT_EQ(kv8_stream_destroy(on, captured), KV8_OK) << kv8_last_error();
+        stub.captures.clear();  // as the stream's owner ends it
+        stub.capturing.clear();
+        EXPECT_EQ(kv8_alloc(on, 64, KV8_MEMORY_DEVICE, &memory), KV8_OK) << kv8_last_error();
+    }
+    EXPECT_EQ(stub.streams.erase(theirs), 1u);
 }
 
 // What a driver refuses while its stream is captured, kv8 does in another mode: a kernel may be met in a capture first.

@@ -1,6 +1,7 @@
 // What reaches a driver when kernels are called: which kernel, of how many blocks and threads, with which argument,
 // byte by byte; also while a graph is captured. And what a kernel's fault becomes.
 #include <cstring>
+#include <thread>
 
 #include "door_calls.h"
 #include "gpu/kernel_params.h"
@@ -143,6 +144,28 @@ TEST_P(GpuLaunch, GivesAttentionTheSharedMemoryThatItNeeds) {
     EXPECT_EQ(stub.shared_bytes_allowed.count(launch.kernel), is_cuda() ? 1u : 0u);
 }
 
+// An MI200's matrix instructions take subnormal half floats for zero, which E5M2's codes 1 to 3 are, and f16 elements may be.
+TEST_P(GpuLaunch, GivesNoSubnormalElementToMatrixInstructionsThatFlushIt) {
+    if (is_cuda()) GTEST_SKIP() << "an AMD GPU's";
+    const auto kernel_of = [&](const char* arch, kv8_dtype dtype) {
+        calls.reset();
+        stub.arch = arch;
+        setenv("KV8_TEST_PLUGIN", plugin_of(GetParam()).file.path(), 1);
+        calls = std::make_unique<DoorCalls>();
+        unsetenv("KV8_TEST_PLUGIN");
+        stub.arch.clear();
+        calls->attention.q = calls->attention.out =
+            calls->rows(DoorCalls::kTokens, DoorCalls::kQueryHeads, DoorCalls::kHeadSize, KV8_F16);
+        calls->view.k.dtype = calls->view.v.dtype = dtype;
+        stub.launches.clear();
+        EXPECT_EQ(kv8_attention(calls->device, nullptr, &calls->attention), KV8_OK) << kv8_last_error();
+        return stub.launches.empty() ? "" : stub.launches.front().kernel;
+    };
+    EXPECT_EQ(kernel_of("gfx90a", KV8_E5M2), "kv8_attention_precise_d64");
+    EXPECT_EQ(kernel_of("gfx90a", KV8_E4M3FN), "kv8_attention_e4m3fn_small");
+    EXPECT_EQ(kernel_of("gfx942", KV8_E5M2), "kv8_attention_e5m2_small");
+}
+
 TEST_P(GpuLaunch, TakesNoMemoryAndWaitsForNothingWhileAGraphIsCaptured) {
     kv8_stream* stream = nullptr;
     ASSERT_EQ(kv8_stream_create(calls->device, &stream), KV8_OK) << kv8_last_error();
@@ -189,6 +212,27 @@ TEST_P(GpuLaunch, ReportsAFaultOnceWhenAStreamIsWaitedFor) {
     EXPECT_EQ(kv8_stream_sync(calls->device, nullptr), KV8_OK);
 }
 
+// Another stream's kernel may be writing the fault down.
+TEST_P(GpuLaunch, ReadsAFaultWhenAllStreamsHaveBeenWaitedFor) {
+    const char* const wait_for_all = either("cuCtxSynchronize", "hipDeviceSynchronize");
+    Fault* const place = fault();
+    EXPECT_EQ(kv8_stream_sync(calls->device, nullptr), KV8_OK) << kv8_last_error();
+    EXPECT_EQ(stub.calls[wait_for_all], 0);
+    kv8_stream* other = nullptr;
+    ASSERT_EQ(kv8_stream_create(calls->device, &other), KV8_OK) << kv8_last_error();
+    place->kind = kBadSlot;
+    stub.queues[*stub.streams.begin()].waiting.push_back([&] { *place = {kBadSlot, 0, 3, 99, 24}; });
+    // Not while a stream is captured, whose capture that would break.
+    std::thread([&] { ASSERT_EQ(kv8_graph_begin(calls->device, other), KV8_OK) << kv8_last_error(); }).join();
+    stub.capture_mode = 2;  // the stub knows no threads, of which this one captures nothing
+    EXPECT_EQ(kv8_stream_sync(calls->device, nullptr), KV8_OK) << kv8_last_error();
+    EXPECT_EQ(stub.calls[wait_for_all], 0);
+    stub.capture_mode = 0;
+    EXPECT_EQ(kv8_stream_destroy(calls->device, other), KV8_OK) << kv8_last_error();
+    EXPECT_REFUSED(kv8_stream_sync(calls->device, nullptr), KV8_INVALID_ARGUMENT, "slots[3] is 99;");
+    EXPECT_EQ(stub.calls[wait_for_all], 1);
+}
+
 TEST_P(GpuLaunch, ReportsAFaultWithACopyToTheHost) {
     Fault* const place = fault();
     char here[100];
@@ -217,6 +261,10 @@ TEST_P(GpuLaunch, HasWordsForEveryFault) {
         {{kBadTopP, 0, 2, bits(1.5f), 0}, "sampling[2].top_p is 1.5;"},
         {{kBadTopK, 0, 2, -1, 0}, "sampling[2].top_k is -1;"},
         {{kBadUniform, 0, 2, bits(1), 0}, "sampling[2].uniform is 1;"},
+        {{kBadPlan, 0, kNoPlan, 0, 0}, "plan does not hold what kv8_attention_plan wrote there"},
+        {{kBadPlan, 0, kTooManySequences, 4, 4}, "plan is for 4 sequences; the call was made for 3"},
+        {{kBadPlan, 0, kTooManyQueries, 9, 4}, "plan is for 9 queries; the call was made for 3"},
+        {{kBadPlan, 0, kTooManyKeys, 33, 33}, "plan has a sequence of 33 keys; the call's block table holds 32"},
         {{kBadLogits, 0, 4, 0, 0}, "logits of token 4 hold NaN or +infinity"},
     };
     for (const auto& c : cases) {

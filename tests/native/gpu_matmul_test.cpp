@@ -172,6 +172,18 @@ TEST_P(GpuMatmul, IsCapturedOnceItsShapeIsKnown) {
     EXPECT_EQ(kv8_stream_destroy(device, stream), KV8_OK) << kv8_last_error();
 }
 
+TEST_P(GpuMatmul, ChoosesForItsShapeWhileItsThreadCapturesAnotherStream) {
+    kv8_stream* stream = nullptr;
+    kv8_graph* graph = nullptr;
+    ASSERT_EQ(kv8_stream_create(device, &stream), KV8_OK) << kv8_last_error();
+    Product product(KV8_BF16, KV8_BF16, {5, 16, 64}, true, random);
+    ASSERT_EQ(kv8_graph_begin(device, stream), KV8_OK) << kv8_last_error();
+    EXPECT_EQ(multiply(product), KV8_OK) << kv8_last_error();
+    EXPECT_EQ(kv8_graph_end(device, stream, &graph), KV8_OK) << kv8_last_error();
+    EXPECT_EQ(stub.broken_captures, 0);
+    EXPECT_EQ(kv8_stream_destroy(device, stream), KV8_OK) << kv8_last_error();
+}
+
 TEST_P(GpuMatmul, SaysWhichLibraryIsMissing) {
     Product product(KV8_F32, KV8_F32, {1, 8, 8}, false, random);
     const int before = allocations();

@@ -75,7 +75,6 @@ class DecodeStep {
         side(view_.v, 1);
         plan_.struct_size = sizeof(plan_);
         plan_.flags = flags;
-        plan_.num_seqs = kSequences;
         plan_.q_heads = kQueryHeads;
         plan_.kv_heads = kHeads;
         plan_.head_size = kHeadSize;
@@ -93,7 +92,14 @@ class DecodeStep {
         scales_.copy_in(span_of(contents.scales));
         cache_.copy_in(span_of(contents.cache));
         out_.fill(0xEE);
-        lengths_ = contents.lengths;
+        make_plan({0, 1, 2, 3}, contents.lengths);
+    }
+
+    // In the same workspace, for any batch.
+    void make_plan(std::vector<int32_t> starts, std::vector<int32_t> lengths) {
+        starts_ = std::move(starts);
+        lengths_ = std::move(lengths);
+        plan_.num_seqs = static_cast<int32_t>(lengths_.size());
         plan_.query_start_loc = span_of(starts_);
         plan_.seq_lens = span_of(lengths_);
         ASSERT_EQ(kv8_attention_plan(device_.handle(), nullptr, &plan_), KV8_OK) << kv8_last_error();
@@ -137,6 +143,11 @@ class DecodeStep {
         return all;
     }
 
+    std::vector<uint8_t> output() const {
+        std::vector<uint8_t> bytes(out_.span().bytes);
+        out_.copy_out(span_of(bytes));
+        return bytes;
+    }
     void clear_mark() { mark_.fill(0); }
     const kv8_attention_plan_args& plan() const { return plan_; }
 
@@ -169,8 +180,7 @@ class DecodeStep {
         block_table_{device_, kSequences*kMostBlocks * 4, 0}, scales_{device_, 2 * kHeads*kHeadSize * 4, 0},
         cache_{device_, kBlocks*kBlock, 0}, rope_{device_, kPositions*kHeadSize * 4, 0},
         workspace_{device_, 1 << 20, 0}, mark_{device_, 16, 0};
-    const std::vector<int32_t> starts_{0, 1, 2, 3};
-    std::vector<int32_t> lengths_;
+    std::vector<int32_t> starts_, lengths_;
     kv8_cache_view view_{};
     kv8_attention_plan_args plan_{};
 };
@@ -247,16 +257,64 @@ TEST_F(Graph, TellsOfIllegalValuesInMemory) {
     EXPECT_EQ(destroy(), KV8_OK) << kv8_last_error();
 }
 
+// The spans that it holds were checked against the plan of its capture. A larger one would lead beyond them.
+TEST_F(Graph, ComputesNoPlanThatIsLargerThanTheCapturedOne) {
+    for (const uint32_t flags : {0u, uint32_t{KV8_PLAN_BATCH_INVARIANT}}) {
+        SCOPED_TRACE(testing::Message() << "plan flags " << flags << ", seed " << seed());
+        DecodeStep step(device, flags);
+        const Contents contents({5, 40, 17}, random);
+        step.put(contents);
+        step.call(nullptr);
+        ASSERT_EQ(device.sync(), KV8_OK) << kv8_last_error();
+        const std::vector<uint8_t> eager = step.output();
+        ASSERT_EQ(begin(), KV8_OK) << kv8_last_error();
+        step.call(stream);
+        ASSERT_EQ(end(), KV8_OK) << kv8_last_error();
+        const struct {
+            std::vector<int32_t> starts, lengths;
+            const char* words;
+        } larger[] = {{{0, 1, 2, 3, 3}, {5, 40, 17, 9}, "plan is for 4 sequences; the call was made for 3"},
+                      {{0, 1, 2, 10}, {5, 40, 17}, "plan is for 10 queries; the call was made for 3"},
+                      {{0, 1, 2, 3}, {5, 40, 641}, "plan has a sequence of 641 keys; the call's block table holds 640"},
+                      {{0, 40, 80, 120}, {50, 600, 700}, "plan is for 120 queries; the call was made for 3"}};
+        for (const auto& each : larger) {
+            step.put(contents);
+            const std::vector<uint8_t> untouched = step.output();
+            step.make_plan(each.starts, each.lengths);
+            EXPECT_REFUSED(launch(), KV8_INVALID_ARGUMENT, each.words);
+            EXPECT_TRUE(step.output() == untouched) << each.words;
+        }
+        // One of fewer is computed, and so is the captured batch's again.
+        step.put(contents);
+        step.make_plan({0, 1, 2}, {5, 40});
+        EXPECT_EQ(launch(), KV8_OK) << kv8_last_error();
+        std::vector<uint8_t> two = eager;
+        std::fill(two.end() - static_cast<std::ptrdiff_t>(two.size() / 3), two.end(), uint8_t{0xEE});
+        EXPECT_TRUE(step.output() == two);
+        step.put(contents);
+        EXPECT_EQ(launch(), KV8_OK) << kv8_last_error();
+        EXPECT_TRUE(step.output() == eager);
+        EXPECT_EQ(destroy(), KV8_OK) << kv8_last_error();
+    }
+}
+
 TEST_F(Graph, IsNoneOfWhatCannotBeRepeated) {
     DecodeStep step(device, 0);
     step.put(Contents({5, 40, 17}, random));
     kv8_attention_plan_args plan = step.plan();
-    uint64_t ptr = 0;
+    uint64_t ptr = 0, freed = 0;
     char here[8] = {};
+    kv8_stream* other = nullptr;
+    ASSERT_EQ(kv8_stream_create(device.handle(), &other), KV8_OK) << kv8_last_error();
+    ASSERT_EQ(kv8_alloc(device.handle(), 64, KV8_MEMORY_DEVICE, &freed), KV8_OK) << kv8_last_error();
     ASSERT_EQ(begin(), KV8_OK) << kv8_last_error();
     EXPECT_REFUSED(begin(), KV8_INVALID_ARGUMENT, "being captured into a graph already");
-    EXPECT_REFUSED(kv8_attention_plan(device.handle(), stream, &plan), KV8_INVALID_ARGUMENT,
-                   "make the plan on a stream");
+    for (kv8_stream* const on : {stream, other, static_cast<kv8_stream*>(nullptr)})
+        EXPECT_REFUSED(kv8_attention_plan(device.handle(), on, &plan), KV8_INVALID_ARGUMENT,
+                       "cannot hold kv8_attention_plan; call it before kv8_graph_begin");
+    EXPECT_REFUSED(kv8_stream_sync(device.handle(), other), KV8_INVALID_ARGUMENT, "cannot hold kv8_stream_sync");
+    EXPECT_REFUSED(kv8_copy(device.handle(), other, {plan.workspace.ptr, 8}, {reinterpret_cast<uint64_t>(here), 8}),
+                   KV8_INVALID_ARGUMENT, "cannot hold a copy from or to pageable host memory");
     EXPECT_REFUSED(kv8_stream_sync(device.handle(), stream), KV8_INVALID_ARGUMENT, "waited for when the capture has");
     EXPECT_REFUSED(kv8_copy(device.handle(), stream, {reinterpret_cast<uint64_t>(here), 8}, {plan.workspace.ptr, 8}),
                    KV8_INVALID_ARGUMENT, "cannot copy from or to pageable host memory");
@@ -266,6 +324,11 @@ TEST_F(Graph, IsNoneOfWhatCannotBeRepeated) {
     std::thread([&] {
         EXPECT_REFUSED(end(), KV8_INVALID_ARGUMENT, "Another thread is capturing the stream");
         EXPECT_EQ(kv8_alloc(device.handle(), 64, KV8_MEMORY_DEVICE, &ptr), KV8_OK) << kv8_last_error();
+        EXPECT_EQ(kv8_free(device.handle(), freed), KV8_OK) << kv8_last_error();
+        EXPECT_REFUSED(kv8_free(device.handle(), freed), KV8_INVALID_ARGUMENT, "it was freed, or never came");
+        EXPECT_EQ(kv8_stream_sync(device.handle(), other), KV8_OK) << kv8_last_error();
+        EXPECT_REFUSED(kv8_attention_plan(device.handle(), stream, &plan), KV8_INVALID_ARGUMENT,
+                       "make the plan on a stream");
     }).join();
     // None of these is in the graph, and none has ended the capture.
     step.call(stream);
@@ -277,6 +340,7 @@ TEST_F(Graph, IsNoneOfWhatCannotBeRepeated) {
     EXPECT_EQ(destroy(), KV8_OK) << kv8_last_error();
     EXPECT_REFUSED(launch(), KV8_INVALID_ARGUMENT, "is not a graph of this device");
     EXPECT_NE(launched, step.results());
+    EXPECT_EQ(kv8_stream_destroy(device.handle(), other), KV8_OK) << kv8_last_error();
 }
 
 TEST_F(Graph, IsCapturedOfAStreamThatItsThreadHasBegun) {

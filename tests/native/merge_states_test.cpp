@@ -68,4 +68,41 @@ TEST(MergeStates, JoinsTwoDisjointHalves) {
                 }
 }
 
+// In a's memory, or in b's, rows and lse: bit for bit what it gives elsewhere.
+TEST(MergeStates, ReplacesEitherSide) {
+    for (int width : {1, 64, 300})
+        for (const auto& device : devices())
+            for (bool replaces_a : {true, false}) {
+                SCOPED_TRACE(device->name() + ", width " + std::to_string(width) + ", in place of " +
+                             (replaces_a ? "a" : "b"));
+                Random random(12);
+                const int tokens = 7, heads = 3;
+                const size_t rows = tokens * heads, count = rows * size_t(width);
+                std::vector<float> a(count), b(count), out(count), lse_a(rows), lse_b(rows), lse(rows);
+                for (std::vector<float>* values : {&a, &b, &lse_a, &lse_b})
+                    for (float& value : *values) value = float(normal(random));
+                const int64_t row = int64_t(width) * 4;
+                const auto packed = [&](std::vector<float>& values) {
+                    return kv8_rows{span_of(values), row * heads, row, KV8_F32, 0};
+                };
+                kv8_merge_states_args m = {};
+                m.struct_size = sizeof(m);
+                m.tokens = tokens;
+                m.heads = heads;
+                m.width = width;
+                m.a = packed(a);
+                m.b = packed(b);
+                m.out = packed(out);
+                m.lse_a = span_of(lse_a);
+                m.lse_b = span_of(lse_b);
+                m.lse = span_of(lse);
+                ASSERT_EQ(KV8_OK, run(*device, m)) << kv8_last_error();
+                m.out = replaces_a ? m.a : m.b;
+                m.lse = replaces_a ? m.lse_a : m.lse_b;
+                ASSERT_EQ(KV8_OK, run(*device, m)) << kv8_last_error();
+                EXPECT_EQ(replaces_a ? a : b, out);
+                EXPECT_EQ(replaces_a ? lse_a : lse_b, lse);
+            }
+}
+
 }  // namespace

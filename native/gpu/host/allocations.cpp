@@ -18,7 +18,7 @@ Allocations::~Allocations() {
         quietly([&, a = allocation] { driver_.release(a.base, a.host); });
 }
 
-Allocations::Allocation Allocations::reserve(uint64_t bytes, bool host) {
+Allocation Allocations::reserve(uint64_t bytes, bool host) {
     const auto take = [&](uint64_t size) { return host ? driver_.allocate_host(size) : driver_.allocate(size); };
     const uint64_t alignment = alignment_of(bytes);
     uint64_t base = take(bytes);
@@ -49,7 +49,7 @@ uint64_t Allocations::allocate(uint64_t bytes, int32_t kind) {
     return address;
 }
 
-void Allocations::release(uint64_t address) {
+Allocation Allocations::take(uint64_t address) {
     const std::lock_guard<std::mutex> lock(turn_);
     auto found = by_address_.find(address);
     if (found == by_address_.end())
@@ -57,10 +57,9 @@ void Allocations::release(uint64_t address) {
                "ptr 0x%llx is not an allocation of this device: it was freed, or never came from kv8_alloc.",
                static_cast<unsigned long long>(address));
     const Allocation allocation = found->second;
-    driver_.synchronize_all();  // kernels may use it; what drivers do when they free memory is their own affair
     by_address_.erase(found);
     total_ -= allocation.bytes;
-    driver_.release(allocation.base, allocation.host);
+    return allocation;
 }
 
 uint64_t Allocations::allocated_bytes() const {

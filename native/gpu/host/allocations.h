@@ -9,6 +9,12 @@
 
 namespace kv8::gpu {
 
+struct Allocation {
+    uint64_t base;  // as the driver gave it; the caller's address lies at or above it
+    uint64_t bytes;
+    bool host;
+};
+
 class Allocations {
   public:
     explicit Allocations(DriverDevice& driver) : driver_(driver) {}
@@ -17,16 +23,10 @@ class Allocations {
     Allocations& operator=(const Allocations&) = delete;
 
     uint64_t allocate(uint64_t bytes, int32_t kind);  // kind: KV8_MEMORY_*
-    void release(uint64_t address);
+    Allocation take(uint64_t address);  // out of here, for the caller to give to the driver when no call uses it
     uint64_t allocated_bytes() const;
 
   private:
-    struct Allocation {
-        uint64_t base;  // as the driver gave it; the caller's address lies at or above it
-        uint64_t bytes;
-        bool host;
-    };
-
     Allocation reserve(uint64_t bytes, bool host);
 
     DriverDevice& driver_;

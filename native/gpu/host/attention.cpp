@@ -21,6 +21,8 @@ int slots(const DeviceTraits& traits, int kv_heads, int head_size, bool large) {
 const char* matrix_format(const DeviceTraits& traits, const kv8_attention_args& args) {
     const kv8_dtype q = args.q.dtype, kv = args.view->k.dtype;
     if (q == KV8_F32 || args.view->v.dtype != kv) return nullptr;
+    // Elements of these types are factors as they are, and some of them subnormal half floats.
+    if (flushes_subnormals(traits.arch) && (kv == KV8_F16 || kv == KV8_E5M2)) return nullptr;
     switch (kv) {
         case KV8_F16:
             return "f16";
@@ -63,6 +65,12 @@ Kernel kernel_of(const DeviceTraits& traits, const kv8_attention_args& args, int
     return kernel;
 }
 
+// Entries may be more than any sequence has keys.
+int64_t most_keys(const kv8_attention_args& args) {
+    int64_t keys = 0;
+    return __builtin_mul_overflow(args.block_table_stride, int64_t{args.view->block_size}, &keys) ? INT64_MAX : keys;
+}
+
 }  // namespace
 
 void plan_attention(Device& device, Stream stream, kv8_attention_plan_args& args) {
@@ -88,10 +96,13 @@ void attention(Device& device, Stream stream, const kv8_attention_args& args) {
     params.plan = args.plan.ptr;
     params.block_table = args.block_table.ptr;
     params.block_table_stride = args.block_table_stride;
+    params.most_keys = most_keys(args);
     params.lse = args.lse.ptr;
     params.sinks = args.sinks.ptr;
     params.alibi_slopes = args.alibi_slopes.ptr;
     params.q_heads = plan.shape.q_heads;
+    params.num_seqs = plan.shape.num_seqs;
+    params.total_queries = int32_t(plan.shape.total_q);
     params.window = args.window;
     params.softmax_scale = args.softmax_scale;
     params.softcap = args.softcap;

@@ -18,4 +18,8 @@ inline AttentionDevice attention_device(const std::string& arch) {
     return {version >= 90 && version < 120 ? 228 : 100, 32, false};
 }
 
+// Whether matrix instructions take subnormal factors for zero (MIOpen's documentation, "MI200 MFMA behavior"). As the kernels
+// know by KV8_MATRIX_FLUSHES_SUBNORMALS.
+inline bool flushes_subnormals(const std::string& arch) { return arch == "gfx90a"; }
+
 }  // namespace kv8::gpu

@@ -223,6 +223,7 @@ AttentionSchedule Scheduler::write() const {
     header.q_heads = args_.q_heads;
     header.kv_heads = args_.kv_heads;
     header.head_size = args_.head_size;
+    header.longest = longest_;
     header.batch_invariant = (args_.flags & KV8_PLAN_BATCH_INVARIANT) != 0;
     header.combine_rows = combine_rows_;
 
@@ -240,7 +241,6 @@ AttentionSchedule Scheduler::write() const {
     for (int tiles : {kSmallTiles, kLargeTiles}) {
         const List& list = lists_[tiles];
         PlanList& written = header.lists[tiles];
-        written.slots = int32_t(list.slots.size());
         int used = 0;
         for (size_t slot = 0; slot < list.slots.size(); slot++) {
             written.items += int32_t(list.slots[slot].size());
@@ -249,12 +249,11 @@ AttentionSchedule Scheduler::write() const {
         written.slot_offset = take((list.slots.size() + 1) * 4);
         written.item_offset = take(uint64_t(written.items) * sizeof(PlanItem));
         combines.insert(combines.end(), list.combines.begin(), list.combines.end());
-        schedule.known.slots[tiles] = written.slots;
+        schedule.known.slots[tiles] = int32_t(list.slots.size());
         schedule.known.used_slots[tiles] = used;
         const int rows = tiles == kSmallTiles ? kSmallRows : target_.large_rows;
         block_records = std::max<uint64_t>(block_records, uint64_t(used) * uint64_t(rows));
     }
-    header.combines = int32_t(combines.size());
     header.combine_offset = take(combines.size() * sizeof(PlanCombine));
     std::vector<int32_t> combine_of_row;
     for (size_t i = 0; i < combines.size(); i++)
@@ -264,7 +263,7 @@ AttentionSchedule Scheduler::write() const {
     const uint64_t record_bytes = uint64_t(record_floats(args_.head_size)) * 4 * uint64_t(args_.kv_heads);
     header.partial_offset = take(uint64_t(partials_) * record_bytes);
     header.total_offset = take(header.batch_invariant ? block_records * record_bytes : 0);
-    header.bytes = end;
+    schedule.workspace_bytes = end;
 
     schedule.bytes.resize(plan_bytes);
     put(schedule.bytes, 0, &header, 1);
@@ -285,8 +284,7 @@ AttentionSchedule Scheduler::write() const {
             item += int32_t(items.size());
         }
     }
-    schedule.workspace_bytes = header.bytes;
-    schedule.known.bytes = header.bytes;
+    schedule.known.bytes = schedule.workspace_bytes;
     schedule.known.combine_rows = combine_rows_;
     schedule.known.shape = {args_.num_seqs,       args_.q_heads, args_.kv_heads,          args_.head_size,
                             header.total_queries, longest_,      schedule.workspace_bytes};

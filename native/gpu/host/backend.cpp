@@ -118,9 +118,9 @@ kv8_status stream_sync(kv8_impl_device* device, kv8_impl_stream* stream) {
 // The dispatcher has forgotten the handle: the stream goes, whatever state the device is in.
 kv8_status stream_destroy(kv8_impl_device* device, kv8_impl_stream* stream) {
     const std::unique_ptr<kv8_impl_stream> gone(stream);
+    device->captures().forget(stream->native);
     if (!stream->owned) return KV8_OK;
     return guarded(fail, [&] {
-        device->captures().forget(stream->native);
         try {
             device->driver().destroy_stream(stream->native);
         } catch (const DeviceLost& lost) {
@@ -136,6 +136,7 @@ kv8_status stream_destroy(kv8_impl_device* device, kv8_impl_stream* stream) {
 kv8_status alloc(kv8_impl_device* device, uint64_t bytes, int32_t kind, uint64_t* out) {
     return on_device(device, [&] {
         device->captures().require_none_of_this_thread("kv8_alloc");
+        device->removals().try_all();
         *out = device->allocations().allocate(bytes, kind);
     });
 }
@@ -143,8 +144,7 @@ kv8_status alloc(kv8_impl_device* device, uint64_t bytes, int32_t kind, uint64_t
 kv8_status release(kv8_impl_device* device, uint64_t ptr) {
     return on_device(device, [&] {
         device->captures().require_none_of_this_thread("kv8_free");
-        device->plans().forget(ptr);
-        device->allocations().release(ptr);
+        device->release(ptr);
     });
 }
 
@@ -157,6 +157,7 @@ kv8_status copy(kv8_impl_device* device, kv8_impl_stream* stream, kv8_span dst, 
             refuse(KV8_INVALID_ARGUMENT,
                    "The stream is being captured into a graph, which cannot copy from or to pageable host memory; use "
                    "memory of kv8_alloc with KV8_MEMORY_HOST.");
+        if (waits) device->captures().require_none_of_this_thread("a copy from or to pageable host memory");
         on.copy(dst.ptr, src.ptr, src.bytes, native(stream));
         if (to_pageable)
             device->synchronize(native(stream));
@@ -180,6 +181,7 @@ kv8_status graph_end(kv8_impl_device* device, kv8_impl_stream* stream, kv8_impl_
         auto graph = std::make_unique<kv8_impl_graph>();
         graph->native = device->captures().end(native(stream));
         *out = graph.release();
+        quietly([&] { device->removals().try_all(); });  // what fails here fails the next call too
     });
 }
 
@@ -194,20 +196,12 @@ kv8_status graph_launch(kv8_impl_device* device, kv8_impl_stream* stream, kv8_im
     });
 }
 
-// As with a stream, the graph goes in any case.
+// The dispatcher has forgotten this handle too.
 kv8_status graph_destroy(kv8_impl_device* device, kv8_impl_graph* graph) {
     const std::unique_ptr<kv8_impl_graph> gone(graph);
-    DriverDevice& on = device->driver();
-    const auto destroy = [&] { on.destroy_graph(graph->native); };
     return guarded(fail, [&] {
         try {
-            try {
-                if (!device->captures().any_of_this_thread()) on.synchronize_all();
-            } catch (...) {
-                quietly(destroy);
-                throw;
-            }
-            destroy();
+            device->removals().add([&on = device->driver(), gone = graph->native] { on.destroy_graph(gone); });
         } catch (const DeviceLost& lost) {
             device->lose(lost.text);
         }

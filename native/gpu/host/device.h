@@ -12,6 +12,7 @@
 #include "gpu/host/captures.h"
 #include "gpu/host/driver.h"
 #include "gpu/host/plan_registry.h"
+#include "gpu/host/removals.h"
 #include "gpu/host/staging.h"
 
 namespace kv8::gpu {
@@ -29,6 +30,7 @@ class Device {
     Allocations& allocations() { return allocations_; }
     PlanRegistry& plans() { return plans_; }
     Captures& captures() { return captures_; }
+    Removals& removals() { return removals_; }
 
     // Where kernels report what they find wrong; an address for host and device.
     Fault* fault() { return reinterpret_cast<Fault*>(fault_); }
@@ -44,10 +46,15 @@ class Device {
     }
 
     // Copies host memory to the device in the stream's order; `from` may change as soon as this returns. Refused while
-    // the stream is captured: the graph would copy the same bytes again in every replay.
+    // the stream is captured: the graph would copy the same bytes again in every replay. On a thread that captures it is refused
+    // on any stream: it may wait and allocate.
     void upload(Stream stream, uint64_t to, const void* from, size_t bytes) {
+        captures_.require_none_of_this_thread("kv8_attention_plan");
         staging_.upload(stream, to, from, bytes);
     }
+
+    // Of kv8_alloc; no call uses it any more when the driver gets it back.
+    void release(uint64_t address);
 
     // Waits for the stream, then reports the first fault that a kernel met since the last time.
     void synchronize(Stream stream);
@@ -61,10 +68,11 @@ class Device {
 
     std::unique_ptr<DriverDevice> driver_;
     const int ordinal_;
+    Captures captures_;
     Allocations allocations_;
+    Removals removals_;
     StagingRing staging_;
     PlanRegistry plans_;
-    Captures captures_;
     uint64_t fault_;
 
     mutable std::mutex turn_;  // guards what follows

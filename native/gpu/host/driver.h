@@ -19,7 +19,6 @@ struct DeviceTraits {
     std::string driver;        // its version, for people: "CUDA 13.0", "HIP 6.2"
     int multiprocessors = 0;   // CUDA: SMs, AMD: compute units
     int shared_per_block = 0;  // bytes that a launch may ask for
-    int shared_per_multiprocessor = 0;
     uint64_t memory_bytes = 0;
     bool host_accessible = false;  // the host can read and write device memory
 };
@@ -67,11 +66,12 @@ class DriverDevice {
     virtual Stream create_stream() = 0;
     virtual void destroy_stream(Stream stream) = 0;
     virtual void synchronize(Stream stream) = 0;
-    virtual void synchronize_all() = 0;  // every stream of the device, the callers' own included
+    // Every stream of the device, the callers' own included. Breaks every capture of the GPU, of any thread and handle.
+    virtual void synchronize_all() = 0;
     virtual bool is_capturing(Stream stream) = 0;
 
     // From now on what is put on the stream is recorded and not done, until the same thread ends it. Meanwhile other threads
-    // may call the device as ever; this one may not allocate, free or wait.
+    // may do all but wait for all streams; this one may not allocate, free or wait, on any stream.
     virtual void begin_capture(Stream stream) = 0;
     // What was recorded. It throws where a call has made the capture invalid; the stream is as before in any case.
     virtual Graph end_capture(Stream stream) = 0;

@@ -14,6 +14,26 @@ double number(int64_t bits) {
     return static_cast<double>(value);
 }
 
+[[noreturn]] void refuse_plan(int64_t how, long long value, long long most) {
+    constexpr const char kSmaller[] =
+        "a graph's plan may be for a smaller batch than the captured one, not for a larger";
+    switch (how) {
+        case kTooManySequences:
+            refuse(KV8_INVALID_ARGUMENT, "plan is for %lld sequences; the call was made for %lld: %s.", value, most,
+                   kSmaller);
+        case kTooManyQueries:
+            refuse(KV8_INVALID_ARGUMENT, "plan is for %lld queries; the call was made for %lld: %s.", value, most,
+                   kSmaller);
+        case kTooManyKeys:
+            refuse(KV8_INVALID_ARGUMENT, "plan has a sequence of %lld keys; the call's block table holds %lld.", value,
+                   most);
+        default:
+            refuse(KV8_INVALID_ARGUMENT,
+                   "plan does not hold what kv8_attention_plan wrote there for the call's heads and head size; the "
+                   "workspace must stay untouched until the last layer's attention has completed.");
+    }
+}
+
 }  // namespace
 
 void refuse_fault(const Fault& fault) {
@@ -52,10 +72,7 @@ void refuse_fault(const Fault& fault) {
         case kBadUniform:
             refuse(status, "sampling[%lld].uniform is %g; it must be at least 0 and below 1.", index, number(value));
         case kBadPlan:
-            refuse(status,
-                   "plan does not hold what kv8_attention_plan wrote there for the call's heads and head size; the "
-                   "workspace "
-                   "must stay untouched until the last layer's attention has completed.");
+            refuse_plan(fault.index, value, last);
         case kBadLogits:
             refuse(
                 status,

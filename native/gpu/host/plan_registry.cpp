@@ -20,9 +20,9 @@ KnownPlan PlanRegistry::find(uint64_t workspace, uint64_t bytes) const {
     return known->second;
 }
 
-void PlanRegistry::forget(uint64_t workspace) {
+void PlanRegistry::forget(uint64_t memory, uint64_t bytes) {
     std::lock_guard<std::mutex> lock(turn_);
-    plans_.erase(workspace);
+    plans_.erase(plans_.lower_bound(memory), plans_.lower_bound(memory + bytes));
 }
 
 }  // namespace kv8::gpu

@@ -1,8 +1,8 @@
 // What the host needs to know of the plans in device memory, which it cannot read: the last plan made in each workspace.
 #pragma once
 
+#include <map>
 #include <mutex>
-#include <unordered_map>
 
 #include "dispatch/checks.h"
 
@@ -20,11 +20,11 @@ class PlanRegistry {
   public:
     void remember(uint64_t workspace, const KnownPlan& plan);
     KnownPlan find(uint64_t workspace, uint64_t bytes) const;  // throws Refusal where there is none
-    void forget(uint64_t workspace);                           // its memory is freed
+    void forget(uint64_t memory, uint64_t bytes);              // which are freed, with the plans in them
 
   private:
     mutable std::mutex turn_;
-    std::unordered_map<uint64_t, KnownPlan> plans_;
+    std::map<uint64_t, KnownPlan> plans_;
 };
 
 }  // namespace kv8::gpu

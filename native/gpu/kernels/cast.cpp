@@ -4,22 +4,6 @@
 namespace kv8::gpu {
 namespace {
 
-KV8_DEVICE Chunk load_any(kv8_dtype dtype, const uint8_t* from, int64_t count) {
-    if (dtype == KV8_E4M3FN) return load_some<Float8<fp8::E4M3FN>>(from, count);
-    if (dtype == KV8_E5M2) return load_some<Float8<fp8::E5M2>>(from, count);
-    if (dtype == KV8_E4M3FNUZ) return load_some<Float8<fp8::E4M3FNUZ>>(from, count);
-    if (dtype == KV8_E5M2FNUZ) return load_some<Float8<fp8::E5M2FNUZ>>(from, count);
-    return load_plain(dtype, from, count);
-}
-
-KV8_DEVICE void store_any(kv8_dtype dtype, uint8_t* to, const Chunk& c, int64_t count) {
-    if (dtype == KV8_E4M3FN) return store_some<Float8<fp8::E4M3FN>>(to, c, count);
-    if (dtype == KV8_E5M2) return store_some<Float8<fp8::E5M2>>(to, c, count);
-    if (dtype == KV8_E4M3FNUZ) return store_some<Float8<fp8::E4M3FNUZ>>(to, c, count);
-    if (dtype == KV8_E5M2FNUZ) return store_some<Float8<fp8::E5M2FNUZ>>(to, c, count);
-    store_plain(dtype, to, c, count);
-}
-
 // Magnitudes are compared as integers, which order them as floats do; a NaN counts as 0.
 KV8_DEVICE uint32_t magnitude_bits(float x) {
     const uint32_t magnitude = bits_of(x) & 0x7FFFFFFFu;

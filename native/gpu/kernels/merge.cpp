@@ -37,12 +37,18 @@ KV8_KERNEL(kv8_merge_states_kernel, MergeStatesParams::kThreads, MergeStatesPara
     const kv8_merge_states_args& args = params.args;
     const RowShare share(args.width, MergeStatesParams::kThreads);
     const int64_t rows = int64_t(args.tokens) * args.heads, step = int64_t(blocks()) * share.rows_in_block;
-    for (int64_t row = int64_t(block()) * share.rows_in_block + share.row; row < rows; row += step) {
+    // All of a warp go round as often: lse may lie where one side's does, so it is stored when all have read.
+    for (int64_t first_row = int64_t(block()) * share.rows_in_block; first_row < rows; first_row += step) {
+        const int64_t row = first_row + share.row;
+        const bool valid = row < rows;
         const Division place = divided(row, args.heads);
         const int64_t token = place.quotient, head = place.remainder;
-        const Factors factors =
-            factors_of(load<float>(address_of(args.lse_a) + 4 * row), load<float>(address_of(args.lse_b) + 4 * row));
-        for (int64_t chunk = share.chunk; chunk < chunks_of(args.width); chunk += share.threads) {
+        Factors factors{};
+        if (valid)
+            factors = factors_of(load<float>(address_of(args.lse_a) + 4 * row),
+                                 load<float>(address_of(args.lse_b) + 4 * row));
+        sync_warp();
+        for (int64_t chunk = share.chunk; valid && chunk < chunks_of(args.width); chunk += share.threads) {
             const int64_t first = chunk * kChunk;
             Chunk joined = part_of(args.a, token, head, first, args.width, factors.a);
             const Chunk b = part_of(args.b, token, head, first, args.width, factors.b);
@@ -51,7 +57,7 @@ KV8_KERNEL(kv8_merge_states_kernel, MergeStatesParams::kThreads, MergeStatesPara
             store_plain(args.out.dtype, row_at(args.out, token, head) + first * bytes_of(args.out.dtype), joined,
                         args.width - first);
         }
-        if (share.chunk == 0 && args.lse.ptr != 0) store(address_of(args.lse) + 4 * row, factors.lse);
+        if (valid && share.chunk == 0 && args.lse.ptr != 0) store(address_of(args.lse) + 4 * row, factors.lse);
     }
 }
 

@@ -120,7 +120,10 @@ typedef struct kv8_device_options {
 
 KV8_API kv8_status kv8_device_open(kv8_backend* backend, const kv8_device_options* options, kv8_device** out);
 
-/* Frees what the device still owns. The handle, its streams and its memory are invalid afterwards. */
+/*
+ * Frees what the device still owns. The handle, its streams and its memory are invalid afterwards. It waits for their calls, but
+ * on a GPU of which another handle is captured into a graph (kv8_graph_begin): there none may be under way.
+ */
 KV8_API kv8_status kv8_device_close(kv8_device* device);
 
 typedef struct kv8_device_info {
@@ -156,7 +159,11 @@ enum { KV8_MEMORY_DEVICE = 0, KV8_MEMORY_HOST = 1 /* pinned, readable by host an
 
 /* At least 64-byte aligned, contents undefined; 2 MiB aligned from 2 MiB up. */
 KV8_API kv8_status kv8_alloc(kv8_device* device, uint64_t bytes, int32_t kind, uint64_t* out);
-/* Waits for calls under way that may use the memory. */
+/*
+ * Waits for calls under way that may use the memory: on a GPU for all of its streams, which breaks a capture that the caller's
+ * own runtime has begun. While kv8_graph_begin's is on, by any thread and handle of the GPU, it does not wait, and the
+ * memory goes back later: with the capture's end, or this handle's next kv8_alloc or kv8_free.
+ */
 KV8_API kv8_status kv8_free(kv8_device* device, uint64_t ptr);
 /*
  * Copies src.bytes bytes, between host and device as the addresses say; spans may not overlap. In the stream's order;
@@ -175,13 +182,14 @@ KV8_API kv8_status kv8_fill(kv8_device* device, kv8_stream* stream, kv8_span dst
  *
  * A graph holds each call's arguments as they were: addresses, strides, shapes, numbers. What lies in memory is read by each
  * launch anew: ids, slots, positions, block tables, scales, weights, and the plan of kv8_attention, which
- * kv8_attention_plan makes anew in the same workspace before a launch, outside of the capture, for a batch of as many
- * sequences and queries as the captured one. The memory must stay where it is until the graph's last launch has completed.
+ * kv8_attention_plan makes anew in the same workspace before a launch, outside of the capture, for a batch of at most as many
+ * sequences and queries as the captured one, none longer than its block table: a plan for more is reported as an illegal
+ * value is, and its attention is not done. The memory must stay where it is until the graph's last launch has completed.
  *
  * Each call is checked when it is captured; one that is refused is not in the graph, and the capture goes on. Not captured,
- * and refused: kv8_attention_plan, kv8_stream_sync, copies from or to pageable memory, a shape's first kv8_matmul, and, on
- * the thread that captures, kv8_alloc and kv8_free. Kernels launched by a graph report illegal values in memory as ever.
- * The CPU has no graphs (KV8_UNSUPPORTED): its calls have nothing to launch.
+ * and refused: kv8_attention_plan, kv8_stream_sync, copies from or to pageable memory, a shape's first kv8_matmul. The thread
+ * that captures is refused the first three on other streams too, and kv8_alloc and kv8_free. Kernels launched by a graph
+ * report illegal values in memory as ever. The CPU has no graphs (KV8_UNSUPPORTED): its calls have nothing to launch.
  */
 
 /*
@@ -196,7 +204,7 @@ KV8_API kv8_status kv8_graph_begin(kv8_device* device, kv8_stream* stream);
 KV8_API kv8_status kv8_graph_end(kv8_device* device, kv8_stream* stream, kv8_graph** out);
 /* Puts the graph's calls on any stream of the device that is not being captured. A graph's launches follow one another. */
 KV8_API kv8_status kv8_graph_launch(kv8_device* device, kv8_stream* stream, kv8_graph* graph);
-/* Waits for its launches, but on a thread that captures: there none may be under way. kv8_device_close destroys all. */
+/* Waits for its launches, or is done later, as kv8_free. kv8_device_close destroys all. */
 KV8_API kv8_status kv8_graph_destroy(kv8_device* device, kv8_graph* graph);
 
 /* ---- casts ----------------------------------------------------------------------------------------------------- */
@@ -341,9 +349,10 @@ KV8_API kv8_status kv8_move_blocks(kv8_device* device, kv8_stream* stream, const
 /*
  * A step's schedule, made once and used by every layer. query_start_loc: int32 [num_seqs + 1], ascending from 0;
  * seq_lens: int32 [num_seqs], keys in the cache including the query tokens' own (of fewer keys than queries, the first
- * queries see none); both in host memory. With workspace {0,0} only workspace_bytes is computed. kv8_attention reads both
- * arrays from the workspace, which must stay untouched until the last layer's attention has completed. A GPU knows a
- * plan by its workspace's address: a copy elsewhere is none.
+ * queries see none), 2^31 - 8192 at most; both in host memory. All queries times q_heads / kv_heads are 2^26 at most. With
+ * workspace {0,0} only workspace_bytes is computed. kv8_attention reads both arrays from the workspace, which must stay
+ * untouched until the last layer's attention has completed. A GPU knows a plan by its workspace's address: a copy elsewhere
+ * is none.
  */
 typedef struct kv8_attention_plan_args {
     uint32_t struct_size;
@@ -393,8 +402,8 @@ KV8_API kv8_status kv8_attention(kv8_device* device, kv8_stream* stream, const k
 
 /*
  * Joins two attention results over disjoint keys: out = (e^lse_a a + e^lse_b b) / (e^lse_a + e^lse_b), lse = ln of the
- * denominator. A side with lse = -inf takes no part. out may be a or b. (FlashInfer, "merge_state"; sinks must be counted
- * in one side only.)
+ * denominator. A side with lse = -inf takes no part. out may be a or b, and lse may be lse_a or lse_b. (FlashInfer,
+ * "merge_state"; sinks must be counted in one side only.)
  */
 typedef struct kv8_merge_states_args {
     uint32_t struct_size;

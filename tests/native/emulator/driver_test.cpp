@@ -60,7 +60,6 @@ TEST_F(DriverTest, TellsWhatItEmulates) {
     const DeviceTraits& traits = device->traits();
     EXPECT_EQ(traits.arch, KV8_TEXT(KV8_EMULATE_ARCH));
     EXPECT_EQ(traits.multiprocessors, 4);
-    EXPECT_EQ(traits.shared_per_multiprocessor, kSharedKiB * 1024);
     EXPECT_TRUE(traits.host_accessible);
     EXPECT_GE(traits.memory_bytes, uint64_t{4} << 30);
     EXPECT_FALSE(device->is_capturing(device->create_stream()));
@@ -118,6 +117,7 @@ TEST_F(DriverTest, RepeatsACapture) {
 
 TEST_F(DriverTest, EndsACaptureThatIsBroken) {
     const Stream stream = device->create_stream();
+    const Event event = device->create_event();
     EXPECT_ERROR(refusal_of(KV8_INVALID_ARGUMENT, [&] { device->begin_capture(0); }), "captures no default stream");
     EXPECT_ERROR(refusal_of(KV8_INVALID_ARGUMENT, [&] { device->end_capture(stream); }), "has not begun to capture");
     const struct {
@@ -125,18 +125,32 @@ TEST_F(DriverTest, EndsACaptureThatIsBroken) {
         std::function<void()> call;
     } breaking[] = {{"allocating memory", [&] { device->allocate(64); }},
                     {"allocating host memory", [&] { device->allocate_host(64); }},
-                    {"waiting for it", [&] { device->synchronize(stream); }},
+                    {"waiting for a stream", [&] { device->synchronize(stream); }},
+                    {"waiting for a stream", [&] { device->synchronize(0); }},
+                    {"waiting for an event", [&] { device->wait(event); }},
                     {"waiting for all streams", [&] { device->synchronize_all(); }}};
     for (const auto& breaks : breaking) {
         device->begin_capture(stream);
-        std::thread([&] { device->release(device->allocate(64), false); }).join();  // another's is no harm
-        device->synchronize(0);
+        std::thread([&] {  // another's is no harm
+            device->release(device->allocate(64), false);
+            device->synchronize(0);
+            device->wait(event);
+        })
+            .join();
         device->fill(0, 0, 0, stream);
         EXPECT_ERROR(refusal_of(KV8_INVALID_ARGUMENT, breaks.call), std::string(breaks.name) + " breaks the capture");
         EXPECT_ERROR(refusal_of(KV8_INVALID_ARGUMENT, [&] { device->fill(0, 0, 0, stream); }), "an earlier call");
         EXPECT_ERROR(refusal_of(KV8_INVALID_ARGUMENT, [&] { device->end_capture(stream); }), "has broken the capture");
         device->begin_capture(stream);
         device->destroy_graph(device->end_capture(stream));
+    }
+    // But for these.
+    const std::function<void()> by_anyone[] = {[&] { device->synchronize(stream); },
+                                               [&] { device->synchronize_all(); }};
+    for (const auto& call : by_anyone) {
+        device->begin_capture(stream);
+        std::thread([&] { EXPECT_ERROR(refusal_of(KV8_INVALID_ARGUMENT, call), "breaks the capture"); }).join();
+        EXPECT_ERROR(refusal_of(KV8_INVALID_ARGUMENT, [&] { device->end_capture(stream); }), "has broken the capture");
     }
 }
 

@@ -135,6 +135,23 @@ TEST(MatrixUnits, MultiplyInThePublishedLayout) {
     }
 }
 
+TEST(MatrixUnits, TakeSubnormalFactorsAsTheArchitectureDoes) {
+    if (kMatrixUnit != MatrixUnit::kMfma) GTEST_SKIP() << "only CDNA2 takes them for zero";
+    for (const bool bf16 : {false, true})
+        for (const bool in_a : {true, false}) {
+            std::vector<Registers> lanes(kLanes);
+            const uint32_t least = 0x00010001u, one = bf16 ? 0x3F803F80u : 0x3C003C00u;
+            for (Registers& lane : lanes) {
+                std::fill_n(lane.a, 2, in_a ? least : one);
+                std::fill_n(lane.b, 2, in_a ? one : least);
+            }
+            ASSERT_EQ(error_of("mfma", Params{lanes.data(), bf16}), "");
+            const float sum = kv8::emulator::kArch.flushes_subnormals ? 0.0f : bf16 ? 0x1p-129f : 0x1p-20f;
+            for (const Registers& lane : lanes)
+                for (int i = 0; i < 4; i++) EXPECT_EQ(lane.c[i], sum);
+        }
+}
+
 TEST(MatrixUnits, RefuseTheInstructionsOfOtherArchitectures) {
     std::vector<Registers> lanes(kLanes);
     const Params params{lanes.data(), false};

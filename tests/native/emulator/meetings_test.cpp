@@ -8,6 +8,7 @@ namespace {
 
 using namespace kv8::gpu;
 using namespace kv8_test;
+using kv8::emulator::shuffle;
 
 constexpr int kThreads = 256;
 

@@ -22,10 +22,8 @@ int attribute(const Stub& stub, int which) {
             return compute_capability(stub) / 10;
         case 76:
             return compute_capability(stub) % 10;
-        case 81:
-            return 228 << 10;  // shared memory of a multiprocessor
         case 97:
-            return 227 << 10;  // of a block that asks for it
+            return 227 << 10;  // shared memory of a block that asks for it
         default:
             return -1;
     }

@@ -17,8 +17,7 @@ int attribute(int which) {
         case 63:
             return 304;  // compute units
         case 74:
-        case 10002:
-            return 64 << 10;  // shared memory of a block, and of a compute unit
+            return 64 << 10;  // shared memory of a block
         default:
             return -1;
     }

@@ -15,7 +15,8 @@ void* as_pointer(uint64_t value) { return reinterpret_cast<void*>(value); }
 
 }  // namespace
 
-// A kernel's first call may come while the caller captures a graph: loading its module is no part of that.
+// A kernel's first call may come while the caller captures a graph: loading its module is no part of that. Nor is what a matrix
+// product's first call on another stream allocates.
 class VendorDevice::RelaxedCapture {
   public:
     explicit RelaxedCapture(const VendorDevice& device) : device_(device) { exchange(); }
@@ -131,6 +132,7 @@ void VendorDevice::prepare(const kv8_matmul_args& args, Stream stream) {
                "The stream is being captured into a graph, and this is the first matrix product of %d outputs and %d "
                "inputs, which chooses an algorithm; call kv8_matmul once with each shape before the capture.",
                args.outputs, args.inputs);
+    const RelaxedCapture relaxed(*this);
     if (blas_ == nullptr) blas_ = std::make_unique<BlasLt>(blas_vendor_, blas_library_.c_str());
     if (blas_workspace_ == 0) require(calls_.allocate, &blas_workspace_, size_t{BlasLt::kWorkspaceBytes});
     blas_->choose(args);
@@ -176,7 +178,7 @@ bool VendorDevice::is_capturing(Stream stream) {
 
 // ---- graphs
 
-// In this mode what other threads do neither breaks the capture nor is kept from them.
+// In this mode what other threads do neither breaks the capture nor is kept from them, but for a wait for all streams.
 void VendorDevice::begin_capture(Stream stream) {
     const Current current(*this);
     require(calls_.capture_begin, stream, kCaptureThreadLocal);
