@@ -36,7 +36,9 @@ final class PrefixLoad {
     private boolean part;
     private @Nullable Frame[] arrived = {};
     private @Nullable Tier[] from = {};
-    private final Set<Tier> busy = new HashSet<>();
+    /** Tiers that do something for this load which nobody has judged yet. */
+    private final Set<Tier> unjudged = new HashSet<>();
+
     private int limit;
     private long lastArrival = startNanos;
     private boolean over;
@@ -223,14 +225,14 @@ final class PrefixLoad {
         limit = Math.min(limit, index);
     }
 
+    /** The tier's circuit breaker has let an operation through, which has to be judged: also when the load is over before it ends. */
     synchronized void begins(Tier tier) {
-        busy.add(tier);
+        unjudged.add(tier);
     }
 
-    /** The tier's part has ended; false when the load was over before. */
+    /** The operation has ended; true when it is the tier's to judge, false when it was late and has been judged for that. */
     synchronized boolean ends(Tier tier) {
-        busy.remove(tier);
-        return !over;
+        return unjudged.remove(tier);
     }
 
     // ---- for the writer
@@ -254,8 +256,20 @@ final class PrefixLoad {
         return planned && placed >= limit;
     }
 
-    /** Ends it: frames that arrived go back. Returns the tiers that had not finished. */
-    synchronized List<Tier> end() {
+    /** Whether tiers are still busy with it. */
+    synchronized boolean isUnderWay() {
+        return !unjudged.isEmpty();
+    }
+
+    /** The tiers that have not finished at the deadline, for the caller to judge. */
+    synchronized List<Tier> takeLate() {
+        List<Tier> late = List.copyOf(unjudged);
+        unjudged.clear();
+        return late;
+    }
+
+    /** Ends it: frames that arrived go back. */
+    synchronized void end() {
         over = true;
         for (int i = 0; i < arrived.length; i++) {
             Frame frame = arrived[i];
@@ -264,6 +278,5 @@ final class PrefixLoad {
                 arrived[i] = null;
             }
         }
-        return List.copyOf(busy);
     }
 }

@@ -25,6 +25,9 @@ final class PrefixLoads {
     private final long[] key = new long[PrefixIndex.KEY];
     private final Map<BlockKey, PrefixLoad> byFirstKey = new HashMap<>();
 
+    /** Loads that ended while tiers were busy with them: a tier that never answers is to be known by it all the same. */
+    private final List<PrefixLoad> givenUp = new ArrayList<>();
+
     /** @param onPlaced is told of each block that the pool gets */
     PrefixLoads(BlockLedger ledger, List<Tier> tiers, PoolCopies copies, long deadlineNanos, Runnable onPlaced) {
         this.ledger = ledger;
@@ -247,9 +250,11 @@ final class PrefixLoads {
 
     private void end(PrefixLoad load, boolean late, BlockFrame form, double prefillTokensPerSecond) {
         byFirstKey.remove(load.first());
-        List<Tier> unfinished = load.end();
+        load.end();
         if (late) {
-            unfinished.forEach(Tier::late);
+            load.takeLate().forEach(Tier::late);
+        } else if (load.isUnderWay()) {
+            givenUp.add(load);
         }
         measure(load);
         if (load.isPart() && load.placed == 0 && !late) {
@@ -278,6 +283,20 @@ final class PrefixLoads {
                 beginPart(sequence, form, load.deadlineNanos() - System.nanoTime(), prefillTokensPerSecond);
             }
             sequence.follow();
+        }
+    }
+
+    /** Judges the tiers that have not finished a load which was given up, once its deadline has passed too. */
+    void checkDeadlines() {
+        if (!givenUp.isEmpty()) {
+            long now = System.nanoTime();
+            givenUp.removeIf(load -> {
+                boolean late = now - load.deadlineNanos() > 0;
+                if (late) {
+                    load.takeLate().forEach(Tier::late);
+                }
+                return late || !load.isUnderWay();
+            });
         }
     }
 

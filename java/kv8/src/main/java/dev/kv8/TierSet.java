@@ -136,6 +136,7 @@ final class TierSet implements AutoCloseable {
             uses.advance(share, form());
         }
         pace.end();
+        loads.checkDeadlines();
         boolean busy = !loads.isEmpty() || !uses.isEmpty();
         for (int i = 0; i < tiers.size(); i++) {
             tiers.get(i).checkDeadlines();
