@@ -85,10 +85,11 @@ public final class RedisBlockStore implements BlockStore {
             try {
                 return RedisURI.create(uri);
             } catch (IllegalArgumentException e) {
+                // What was given may have a password in it, and so may the message of e.
                 throw new IllegalArgumentException(
                         "The address of a Redis tier is redis://[user:password@]host[:port][/database], or rediss://... for"
-                                + " TLS; what was given is not: " + e.getMessage(),
-                        e);
+                                + " TLS; what was given is not. Other characters than letters, digits and -._~ in a user name or"
+                                + " password have to be percent-encoded.");
             }
         }
 
