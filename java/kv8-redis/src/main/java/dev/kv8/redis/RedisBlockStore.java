@@ -316,14 +316,18 @@ public final class RedisBlockStore implements BlockStore {
         return String.valueOf(cause.getMessage()).startsWith("OOM");
     }
 
+    /** Comes on the connection's own thread, right after the answer that was no good, so that it must not wait for one. */
     @Override
     public void forget(BlockKey key) {
+        RedisLink.Pipe pipe = link.forLoadsIfConnected();
+        if (pipe == null) {
+            return; // It expires by itself, or the next write replaces it.
+        }
         try {
-            RedisLink.Pipe pipe = link.forStores();
             var unused = pipe.commands().unlink(FramePart.key(key, 0));
             pipe.flush();
-        } catch (IOException | RuntimeException e) {
-            // It expires by itself, or the next write replaces it.
+        } catch (RuntimeException e) {
+            // broken or closed meanwhile: the same
         }
     }
 
