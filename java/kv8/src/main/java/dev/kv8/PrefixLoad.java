@@ -3,6 +3,7 @@ package dev.kv8;
 import static java.util.Objects.requireNonNull;
 
 import java.util.ArrayList;
+import java.util.Arrays;
 import java.util.HashSet;
 import java.util.List;
 import java.util.Set;
@@ -49,6 +50,8 @@ final class PrefixLoad {
 
     final List<Sequence> waiting = new ArrayList<>();
     int placed;
+    private long[] sought = {};
+    private int soughtFrom;
 
     /**
      * Still without blocks: {@link #plan(List, double)}, {@link #plan(int)} or {@link #planPart} gives them.
@@ -56,6 +59,7 @@ final class PrefixLoad {
      * @param first what sequences that lack the same next block have in common: the key of its tokens
      * @param search what plans it; null when the caller does
      * @param tokens of the prompt, not written any more; none when {@link PrefixCache#loaded} needs none
+     * @param deadlineNanos on the clock of {@link System#nanoTime}
      */
     PrefixLoad(
             BlockKey first,
@@ -74,7 +78,7 @@ final class PrefixLoad {
         this.tiers = tiers;
         this.form = form;
         this.epoch = epoch;
-        this.deadlineNanos = startNanos + deadlineNanos;
+        this.deadlineNanos = deadlineNanos;
         this.prefillTokensPerSecond = prefillTokensPerSecond;
     }
 
@@ -236,6 +240,20 @@ final class PrefixLoad {
     }
 
     // ---- for the writer
+
+    /** It is begun for a prompt's blocks from {@code from} to before {@code to}, whose keys are in {@code words}. */
+    void seek(long[] words, int from, int to) {
+        sought = Arrays.copyOfRange(words, from * PrefixIndex.KEY, to * PrefixIndex.KEY);
+        soughtFrom = from;
+    }
+
+    /** Whether it was begun for a prompt's block {@code index} too, by its key in {@code words}: not by a shorter prompt. */
+    boolean hasSought(long[] words, int index) {
+        int at = (index - soughtFrom) * PrefixIndex.KEY;
+        int end = at + PrefixIndex.KEY;
+        int in = index * PrefixIndex.KEY;
+        return at >= 0 && end <= sought.length && Arrays.equals(sought, at, end, words, in, in + PrefixIndex.KEY);
+    }
 
     /** The next block's frame, which is the caller's then; null when it has not arrived. */
     synchronized @Nullable Frame takeNext() {

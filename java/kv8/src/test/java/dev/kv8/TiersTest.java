@@ -1,5 +1,6 @@
 package dev.kv8;
 
+import static java.util.Objects.requireNonNull;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
@@ -138,6 +139,60 @@ class TiersTest {
             assertThat(test.tier(0).loaded()).as("each once").isEqualTo(5);
             test.checkContent(shorter);
             test.checkContent(whole);
+        }
+    }
+
+    /** Whoever began the load may be gone when it ends, and the rest has no deadline of its own. */
+    @Test
+    void theRestOfALongerPromptComesUntilTheSameDeadlineWhoeverBegan() {
+        HostBlockStore host = host(100);
+        Tiers tiers = Tiers.builder()
+                .add(host)
+                .writtenOnFirstUse(true)
+                .loadDeadline(Duration.ofMinutes(1))
+                .build();
+        try (TieredCache test = new TieredCache(40, tiers)) {
+            test.serve(PROMPT);
+            test.settle();
+        }
+        try (TieredCache test = new TieredCache(40, tiers)) {
+            Sequence shorter = test.cache.open(TieredCache.prompt(1, 25));
+            Sequence whole = test.cache.open(PROMPT);
+            PrefixLoad first = requireNonNull(whole.loading);
+            shorter.close();
+            TieredCache.await(() -> {
+                test.cache.poll();
+                return whole.loading != first;
+            });
+            assertThat(requireNonNull(whole.loading).deadlineNanos()).isEqualTo(first.deadlineNanos());
+            TieredCache.await(() -> !whole.isLoading());
+            assertThat(whole.cachedTokens()).isEqualTo(40);
+            assertThat(test.tier(0).loaded()).as("each once").isEqualTo(5);
+            test.checkContent(whole);
+            whole.close();
+        }
+    }
+
+    @Test
+    void whatIsAbsentIsAskedForOnceHoweverManyWait() {
+        HostBlockStore host = host(100);
+        Tiers tiers = Tiers.builder()
+                .add(host)
+                .writtenOnFirstUse(true)
+                .loadDeadline(Duration.ofMinutes(1))
+                .build();
+        try (TieredCache test = new TieredCache(40, tiers)) {
+            test.serve(TieredCache.prompt(1, 25));
+            test.settle();
+        }
+        try (TieredCache test = new TieredCache(40, tiers);
+                Sequence first = test.cache.open(PROMPT);
+                Sequence second = test.cache.open(PROMPT);
+                Sequence longer = test.cache.open(TieredCache.prompt(1, 57))) {
+            TieredCache.await(() -> !first.isLoading() && !second.isLoading() && !longer.isLoading());
+            assertThat(second.cachedTokens()).isEqualTo(24);
+            assertThat(longer.cachedTokens()).isEqualTo(24);
+            assertThat(test.tier(0).absent()).as("blocks of the first").isEqualTo(2);
         }
     }
 
