@@ -291,7 +291,7 @@ final class PrefixCache {
         }
     }
 
-    /** The tiers were asked for a {@link TieredPart} and did not give it. */
+    /** The tiers were asked for a {@link TieredPart} and don't have it. */
     void tiersLack(BlockKey key) {
         if (parts != null) {
             parts.tiersLack(key.word0());

@@ -41,6 +41,7 @@ final class PrefixLoad {
     private final Set<Tier> unjudged = new HashSet<>();
 
     private int limit;
+    private boolean unsure;
     private long lastArrival = startNanos;
     private boolean over;
 
@@ -229,6 +230,11 @@ final class PrefixLoad {
         limit = Math.min(limit, index);
     }
 
+    /** A tier that might have blocks was not asked or did not give them: a block that is missing after this may be there. */
+    synchronized void unsure() {
+        unsure = true;
+    }
+
     /** The tier's circuit breaker has let an operation through, which has to be judged: also when the load is over before it ends. */
     synchronized void begins(Tier tier) {
         unjudged.add(tier);
@@ -268,6 +274,11 @@ final class PrefixLoad {
     /** Where the block came from. */
     synchronized @Nullable Tier origin(int index) {
         return from[index];
+    }
+
+    /** Whether all tiers said that they don't have the first block. */
+    synchronized boolean isAbsent() {
+        return planned && limit == 0 && !unsure;
     }
 
     synchronized boolean isComplete() {

@@ -270,7 +270,7 @@ final class PrefixLoads {
             givenUp.add(load);
         }
         measure(load);
-        if (load.isPart() && load.placed == 0 && !late) {
+        if (load.isPart() && load.isAbsent()) {
             prefixes.tiersLack(load.first());
         }
         List<Sequence> waited = new ArrayList<>();
