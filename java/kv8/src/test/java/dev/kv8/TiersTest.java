@@ -254,7 +254,7 @@ class TiersTest {
     }
 
     @Test
-    void otherScalesTypesModelsAndSaltsFindNothing() {
+    void otherScalesTypesWindowsModelsAndSaltsFindNothing() {
         HostBlockStore host = host(100);
         Tiers tiers = Tiers.builder().add(host).writtenOnFirstUse(true).build();
         try (TieredCache test = new TieredCache(40, tiers)) {
@@ -267,6 +267,7 @@ class TiersTest {
         for (KvCacheConfig.Builder other : new KvCacheConfig.Builder[] {
             TieredCache.config(40, tiers).salt("tenant"),
             TieredCache.config(40, tiers).modelId("another"),
+            TieredCache.config(40, tiers).window(16),
             TieredCache.config(40, tiers).scales(scales.build()),
             TieredCache.config(40, tiers).kDtype(KvCacheDType.FP8_E5M2)
         }) {
