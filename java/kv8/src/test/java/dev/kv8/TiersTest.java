@@ -316,6 +316,26 @@ class TiersTest {
     }
 
     @Test
+    void aLoadingSequenceThatDoesNotFitGoesOnLoading() {
+        SilentStore silent = new SilentStore();
+        Tiers tiers =
+                Tiers.builder().add(silent).loadDeadline(Duration.ofHours(1)).build();
+        try (TieredCache test = new TieredCache(12, tiers);
+                Sequence large = test.cache.open(TieredCache.prompt(7, 72));
+                Batch batch = test.cache.batch()) {
+            test.compute(large);
+            Sequence sequence = test.cache.open(PROMPT);
+            assertThat(batch.add(sequence)).as("three blocks are left").isFalse();
+            assertThat(sequence.isLoading()).isTrue();
+            assertThat(batch.add(sequence, 24)).isTrue();
+            assertThat(sequence.isLoading()).isFalse();
+            batch.clear();
+            sequence.close();
+            silent.failAll();
+        }
+    }
+
+    @Test
     void aConfigurationWithTiersIsCheckedAsAWhole() {
         HostBlockStore host = host(4);
         assertThatThrownBy(
