@@ -408,6 +408,21 @@ class TiersTest {
     }
 
     @Test
+    void anInterruptedThreadDoesNotWait() {
+        SilentStore silent = new SilentStore();
+        Tiers tiers =
+                Tiers.builder().add(silent).loadDeadline(Duration.ofHours(1)).build();
+        try (TieredCache test = new TieredCache(40, tiers);
+                Sequence sequence = test.cache.open(PROMPT)) {
+            Thread.currentThread().interrupt();
+            sequence.awaitLoaded();
+            assertThat(Thread.interrupted()).as("still").isTrue();
+            assertThat(sequence.isLoading()).isTrue();
+            silent.failAll();
+        }
+    }
+
+    @Test
     void nobodyWaitsForASequenceThatLoads() {
         SilentStore silent = new SilentStore();
         Tiers tiers =
