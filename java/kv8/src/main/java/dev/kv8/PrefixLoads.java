@@ -62,7 +62,7 @@ final class PrefixLoads {
                 || isTooLate(deadline)) {
             return;
         }
-        long[] words = prefixes.keys(table, sequence.tokenIds(), to);
+        long[] words = prefixes.keys().of(table, sequence.tokenIds(), to);
         BlockKey first = BlockKey.of(words, from * PrefixIndex.KEY);
         PrefixLoad load = byFirstKey.get(first);
         if (load == null) {
@@ -303,7 +303,7 @@ final class PrefixLoads {
     private boolean lacksSought(Sequence sequence, PrefixLoad load) {
         int next = sequence.table.size();
         return next < prefixes.wholeBlocks(sequence.length())
-                && load.hasSought(prefixes.keys(sequence.table, sequence.tokenIds(), next + 1), next);
+                && load.hasSought(prefixes.keys().of(sequence.table, sequence.tokenIds(), next + 1), next);
     }
 
     /** Judges the tiers that have not finished a load which was given up, once its deadline has passed too. */

@@ -78,7 +78,7 @@ final class TierSet implements AutoCloseable {
         BlockFrame known = form;
         if (known == null || formEpoch != ledger.prefixes().epoch()) {
             known = new BlockFrame(
-                    ledger.prefixes().layout(),
+                    ledger.prefixes().keys().layout(),
                     config.blockSize(),
                     Math.toIntExact(config.blockBytes()),
                     config.layout().rowScaleBytesOfBlock());
