@@ -148,11 +148,10 @@ build_if_stale() {
     part="$(needed_part)"
     require_tools
     mkdir -p "$KV8_STATE"
-    options=(-DskipTests -Dmaven.test.skip=true -Dkv8.native.tests=OFF -Dkv8.cuda=OFF -Dkv8.rocm=OFF)
+    options=(-DskipTests -Dmaven.test.skip=true -Dkv8.cuda=OFF -Dkv8.rocm=OFF)
     case "$part" in
-        cuda | rocm) options+=("-Dkv8.$part=ON" "-Dkv.backend=$part" -Dkv8.native.emulator=OFF) ;;
-        emulator.*) options+=("-Dkv8.native.emulator.architectures=${part#*.}") ;;
-        *) options+=(-Dkv8.native.emulator=OFF) ;;
+        cuda | rocm) options+=("-Dkv8.$part=ON" "-Dkv.backend=$part") ;;
+        emulator.*) options+=(-Dkv8.native.emulator=ON "-Dkv8.native.emulator.architectures=${part#*.}") ;;
     esac
     (
         if has flock; then flock 9; fi
