@@ -20,7 +20,7 @@ import picocli.CommandLine.Option;
             "Time a step's write of K and V into caches of several dtypes and scales, round by round in turn. GB/s count the",
             "rows read and the bytes stored, as those of the copy measured between the rounds do; times are of one layer.",
             "The caches hold so many layers, which are written in turn, that a slot has left the processor's caches before it",
-            "is written again, as far as 1 GiB for a cache in FP8 allows. With --layers 1 few tokens stay in the caches."
+            "is written again, as far as 256 MiB for a cache in FP8 allow. With --layers 1 few tokens stay in the caches."
         },
         footer = {
             "",
@@ -67,7 +67,7 @@ final class BenchWriteCommand extends Kv8Command {
     private static final long COLD_BYTES = 64L << 20;
 
     /** Of the smallest cache, unless it has a layer alone. A block is taken as a whole, whatever is written of it. */
-    private static final long MOST_BYTES = 1L << 30;
+    private static final long MOST_BYTES = 256L << 20;
 
     /** A cache under measurement. */
     private record Run(WriteCase.Shape shape, KvCacheDType dtype, Granularity scales, long bytes, Timings timings) {
