@@ -85,7 +85,19 @@ final class BenchDecodeCommand extends Kv8Command {
     long seed;
 
     /** A dtype's engine, and the times of its rounds in seconds: of the prompt with a token, and of the tokens after it. */
-    private record Run(KvCacheDType dtype, LLM llm, double[] prompt, double[] decode) {
+    private static final class Run {
+        final KvCacheDType dtype;
+        final LLM llm;
+        final double[] prompt;
+        final double[] decode;
+
+        Run(KvCacheDType dtype, LLM llm, int rounds) {
+            this.dtype = dtype;
+            this.llm = llm;
+            prompt = new double[rounds];
+            decode = new double[rounds];
+        }
+
         double promptSeconds() {
             return new Quantiles(prompt).at(0.5);
         }
@@ -111,19 +123,19 @@ final class BenchDecodeCommand extends Kv8Command {
         List<Run> runs = new ArrayList<>();
         try (ProgressLine progress = new ProgressLine(err(), "measure")) {
             for (KvCacheDType dtype : new LinkedHashSet<>(dtypes)) {
-                runs.add(new Run(dtype, open(dtype), new double[rounds], new double[rounds]));
+                runs.add(new Run(dtype, open(dtype), rounds));
             }
-            runs.forEach(run -> seconds(run.llm(), 1 + outputTokens)); // compiles the code
+            runs.forEach(run -> seconds(run.llm, 1 + outputTokens)); // compiles the code
             for (int round = 0; round < rounds; round++) {
                 for (Run run : runs) {
-                    run.prompt()[round] = seconds(run.llm(), 1);
-                    run.decode()[round] = seconds(run.llm(), 1 + outputTokens) - run.prompt()[round];
+                    run.prompt[round] = seconds(run.llm, 1);
+                    run.decode[round] = seconds(run.llm, 1 + outputTokens) - run.prompt[round];
                 }
                 progress.update(round + 1, rounds);
             }
-            report(runs.get(0).llm().cache().backend().info(), runs);
+            report(runs.get(0).llm.cache().backend().info(), runs);
         } finally {
-            runs.forEach(run -> run.llm().close());
+            runs.forEach(run -> run.llm.close());
         }
         return 0;
     }
@@ -185,7 +197,7 @@ final class BenchDecodeCommand extends Kv8Command {
                 new TextTable("kv_cache_dtype", "prompt tokens/s", "best", "decode tokens/s", "best", "ms/token");
         for (Run run : runs) {
             table.row(
-                    run.dtype().label(),
+                    run.dtype.label(),
                     Numbers.fixed(promptTokens / run.promptSeconds(), 1),
                     Numbers.fixed(promptTokens / run.bestPromptSeconds(), 1),
                     Numbers.fixed(outputTokens / run.decodeSeconds(), 2),
@@ -206,7 +218,7 @@ final class BenchDecodeCommand extends Kv8Command {
         generator.writeArrayFieldStart("runs");
         for (Run run : runs) {
             generator.writeStartObject();
-            generator.writeStringField("kv_cache_dtype", run.dtype().label());
+            generator.writeStringField("kv_cache_dtype", run.dtype.label());
             generator.writeNumberField("prompt_tokens_per_second", promptTokens / run.promptSeconds());
             generator.writeNumberField("prompt_tokens_per_second_best", promptTokens / run.bestPromptSeconds());
             generator.writeNumberField("decode_tokens_per_second", outputTokens / run.decodeSeconds());
