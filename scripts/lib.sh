@@ -66,6 +66,8 @@ install_optional_tools() {
     has llvm-readelf-22 || missing+=(llvm-22)
     has patch || missing+=(patch)
     has redis-server || missing+=(redis-server)
+    has aarch64-linux-gnu-g++ || missing+=(g++-aarch64-linux-gnu)
+    has qemu-aarch64-static || missing+=(qemu-user-static)
     has chromium || has google-chrome || missing+=(chromium)
     if [ "${#missing[@]}" = 0 ] || ! can_install; then return 0; fi
     quiet_apt update >/dev/null 2>&1 </dev/null || true
@@ -148,11 +150,10 @@ build_if_stale() {
     part="$(needed_part)"
     require_tools
     mkdir -p "$KV8_STATE"
-    options=(-DskipTests -Dmaven.test.skip=true -Dkv8.native.tests=OFF -Dkv8.cuda=OFF -Dkv8.rocm=OFF)
+    options=(-DskipTests -Dmaven.test.skip=true -Dcyclonedx.skip=true -Dkv8.cuda=OFF -Dkv8.rocm=OFF)
     case "$part" in
-        cuda | rocm) options+=("-Dkv8.$part=ON" "-Dkv.backend=$part" -Dkv8.native.emulator=OFF) ;;
-        emulator.*) options+=("-Dkv8.native.emulator.architectures=${part#*.}") ;;
-        *) options+=(-Dkv8.native.emulator=OFF) ;;
+        cuda | rocm) options+=("-Dkv8.$part=ON" "-Dkv.backend=$part") ;;
+        emulator.*) options+=(-Dkv8.native.emulator=ON "-Dkv8.native.emulator.architectures=${part#*.}") ;;
     esac
     (
         if has flock; then flock 9; fi

@@ -22,12 +22,6 @@ constexpr int kMostRowsOfHead = 8, kMostRowsOfHeads = 64;
 
 uint64_t aligned(uint64_t bytes) { return (bytes + kAlignment - 1) / kAlignment * kAlignment; }
 
-int32_t int32_at(uint64_t ptr, int64_t index) {
-    int32_t value;
-    std::memcpy(&value, reinterpret_cast<const char*>(ptr) + index * 4, 4);
-    return value;
-}
-
 // The keys that the queries of a tile see between them: [first, last).
 struct KeyRange {
     int64_t first, last;
@@ -64,9 +58,9 @@ template <class Visit>
 void for_each_tile(const kv8_attention_plan_args& args, const Tiling& tiling, const Visit& visit) {
     const int group = group_of(args), tile_queries = tiling.tile_queries;
     for (int32_t s = 0; s < args.num_seqs; s++) {
-        const int32_t begin = int32_at(args.query_start_loc.ptr, s);
-        const int32_t queries = int32_at(args.query_start_loc.ptr, s + 1) - begin;
-        const int32_t keys = int32_at(args.seq_lens.ptr, s);
+        const int32_t begin = int32_at(args.query_start_loc, s);
+        const int32_t queries = int32_at(args.query_start_loc, s + 1) - begin;
+        const int32_t keys = int32_at(args.seq_lens, s);
         for (int64_t first = 0; first < queries; first += tile_queries) {
             const int32_t count = int32_t(std::min<int64_t>(tile_queries, queries - first));
             const KeyRange seen = visible_keys(first, count, queries, keys, args.window);
@@ -127,7 +121,7 @@ void check_block_table(const kv8_attention_args& args, const AttentionPlan& plan
         const KeyRange seen = visible_keys(0, queries, queries, plan.seq_lens()[s], args.window);
         const int64_t end = (seen.last + view.block_size - 1) / view.block_size;
         for (int64_t i = seen.first / view.block_size; i < end; i++) {
-            const int32_t block = int32_at(args.block_table.ptr, s * args.block_table_stride + i);
+            const int32_t block = int32_at(args.block_table, s * args.block_table_stride + i);
             if (block < 0 || block >= view.num_blocks)
                 refuse(KV8_INVALID_ARGUMENT,
                        "Block table entry %lld of sequence %d is %d, but a visible key is in it and the cache's blocks "
@@ -148,13 +142,13 @@ void plan_attention(kv8_attention_plan_args& args, int threads) {
     AttentionPlan plan{};
     plan.magic = kMagic;
     plan.num_seqs = args.num_seqs;
-    plan.total_queries = int32_at(args.query_start_loc.ptr, args.num_seqs);
+    plan.total_queries = int32_at(args.query_start_loc, args.num_seqs);
     plan.q_heads = args.q_heads;
     plan.kv_heads = args.kv_heads;
     plan.head_size = args.head_size;
     for (int32_t s = 0; s < args.num_seqs; s++)
-        if (int32_at(args.query_start_loc.ptr, s) < int32_at(args.query_start_loc.ptr, s + 1))
-            plan.longest = std::max(plan.longest, int32_at(args.seq_lens.ptr, s));
+        if (int32_at(args.query_start_loc, s) < int32_at(args.query_start_loc, s + 1))
+            plan.longest = std::max(plan.longest, int32_at(args.seq_lens, s));
     int64_t partials = 0;
     for_each_tile(args, tiling, [&](const Tile& tile) {
         const int64_t cut = cutting.splits_per_item(tile);
@@ -174,9 +168,7 @@ void plan_attention(kv8_attention_plan_args& args, int threads) {
     args.workspace_bytes = plan.bytes;
     if (args.workspace.ptr == 0) return;
 
-    if (args.workspace.bytes < plan.bytes)
-        refuse(KV8_BUFFER_TOO_SMALL, "workspace has %llu bytes; this plan needs %llu.",
-               (unsigned long long)args.workspace.bytes, (unsigned long long)plan.bytes);
+    check_workspace(args, plan.bytes);
     char* const workspace = reinterpret_cast<char*>(args.workspace.ptr);
     std::memcpy(workspace, &plan, sizeof(plan));
     std::memcpy(workspace + plan.query_start_loc_offset, reinterpret_cast<const void*>(args.query_start_loc.ptr),
@@ -226,8 +218,8 @@ const AttentionPlan& checked_attention_plan(const kv8_attention_args& args) {
                "%llu "
                "bytes.",
                (unsigned long long)args.plan.bytes);
-    check_against_plan(args,
-                       {plan.num_seqs, plan.q_heads, plan.kv_heads, plan.head_size, plan.total_queries, plan.longest});
+    check_against_plan(args, {plan.num_seqs, plan.q_heads, plan.kv_heads, plan.head_size, plan.total_queries,
+                              plan.longest, plan.bytes});
     check_block_table(args, plan);
     return plan;
 }

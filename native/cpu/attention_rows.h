@@ -5,7 +5,7 @@
 #include <cmath>
 
 #include "cpu/attention_plan.h"
-#include "cpu/row_io.h"
+#include "cpu/cache_rows.h"
 #include "cpu/softmax.h"
 
 namespace kv8::cpu::KV8_ISA {
@@ -23,10 +23,6 @@ KV8_INLINE float float_at(const kv8_span& span, int64_t index) {
 
 KV8_INLINE void set_float(const kv8_span& span, int64_t index, float value) {
     std::memcpy(reinterpret_cast<char*>(span.ptr) + index * 4, &value, 4);
-}
-
-KV8_INLINE float channel_scale(const kv8_side& side, int64_t head, int64_t d) {
-    return side.chan.ptr == 0 ? 1.0f : float_at(side.chan, head * side.chan_head_stride + d * side.chan_dim_stride);
 }
 
 // Scores are kept in units of ln 2, so that weights are powers of 2.
@@ -98,8 +94,7 @@ inline void finish_row(const kv8_attention_args& args, const AttentionPlan& plan
         const double decay = ::exp2(of_keys - maximum);
         const double all_weights = decay * result.weight + ::exp2(of_sink - maximum);
         const float scale = float(decay / all_weights) * factor;
-        for (int d = 0; d < plan.head_size; d++)
-            out[d] = result.sums[d] * scale * channel_scale(args.view->v, kv_head, d);
+        for (int d = 0; d < plan.head_size; d++) out[d] = result.sums[d] * scale * chan_scale(args.view->v, kv_head, d);
         lse = maximum * kLn2 + ::log(all_weights);
     }
     store_row(args.out, token, head, out, plan.head_size);

@@ -15,6 +15,7 @@
 #include "cpu/stream_copy.h"
 #include "cpu/thread_pool.h"
 #include "cpu/value_checks.h"
+#include "dispatch/dtypes.h"
 #include "dispatch/error.h"
 
 struct kv8_impl_device {
@@ -23,7 +24,7 @@ struct kv8_impl_device {
     const kv8::cpu::Kernels& kernels;
     kv8::cpu::ThreadPool pool;
     kv8::cpu::Memory memory;
-    std::mutex turn;  // held by a kernel call: guards what follows
+    std::mutex turn;  // held by a call that works on memory: guards what follows
     kv8::cpu::WorkerScratch scratch;
     std::vector<uint8_t> block_marks;
 };
@@ -42,8 +43,6 @@ constexpr int64_t kPartBytes =
 
 kv8_fail fail;
 kv8_impl_stream only_stream;
-
-int row_element_bytes(const kv8_rows& rows) { return rows.dtype == KV8_F32 ? 4 : 2; }
 
 // Calls part(begin, end, worker) for parts of [0, units) that touch about part_bytes each.
 template <class Part>
@@ -120,8 +119,10 @@ kv8_status alloc(kv8_impl_device* device, uint64_t bytes, int32_t, uint64_t* out
     });
 }
 
+// Frees when no call is under way that may use the memory.
 kv8_status release(kv8_impl_device* device, uint64_t ptr) {
     return guarded(fail, [&] {
+        std::lock_guard<std::mutex> lock(device->turn);
         device->memory.release(ptr);
         return KV8_OK;
     });
@@ -130,6 +131,7 @@ kv8_status release(kv8_impl_device* device, uint64_t ptr) {
 char* bytes_of(const kv8_span& span) { return reinterpret_cast<char*>(span.ptr); }
 
 kv8_status copy(kv8_impl_device* device, kv8_impl_stream*, kv8_span dst, kv8_span src) {
+    std::lock_guard<std::mutex> lock(device->turn);
     const bool streamed = static_cast<int64_t>(src.bytes) >= kStreamedBytes;
     split(*device, static_cast<int64_t>(src.bytes), 1, [&](int64_t begin, int64_t end, int) {
         if (!streamed) {
@@ -143,6 +145,7 @@ kv8_status copy(kv8_impl_device* device, kv8_impl_stream*, kv8_span dst, kv8_spa
 }
 
 kv8_status fill(kv8_impl_device* device, kv8_impl_stream*, kv8_span dst, uint8_t value) {
+    std::lock_guard<std::mutex> lock(device->turn);
     split(*device, static_cast<int64_t>(dst.bytes), 1, [&](int64_t begin, int64_t end, int) {
         std::memset(bytes_of(dst) + begin, value, static_cast<size_t>(end - begin));
     });
@@ -156,7 +159,7 @@ void cast(Device& device, const kv8_cast_args& args) {
 }
 
 void amax(Device& device, const kv8_amax_args& args) {
-    const int64_t token_bytes = static_cast<int64_t>(args.heads) * args.width * row_element_bytes(args.x);
+    const int64_t token_bytes = static_cast<int64_t>(args.heads) * args.width * element_bytes(args.x.dtype);
     int64_t results = 1;
     if (args.granularity == KV8_AMAX_HEAD) results = args.heads;
     if (args.granularity == KV8_AMAX_CHANNEL) results = static_cast<int64_t>(args.heads) * args.width;
@@ -184,7 +187,7 @@ void amax(Device& device, const kv8_amax_args& args) {
 // ---- cache
 
 int64_t row_pair_bytes(const kv8_cache_view& view, const kv8_rows& rows) {
-    return 2 * static_cast<int64_t>(view.head_size) * (1 + row_element_bytes(rows));
+    return 2 * static_cast<int64_t>(view.head_size) * (1 + element_bytes(rows.dtype));
 }
 
 void write(Device& device, const kv8_write_args& args) {
@@ -247,7 +250,8 @@ void matmul(Device& device, const kv8_matmul_args& args) {
         x = side_by_side;
     }
     const int64_t blocks = (args.outputs + kernels.block_outputs - 1ll) / kernels.block_outputs;
-    const int64_t block_bytes = kernels.block_outputs * args.inputs * (args.weights_dtype == KV8_F32 ? 4ll : 2ll);
+    const int64_t block_bytes =
+        static_cast<int64_t>(kernels.block_outputs) * args.inputs * element_bytes(args.weights_dtype);
     // Few parts, because each waits for its first block, which none before has asked for; enough to be shared out evenly.
     const int64_t part_bytes = std::max(blocks * block_bytes / (8 * device.pool.threads()), kPartBytes);
     split(

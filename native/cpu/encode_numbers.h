@@ -38,6 +38,7 @@ constexpr bool kEncodesNumbers = true;
 #else
 constexpr bool kEncodesNumbers = false;
 #endif
+static_assert(!kEncodesNumbers || kFuses, "a product with a reciprocal is the quotient only if it is rounded once");
 
 // Stores codes of quotients that are numbers in the format's range, and remembers whether there were others.
 template <class Format>

@@ -113,6 +113,7 @@ KV8_INLINE bool halves_of_run(const uint8_t* codes, int size, uint8_t* halves) {
     constexpr int kLeast = Format::fnuz ? 0xFF : 2 * (Format::last_number + 1);
     typename CodeRegister<kScanBytes>::Unsigned most{};
     int d = 0;
+    KV8_UNROLL(4)
     for (; d + kScanBytes <= size; d += kScanBytes) {
         if constexpr (kScans) {
             const auto mark = nan_mark<Format>(load<decltype(most)>(codes + d));

@@ -4,14 +4,17 @@
 #include <sys/utsname.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <fstream>
 #include <sstream>
+
+#include "cpu/cgroup.h"
 
 namespace kv8::cpu {
 namespace {
 
 // The text after "key:" in a file of such lines, or an empty one.
-std::string value_in(const char* file, const std::string& key) {
+std::string value_in(const std::string& file, const std::string& key) {
     std::ifstream lines(file);
     for (std::string line; std::getline(lines, line);) {
         if (line.compare(0, key.size(), key) != 0) continue;
@@ -21,28 +24,31 @@ std::string value_in(const char* file, const std::string& key) {
     return "";
 }
 
-uint64_t kibibytes_in_meminfo(const char* key) {
+uint64_t bytes_in_meminfo(const std::string& root, const char* key) {
     uint64_t kibibytes = 0;
-    std::istringstream(value_in("/proc/meminfo", key)) >> kibibytes;
+    std::istringstream(value_in(root + "/proc/meminfo", key)) >> kibibytes;
     return kibibytes * 1024;
 }
 
 }  // namespace
 
-HostMemory host_memory() {
-    HostMemory memory{kibibytes_in_meminfo("MemTotal"), kibibytes_in_meminfo("MemAvailable")};
+HostMemory host_memory(const std::string& root) {
+    HostMemory memory{bytes_in_meminfo(root, "MemTotal"), bytes_in_meminfo(root, "MemAvailable")};
     if (memory.total == 0) {  // no /proc
         const uint64_t page = static_cast<uint64_t>(sysconf(_SC_PAGESIZE));
         memory = {page * static_cast<uint64_t>(sysconf(_SC_PHYS_PAGES)),
                   page * static_cast<uint64_t>(sysconf(_SC_AVPHYS_PAGES))};
     }
-    return memory;
+    const GroupLimits limits = group_limits(root);
+    return {std::min(memory.total, limits.memory), std::min({memory.available, limits.memory_left, limits.memory})};
 }
 
-int available_cores() {
+int available_cores(const std::string& root) {
     cpu_set_t cores;
-    if (sched_getaffinity(0, sizeof(cores), &cores) == 0) return CPU_COUNT(&cores);
-    return static_cast<int>(sysconf(_SC_NPROCESSORS_ONLN));  // more cores than a cpu_set_t holds
+    const int count = sched_getaffinity(0, sizeof(cores), &cores) == 0
+                          ? CPU_COUNT(&cores)
+                          : static_cast<int>(sysconf(_SC_NPROCESSORS_ONLN));  // more than a cpu_set_t holds
+    return std::min(count, group_limits(root).cores);
 }
 
 std::string processor_name() {

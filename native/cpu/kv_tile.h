@@ -3,9 +3,7 @@
 // looked up, read or prefetched.
 #pragma once
 
-#include "cpu/fp8_simd.h"
-#include "cpu/row_io.h"
-#include "kv8/kv8.h"
+#include "cpu/cache_rows.h"
 
 namespace kv8::cpu::KV8_ISA {
 
@@ -28,10 +26,10 @@ class PagedKeys {
 
     // A head's rows of keys [first, last), at least one, all in the tile that begins at `tile`; their scales are asked for.
     KV8_INLINE void locate(int64_t head, int64_t tile, int64_t first, int64_t last, TileSide& k, TileSide& v) const {
-        for_runs(first, last, [&](const uint8_t* block, int64_t slot, int64_t key, int count) {
+        for_runs(first, last, [&](Slot slot, int64_t key, int count) {
             const int i = int(key - tile);
-            locate_run(view_.k, head, block, slot, count, k.rows + i);
-            locate_run(view_.v, head, block, slot, count, v.rows + i);
+            locate_run(view_.k, head, slot, count, k.rows + i);
+            locate_run(view_.v, head, slot, count, v.rows + i);
         });
         repeat_outside(int(first - tile), int(last - tile), k);
         repeat_outside(int(first - tile), int(last - tile), v);
@@ -40,13 +38,13 @@ class PagedKeys {
     // A head's scales of keys [first, last) of the tile, where the cache has some.
     KV8_INLINE void read_scales(int64_t head, int64_t tile, int64_t first, int64_t last, TileSide& k,
                                 TileSide& v) const {
-        if (view_.k.row_scale_offset < 0 && view_.v.row_scale_offset < 0) return;
-        for_runs(first, last, [&](const uint8_t* block, int64_t slot, int64_t key, int count) {
+        if (!has_row_scales(view_.k) && !has_row_scales(view_.v)) return;
+        for_runs(first, last, [&](Slot slot, int64_t key, int count) {
             const int i = int(key - tile);
-            if (view_.k.row_scale_offset >= 0)
-                std::memcpy(k.scales + i, row_scale(view_.k, head, block, slot), size_t(count) * 4);
-            if (view_.v.row_scale_offset >= 0)
-                std::memcpy(v.scales + i, row_scale(view_.v, head, block, slot), size_t(count) * 4);
+            if (has_row_scales(view_.k))
+                std::memcpy(k.scales + i, row_scale(view_, view_.k, slot, head), size_t(count) * 4);
+            if (has_row_scales(view_.v))
+                std::memcpy(v.scales + i, row_scale(view_, view_.v, slot, head), size_t(count) * 4);
         });
     }
 
@@ -58,35 +56,24 @@ class PagedKeys {
         for (int after = end; after < kTileKeys; after++) side.rows[after] = side.rows[end - 1];
     }
 
-    KV8_INLINE const uint8_t* block_at(int64_t entry) const {
-        int32_t block;
-        std::memcpy(&block, table_ + entry * 4, 4);
-        return reinterpret_cast<const uint8_t*>(view_.memory.ptr) + block * view_.block_stride;
-    }
-
-    // run(block, slot, key, count) for keys [first, last), by blocks.
+    // run(slot, key, count) for keys [first, last), by blocks.
     template <class Run>
     KV8_INLINE void for_runs(int64_t first, int64_t last, const Run& run) const {
-        int64_t entry = first / view_.block_size, slot = first % view_.block_size;
-        for (int64_t key = first; key < last; entry++, slot = 0) {
-            const int64_t rest = last - key, in_block = view_.block_size - slot;
+        int64_t entry = first / view_.block_size, index = first % view_.block_size;
+        for (int64_t key = first; key < last; entry++, index = 0) {
+            const int64_t rest = last - key, in_block = view_.block_size - index;
             const int count = int(rest < in_block ? rest : in_block);
-            run(block_at(entry), slot, key, count);
+            run(Slot{load<int32_t>(table_ + entry * 4), index}, key, count);
             key += count;
         }
     }
 
-    static KV8_INLINE void locate_run(const kv8_side& side, int64_t head, const uint8_t* block, int64_t slot, int count,
-                                      const uint8_t** rows) {
-        const uint8_t* row = block + side.offset + head * side.head_stride + slot * side.slot_stride;
+    KV8_INLINE void locate_run(const kv8_side& side, int64_t head, Slot slot, int count, const uint8_t** rows) const {
+        const uint8_t* row = cache_row(view_, side, slot, head);
         for (int key = 0; key < count; key++, row += side.slot_stride) rows[key] = row;
-        if (side.row_scale_offset < 0) return;
-        __builtin_prefetch(row_scale(side, head, block, slot));
-        __builtin_prefetch(row_scale(side, head, block, slot + count - 1));
-    }
-
-    static KV8_INLINE const uint8_t* row_scale(const kv8_side& side, int64_t head, const uint8_t* block, int64_t slot) {
-        return block + side.row_scale_offset + head * side.row_scale_head_stride + slot * 4;
+        if (!has_row_scales(side)) return;
+        __builtin_prefetch(row_scale(view_, side, slot, head));
+        __builtin_prefetch(row_scale(view_, side, {slot.block, slot.index + count - 1}, head));
     }
 
     const kv8_cache_view& view_;

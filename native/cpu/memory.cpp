@@ -23,7 +23,7 @@ uint64_t Memory::allocate(uint64_t bytes) {
     const uint64_t installed = host_memory().total;
     if (bytes > installed || total_ > installed - bytes)
         refuse(KV8_OUT_OF_MEMORY,
-               "%llu bytes were asked for; this machine has %llu, and this device holds %llu of them.",
+               "%llu bytes were asked for; this machine has %llu for this process, and this device holds %llu of them.",
                static_cast<unsigned long long>(bytes), static_cast<unsigned long long>(installed),
                static_cast<unsigned long long>(total_));
     const bool huge = bytes >= kHugePage;

@@ -40,7 +40,7 @@ KV8_INLINE void dot_pair_rows(const uint8_t* q, const uint8_t* const* k, int cou
         for (; d + kPairElements <= head_size; d += kPairElements) add(d, load_pairs);
         if (d < head_size) add(d, load_last_pairs);
         float totals[kSums];
-        sums_of(sums, totals);
+        sums_of<kSums>(sums, totals);
         for (int r = 0; r < Rows; r++) std::memcpy(scores + r * kTileKeys + key, totals + r * kKeys, kKeys * 4);
     }
 }

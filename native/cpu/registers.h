@@ -90,11 +90,12 @@ KV8_INLINE float largest_of(rf v) {
         v, KV8_LAMBDA(auto a, auto b) { return a > b ? a : b; });
 }
 
-#if defined(__AVX512F__)
-
-// sums[i] = the sum of v[i]'s lanes, for kSums registers at once: each step adds two halves of two registers. Every sum
-// is formed in the same order, whichever i it has.
+// sums[i] = the sum of v[i]'s lanes, for `Count` registers: each step adds two halves of two registers. Every sum is formed in
+// the same order, whichever i it has.
+template <int Count>
 KV8_INLINE void sums_of(const rf* v, float* sums) {
+#if defined(__AVX512F__)
+    static_assert(Count == 16);
     __m512 quarter[4];
     for (int j = 0; j < 4; j++) {
         const __m512 a = (__m512)v[j], b = (__m512)v[4 + j], c = (__m512)v[8 + j], d = (__m512)v[12 + j];
@@ -107,31 +108,23 @@ KV8_INLINE void sums_of(const rf* v, float* sums) {
     const __m512 y =
         _mm512_add_ps(_mm512_unpacklo_ps(quarter[2], quarter[3]), _mm512_unpackhi_ps(quarter[2], quarter[3]));
     _mm512_storeu_ps(sums, _mm512_add_ps(_mm512_shuffle_ps(x, y, 0x44), _mm512_shuffle_ps(x, y, 0xEE)));
-}
-
 #elif defined(__AVX2__)
-
-KV8_INLINE void sums_of(const rf* v, float* sums) {
-    __m256 half[2];
-    for (int j = 0; j < 2; j++)
-        half[j] = _mm256_hadd_ps(_mm256_hadd_ps((__m256)v[4 * j], (__m256)v[4 * j + 1]),
-                                 _mm256_hadd_ps((__m256)v[4 * j + 2], (__m256)v[4 * j + 3]));
-    _mm256_storeu_ps(sums, _mm256_add_ps(_mm256_permute2f128_ps(half[0], half[1], 0x20),
-                                         _mm256_permute2f128_ps(half[0], half[1], 0x31)));
-}
-
+    for (int i = 0; i < Count; i += 4) {
+        const __m256 a = (__m256)v[i], b = (__m256)v[i + 1], c = (__m256)v[i + 2], d = (__m256)v[i + 3];
+        const __m256 ab = _mm256_add_ps(_mm256_unpacklo_ps(a, b), _mm256_unpackhi_ps(a, b));
+        const __m256 cd = _mm256_add_ps(_mm256_unpacklo_ps(c, d), _mm256_unpackhi_ps(c, d));
+        const __m256 x = _mm256_add_ps(_mm256_blend_ps(ab, cd, 0xCC), _mm256_shuffle_ps(ab, cd, 0x4E));
+        _mm_storeu_ps(sums + i, _mm_add_ps(_mm256_castps256_ps128(x), _mm256_extractf128_ps(x, 1)));
+    }
 #else
-
-KV8_INLINE void sums_of(const rf* v, float* sums) {
-    for (int j = 0; j < kSums; j += 4) {
+    for (int j = 0; j < Count; j += 4) {
         const rf x =
             __builtin_shufflevector(v[j], v[j + 1], 0, 4, 1, 5) + __builtin_shufflevector(v[j], v[j + 1], 2, 6, 3, 7);
         const rf y = __builtin_shufflevector(v[j + 2], v[j + 3], 0, 4, 1, 5) +
                      __builtin_shufflevector(v[j + 2], v[j + 3], 2, 6, 3, 7);
         store(sums + j, __builtin_shufflevector(x, y, 0, 1, 4, 5) + __builtin_shufflevector(x, y, 2, 3, 6, 7));
     }
-}
-
 #endif
+}
 
 }  // namespace kv8::cpu::KV8_ISA

@@ -2,7 +2,7 @@
 #pragma once
 
 #include "cpu/fp8_simd.h"
-#include "kv8/kv8.h"
+#include "dispatch/dtypes.h"
 
 namespace kv8::cpu::KV8_ISA {
 
@@ -92,11 +92,6 @@ KV8_INLINE void store_part(uint8_t* to, f32 x, int64_t count) {
     uint8_t lanes[kLanes * Element::bytes];
     Element::store(lanes, x);
     std::memcpy(to, lanes, count * Element::bytes);
-}
-
-KV8_INLINE int64_t element_bytes(kv8_dtype dtype) {
-    if (dtype >= KV8_E4M3FN) return 1;
-    return dtype == KV8_F32 ? 4 : 2;
 }
 
 KV8_INLINE uint8_t* row_at(const kv8_rows& rows, int64_t token, int64_t head) {

@@ -43,11 +43,11 @@ class Ranking {
 // Calls visit(id, logit) in ascending order of ids.
 template <class Element, class Visit>
 KV8_INLINE void for_logits(const uint8_t* row, int32_t vocabulary, const Visit& visit) {
-    for (int32_t first = 0; first < vocabulary; first += kLanes) {
-        const int32_t count = vocabulary - first < kLanes ? vocabulary - first : kLanes;
-        const uint8_t* from = row + int64_t(first) * Element::bytes;
+    for (int64_t first = 0; first < vocabulary; first += kLanes) {
+        const int64_t count = vocabulary - first < kLanes ? vocabulary - first : kLanes;
+        const uint8_t* from = row + first * Element::bytes;
         const f32 lanes = count == kLanes ? Element::load(from) : load_part<Element>(from, count);
-        for (int32_t i = 0; i < count; i++) visit(first + i, lanes[i]);
+        for (int i = 0; i < count; i++) visit(int32_t(first + i), lanes[i]);
     }
 }
 

@@ -30,6 +30,14 @@
 
 #define KV8_INLINE inline __attribute__((always_inline))
 #define KV8_LAMBDA(...) [&](__VA_ARGS__) __attribute__((always_inline))
+// Before a loop. Those from memory into an array of registers and back need it: else GCC makes a copy of them and keeps the array in
+// memory. Elsewhere it saves what a short body spends on the loop itself.
+#define KV8_PRAGMA(text) _Pragma(#text)
+#if defined(__clang__)
+#define KV8_UNROLL(times) KV8_PRAGMA(unroll(times))
+#else
+#define KV8_UNROLL(times) KV8_PRAGMA(GCC unroll times)
+#endif
 
 namespace kv8::cpu::KV8_ISA {
 
@@ -243,7 +251,15 @@ KV8_INLINE void store_words(void* to, const u32& v) {
 #endif
 }
 
-// a * b + c, rounded once where the hardware can. Never used where bits are promised across instruction sets.
+// Whether fma, and registers.h's fused, round once.
+#if defined(__AVX2__) || defined(KV8_NEON)
+constexpr bool kFuses = true;
+#else
+constexpr bool kFuses = false;
+#endif
+
+// a * b + c, rounded once where the hardware can, else twice. Where bits are promised across instruction sets it is used only
+// if kFuses, and where one rounding gives the very bits that other sets get in another way.
 KV8_INLINE f32 fma(const f32& a, const f32& b, const f32& c) {
     return by_parts<float>(
         KV8_LAMBDA(auto x, auto y, auto z) {

@@ -12,8 +12,11 @@
 #include <algorithm>
 #include <atomic>
 #include <mutex>
+#include <system_error>
 #include <thread>
 #include <vector>
+
+#include "dispatch/error.h"
 
 namespace kv8::cpu {
 namespace {
@@ -154,6 +157,14 @@ ThreadPool::ThreadPool(int threads) : state_(new State) {
             state_->workers.emplace_back([state = state_.get(), worker] { state->serve(worker); });
             pthread_setname_np(state_->workers.back().native_handle(), "kv8-worker");
         }
+    } catch (const std::system_error& error) {
+        const int started = this->threads();
+        state_->stop();
+        refuse(KV8_OUT_OF_MEMORY,
+               "The system started %d of the %d threads that were asked for, the caller included: %s. Set "
+               "options.threads (in Java -Dkv.cpu.threads) lower, or raise the limit of processes: ulimit -u, a "
+               "container's pids.max.",
+               started, threads, error.code().message().c_str());
     } catch (...) {
         state_->stop();
         throw;

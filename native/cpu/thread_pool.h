@@ -8,7 +8,7 @@ namespace kv8::cpu {
 
 class ThreadPool {
   public:
-    explicit ThreadPool(int threads);
+    explicit ThreadPool(int threads);  // throws Refusal where the system starts fewer
     ~ThreadPool();
     ThreadPool(const ThreadPool&) = delete;
     ThreadPool& operator=(const ThreadPool&) = delete;

@@ -7,76 +7,82 @@
 
 namespace kv8::cpu::KV8_ISA {
 
-// How many keys the products with so many query rows take at a time.
-constexpr int keys_at_a_time(int rows) { return kSums / rows; }
+// Of float32 rows, which need no register for a conversion, sixteen registers hold twelve sums: two multiplications can begin in each
+// cycle, whose results come four cycles later, and of eight sums each would have to be ready just in time.
+constexpr int kManyRows = kSums == 8 ? 3 : 4, kAtOnceOfMany = 4;
 
-// scores[r][key] = q[r] . k[key]:  q [Rows][head_size], `count` keys, scores [Rows][kTileKeys].
-template <class Form, int Rows>
+// scores[r][key] = q[r] . k[key]:  q [Rows][head_size], `count` keys, `Keys` at a time, scores [Rows][kTileKeys].
+template <class Form, int Rows, int Keys = kSums / Rows>
 KV8_INLINE void dot_rows(const float* q, const uint8_t* const* k, int count, int head_size, float* scores) {
-    constexpr int kKeys = keys_at_a_time(Rows);
-    for (int key = 0; key < count; key += kKeys) {
-        rf sums[kSums] = {};
+    for (int first = 0; first < count; first += Keys) {
+        rf sums[Rows * Keys] = {};
         for (int d = 0; d < head_size; d += kWidth) {
-            if constexpr (Rows == 1) {
-                // A key is used as soon as it is read: all of them and the sums do not fit the registers.
-                const rf query = kept(load<rf>(q + d));
-                for (int i = 0; i < kKeys; i++)
-                    sums[i] = fused(query, Form::load(k[key + i] + d * Form::bytes), sums[i]);
-                continue;
-            }
-            rf keys[kKeys];
-            for (int i = 0; i < kKeys; i++) keys[i] = Form::load(k[key + i] + d * Form::bytes);
-            for (int r = 0; r < Rows; r++) {
-                const rf query = kept(load<rf>(q + r * head_size + d));
-                for (int i = 0; i < kKeys; i++) sums[r * kKeys + i] = fused(query, keys[i], sums[r * kKeys + i]);
+            rf queries[Rows];
+            for (int r = 0; r < Rows; r++) queries[r] = kept(load<rf>(q + r * head_size + d));
+            for (int i = 0; i < Keys; i++) {
+                const rf key = kept(Form::load(k[first + i] + d * Form::bytes));
+                for (int r = 0; r < Rows; r++) sums[r * Keys + i] = fused(queries[r], key, sums[r * Keys + i]);
             }
         }
-        float totals[kSums];
-        sums_of(sums, totals);
-        for (int r = 0; r < Rows; r++) std::memcpy(scores + r * kTileKeys + key, totals + r * kKeys, kKeys * 4);
+        float totals[Rows * Keys];
+        sums_of<Rows * Keys>(sums, totals);
+        for (int r = 0; r < Rows; r++) std::memcpy(scores + r * kTileKeys + first, totals + r * Keys, Keys * 4);
     }
+}
+
+// body(some, r) for all rows, `some` at a time from row r on; it is a constant.
+template <class Form, class Body>
+KV8_INLINE void by_rows(int rows, const Body& body) {
+    int r = 0;
+    const auto take = KV8_LAMBDA(auto some) {
+        for (; rows - r >= some; r += some) body(some, r);
+    };
+    if constexpr (std::is_same_v<Form, FloatForm> && kManyRows != 4)
+        for (; rows - r > 4 || rows - r == kManyRows; r += kManyRows) body(std::integral_constant<int, kManyRows>{}, r);
+    take(std::integral_constant<int, 4>{});
+    take(std::integral_constant<int, 2>{});
+    take(std::integral_constant<int, 1>{});
 }
 
 // All rows; `count` is a multiple of kSums.
 template <class Form>
 KV8_INLINE void dot_chunk(const float* q, int rows, const uint8_t* const* k, int count, int head_size, float* scores) {
-    int r = 0;
-    for (; r + 4 <= rows; r += 4) dot_rows<Form, 4>(q + r * head_size, k, count, head_size, scores + r * kTileKeys);
-    if (r + 2 <= rows) {
-        dot_rows<Form, 2>(q + r * head_size, k, count, head_size, scores + r * kTileKeys);
-        r += 2;
-    }
-    if (r < rows) dot_rows<Form, 1>(q + r * head_size, k, count, head_size, scores + r * kTileKeys);
+    by_rows<Form>(
+        rows, KV8_LAMBDA(auto some, int r) {
+            constexpr int kKeys = some == kManyRows ? kAtOnceOfMany : kSums / some;
+            dot_rows<Form, some, kKeys>(q + r * head_size, k, count, head_size, scores + r * kTileKeys);
+        });
 }
 
 // sums[r] += sum over `count` keys of p[r][key] * v[key], for `Registers` registers of each row from column d on.
 template <class Form, int Rows, int Registers>
 KV8_INLINE void accumulate_columns(const float* p, const uint8_t* const* v, int count, int head_size, int d,
                                    float* sums) {
-    rf total[Rows][Registers];
-    for (int r = 0; r < Rows; r++)
-        for (int i = 0; i < Registers; i++) total[r][i] = load<rf>(sums + r * head_size + d + i * kWidth);
+    rf totals[Rows][Registers];
+    KV8_UNROLL(16)
+    for (int r = 0; r < Rows; r++) {
+        KV8_UNROLL(16)
+        for (int i = 0; i < Registers; i++) totals[r][i] = load<rf>(sums + r * head_size + d + i * kWidth);
+    }
+    KV8_UNROLL(2)
     for (int key = 0; key < count; key++) {
-        if constexpr (Rows == 1) {
-            const uint8_t* const from = v[key] + d * Form::bytes;
-            const rf weight = kept(all(p[key]));
-            for (int i = 0; i < Registers; i++)
-                total[0][i] = fused(weight, Form::load(from + i * kWidth * Form::bytes), total[0][i]);
-            continue;
-        }
-        rf value[Registers];
-        for (int i = 0; i < Registers; i++) value[i] = Form::load(v[key] + (d + i * kWidth) * Form::bytes);
-        for (int r = 0; r < Rows; r++) {
-            const rf weight = all(p[r * kTileKeys + key]);
-            for (int i = 0; i < Registers; i++) total[r][i] = fused(weight, value[i], total[r][i]);
+        const uint8_t* const from = v[key] + d * Form::bytes;
+        rf weights[Rows];
+        for (int r = 0; r < Rows; r++) weights[r] = kept(all(p[r * kTileKeys + key]));
+        for (int i = 0; i < Registers; i++) {
+            const rf value = kept(Form::load(from + i * kWidth * Form::bytes));
+            for (int r = 0; r < Rows; r++) totals[r][i] = fused(weights[r], value, totals[r][i]);
         }
     }
-    for (int r = 0; r < Rows; r++)
-        for (int i = 0; i < Registers; i++) store(sums + r * head_size + d + i * kWidth, total[r][i]);
+    KV8_UNROLL(16)
+    for (int r = 0; r < Rows; r++) {
+        KV8_UNROLL(16)
+        for (int i = 0; i < Registers; i++) store(sums + r * head_size + d + i * kWidth, totals[r][i]);
+    }
 }
 
 // All columns from d on, as many registers at a time as fit.
-template <class Form, int Rows, int Registers = kSums / Rows>
+template <class Form, int Rows, int Registers>
 KV8_INLINE void accumulate_rows(const float* p, const uint8_t* const* v, int count, int head_size, float* sums,
                                 int d = 0) {
     for (; d + Registers * kWidth <= head_size; d += Registers * kWidth)
@@ -89,14 +95,11 @@ KV8_INLINE void accumulate_rows(const float* p, const uint8_t* const* v, int cou
 template <class Form>
 KV8_INLINE void accumulate_chunk(const float* p, int rows, const uint8_t* const* v, int count, int head_size,
                                  float* sums) {
-    int r = 0;
-    for (; r + 4 <= rows; r += 4)
-        accumulate_rows<Form, 4>(p + r * kTileKeys, v, count, head_size, sums + r * head_size);
-    if (r + 2 <= rows) {
-        accumulate_rows<Form, 2>(p + r * kTileKeys, v, count, head_size, sums + r * head_size);
-        r += 2;
-    }
-    if (r < rows) accumulate_rows<Form, 1>(p + r * kTileKeys, v, count, head_size, sums + r * head_size);
+    by_rows<Form>(
+        rows, KV8_LAMBDA(auto some, int r) {
+            constexpr int kRegisters = some == kManyRows ? kAtOnceOfMany : kSums / some;
+            accumulate_rows<Form, some, kRegisters>(p + r * kTileKeys, v, count, head_size, sums + r * head_size);
+        });
 }
 
 }  // namespace kv8::cpu::KV8_ISA

@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "dispatch/error.h"
+#include "dispatch/extents.h"
 
 namespace kv8::cpu {
 namespace {
@@ -16,7 +17,7 @@ const T* at(const kv8_span& span) {
 // Written for the compiler to do many at a time: every call looks at all of a cache's channels.
 bool are_legal(const float* scales, int32_t count) {
     int32_t illegal = 0;
-    for (int32_t d = 0; d < count; d++) illegal |= !(scales[d] >= 0x1p-126f) | !(scales[d] <= 0x1p126f);
+    for (int32_t d = 0; d < count; d++) illegal |= !is_scale(scales[d]);
     return illegal == 0;
 }
 
@@ -30,19 +31,11 @@ void check_scales_of_side(const char* name, char letter, const kv8_side& side, c
         if (side.chan_dim_stride == 1 && are_legal(of_head, channels)) continue;
         for (int32_t d = 0; d < channels; d++) {
             const float scale = of_head[d * side.chan_dim_stride];
-            if (!(scale >= 0x1p-126f && scale <= 0x1p126f))
-                refuse(KV8_INVALID_ARGUMENT,
-                       "%s.%c.chan of head %d, channel %d is %g; a scale is finite, positive and normal, and so is its "
-                       "reciprocal: "
-                       "2^-126 to 2^126.",
-                       name, letter, h, d, static_cast<double>(scale));
+            if (!is_scale(scale))
+                refuse(KV8_INVALID_ARGUMENT, "%s.%c.chan of head %d, channel %d is %g; %s.", name, letter, h, d,
+                       static_cast<double>(scale), kScaleRule);
         }
     }
-}
-
-// Where two views' bytes may be the same, blocks with one number are the same block.
-bool share_memory(const kv8_cache_view& a, const kv8_cache_view& b) {
-    return a.memory.ptr < b.memory.ptr + b.memory.bytes && b.memory.ptr < a.memory.ptr + a.memory.bytes;
 }
 
 }  // namespace
@@ -113,7 +106,9 @@ void check_pairs(const kv8_move_blocks_args& args, std::vector<uint8_t>& marks) 
             refuse(KV8_INVALID_ARGUMENT, "pairs[%lld] writes block %d; dst has blocks 0 to %d.",
                    static_cast<long long>(i), to, args.dst->num_blocks - 1);
     }
-    const bool shared = share_memory(*args.src, *args.dst);
+    // Where two views' bytes may be the same, blocks with one number are the same block.
+    const kv8_span &from = args.src->memory, &to = args.dst->memory;
+    const bool shared = overlap(from.ptr, from.bytes, to.ptr, to.bytes);
     const size_t blocks = static_cast<size_t>(std::max(args.src->num_blocks, args.dst->num_blocks));
     if (marks.size() < blocks) marks.resize(blocks);
     int64_t twice = -1, chained = -1;

@@ -143,7 +143,7 @@ struct WeightBlock {
 
     WeightBlock(const kv8_matmul_args& args, int64_t first_output) {
         const uint8_t* weights = reinterpret_cast<const uint8_t*>(args.weights.ptr);
-        const int64_t row_bytes = args.inputs * Element::bytes;
+        const int64_t row_bytes = int64_t(args.inputs) * Element::bytes;
         for (int o = 0; o < kBlockOutputs; o++)
             rows[o] = weights + std::min<int64_t>(first_output + o, args.outputs - 1) * row_bytes;
         next = weights + (first_output + kBlockOutputs) * row_bytes;
@@ -214,7 +214,7 @@ KV8_INLINE void multiply_some(int rows, const kv8_matmul_args& args, const Weigh
 // Calls body(first row, rows) for rows that are multiplied at once: all, shared out evenly, for one sum alone would wait for
 // itself.
 template <class Body>
-KV8_INLINE void for_rows_at_once(int tokens, const Body& body) {
+KV8_INLINE void for_rows_at_once(int64_t tokens, const Body& body) {
     const int64_t passes = (tokens + kRowsAtOnce - 1) / kRowsAtOnce;
     for (int64_t pass = 0, row = 0; pass < passes; pass++) {
         const int64_t next_row = tokens * (pass + 1) / passes;

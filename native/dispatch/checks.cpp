@@ -8,19 +8,10 @@
 namespace kv8 {
 namespace {
 
-bool overlap(uint64_t a, Extent a_bytes, uint64_t b, Extent b_bytes) {
-    return static_cast<Extent>(a) < static_cast<Extent>(b) + b_bytes &&
-           static_cast<Extent>(b) < static_cast<Extent>(a) + a_bytes;
-}
-
-// Rows [tokens][1][width] as one range of bytes, gaps included.
-Extent extent_of(const kv8_rows& rows, int64_t tokens, int32_t width) {
-    return times(tokens - 1, tokens > 1 ? rows.token_stride : 0) + times(width, element_bytes(rows.dtype));
-}
-
 // Columns of one buffer may interleave: their ranges overlap, but no byte is in both.
 bool share_bytes(const kv8_rows& a, int32_t a_width, const kv8_rows& b, int32_t b_width, int64_t tokens) {
-    if (!overlap(a.data.ptr, extent_of(a, tokens, a_width), b.data.ptr, extent_of(b, tokens, b_width))) return false;
+    if (!overlap(a.data.ptr, extent_of(a, tokens, 1, a_width), b.data.ptr, extent_of(b, tokens, 1, b_width)))
+        return false;
     if (tokens == 1 || a.token_stride != b.token_stride) return true;
     const Extent stride = a.token_stride, a_bytes = times(a_width, element_bytes(a.dtype)),
                  b_bytes = times(b_width, element_bytes(b.dtype));
@@ -139,7 +130,7 @@ bool check(const kv8_matmul_args& a) {
     const Extent weights = times(a.outputs, a.inputs) * weight_size, bias = times(a.outputs, y_size);
     check_span("weights", a.weights, weights, weight_size);
     check_absent_or_span("bias", a.bias, bias, y_size);
-    const Extent y = extent_of(a.y, a.tokens, a.outputs);
+    const Extent y = extent_of(a.y, a.tokens, 1, a.outputs);
     const char* read = share_bytes(a.x, a.inputs, a.y, a.outputs, a.tokens)               ? "x"
                        : overlap(a.y.data.ptr, y, a.weights.ptr, weights)                 ? "weights"
                        : !is_absent(a.bias) && overlap(a.y.data.ptr, y, a.bias.ptr, bias) ? "bias"
@@ -172,7 +163,9 @@ bool check(const kv8_rope_args& a) {
     check_at_least("width", a.width, 1);
     check_rows("x", a.x, a.tokens, a.heads, a.width, Access::kWrite);
     check_rope_table("rope", a.rope, a.tokens, a.width);
-    return a.tokens > 0 && a.rope.rotary_size > 0;
+    if (a.tokens == 0 || a.rope.rotary_size == 0) return false;
+    check_apart(touched("x", a.x, a.tokens, a.heads, a.width), {touched_positions("rope", a.rope, a.tokens)});
+    return true;
 }
 
 bool check(const kv8_gate_mul_args& a) {
@@ -191,9 +184,7 @@ bool check(const kv8_softcap_args& a) {
     check_struct_size("args", a.struct_size, sizeof(a));
     check_at_least("tokens", a.tokens, 0);
     check_at_least("width", a.width, 1);
-    if (!(a.cap >= 0x1p-126f && a.cap <= 0x1p126f))
-        refuse(KV8_INVALID_ARGUMENT, "cap is %g; it must be positive and finite, from 2^-126 to 2^126.",
-               static_cast<double>(a.cap));
+    check_cap("cap", a.cap);
     check_rows("x", a.x, a.tokens, 1, a.width, Access::kWrite);
     return a.tokens > 0;
 }
@@ -209,6 +200,7 @@ bool check(const kv8_embedding_args& a) {
     if (a.tokens > 0) check_span("table", a.table, times(a.vocabulary, a.width) * size, size);
     check_span("ids", a.ids, times(a.tokens, 4), 4);
     check_rows("out", a.out, a.tokens, 1, a.width, Access::kWrite);
+    check_apart(touched("out", a.out, a.tokens, 1, a.width), {touched("ids", a.ids, times(a.tokens, 4))});
     return a.tokens > 0;
 }
 
@@ -217,8 +209,11 @@ bool check(const kv8_sample_args& a) {
     check_at_least("tokens", a.tokens, 0);
     check_at_least("vocabulary", a.vocabulary, 1);
     check_rows("logits", a.logits, a.tokens, 1, a.vocabulary, Access::kRead);
-    check_span("sampling", a.sampling, times(a.tokens, sizeof(kv8_sampling)), 4);
-    check_span("ids", a.ids, times(a.tokens, 4), 4);
+    const Extent sampling = times(a.tokens, sizeof(kv8_sampling)), ids = times(a.tokens, 4);
+    check_span("sampling", a.sampling, sampling, 4);
+    check_span("ids", a.ids, ids, 4);
+    check_apart(touched("ids", a.ids, ids),
+                {touched("sampling", a.sampling, sampling), touched("logits", a.logits, a.tokens, 1, a.vocabulary)});
     return a.tokens > 0;
 }
 

@@ -5,6 +5,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstring>
 
 #include "kv8/kv8.h"
 
@@ -32,6 +33,16 @@ bool check(const kv8_softcap_args&);
 bool check(const kv8_embedding_args&);
 bool check(const kv8_sample_args&);
 
+// An entry of an array in host memory, as query_start_loc and seq_lens are on every backend.
+inline int32_t int32_at(const kv8_span& span, int64_t index) {
+    int32_t value;
+    std::memcpy(&value, reinterpret_cast<const char*>(span.ptr) + index * 4, 4);
+    return value;
+}
+
+// The part of a plan's checks that needs its size, which the backend chooses. Nothing for a call that only asks for it.
+void check_workspace(const kv8_attention_plan_args&, uint64_t needed);
+
 // What a plan knows of its batch.
 struct AttentionShape {
     int32_t num_seqs;
@@ -40,6 +51,7 @@ struct AttentionShape {
     int32_t head_size;
     int64_t total_q;
     int64_t longest;  // keys of the longest sequence
+    uint64_t bytes;   // of the workspace
 };
 
 // The part of attention's checks that needs the plan, which only the backend can read: extents over its batch.

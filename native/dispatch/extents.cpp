@@ -20,20 +20,6 @@ Spelled::Spelled(const Name& name) {
     std::snprintf(text, sizeof(text), name.part ? "%s.%s" : "%s", name.whole, name.part);
 }
 
-int element_bytes(kv8_dtype dtype) {
-    switch (dtype) {
-        case KV8_F32:
-            return 4;
-        case KV8_F16:
-        case KV8_BF16:
-            return 2;
-        default:
-            return 1;
-    }
-}
-
-bool is_fp8(kv8_dtype dtype) { return dtype >= KV8_E4M3FN && dtype <= KV8_E5M2FNUZ; }
-
 void check_dtype(const Name& name, kv8_dtype dtype) {
     if (dtype < KV8_F32 || dtype > KV8_E5M2FNUZ)
         refuse(KV8_INVALID_ARGUMENT, "%s is %d; a kv8_dtype is KV8_F32 (0) to KV8_E5M2FNUZ (6).", Spelled(name).text,
@@ -65,14 +51,15 @@ void check_finite(const Name& name, float value) {
 }
 
 void check_scale(const Name& name, float scale) {
-    // 2^-126 and 2^126: the scale and its reciprocal are normal between them.
-    if (!(scale >= 0x1p-126f && scale <= 0x1p126f))
-        refuse(KV8_INVALID_ARGUMENT,
-               "%s is %g; a scale is finite, positive and normal, and so is its reciprocal: 2^-126 to 2^126.",
-               Spelled(name).text, static_cast<double>(scale));
+    if (!is_scale(scale))
+        refuse(KV8_INVALID_ARGUMENT, "%s is %g; %s.", Spelled(name).text, static_cast<double>(scale), kScaleRule);
 }
 
-bool is_absent(const kv8_span& span) { return span.ptr == 0 && span.bytes == 0; }
+void check_cap(const Name& name, float cap) {
+    if (!is_scale(cap))
+        refuse(KV8_INVALID_ARGUMENT, "%s is %g; it must be from 2^-126 to 2^126.", Spelled(name).text,
+               static_cast<double>(cap));
+}
 
 void check_span(const Name& name, const kv8_span& span, Extent needed, int alignment) {
     if (needed == 0) return;
@@ -94,22 +81,40 @@ void check_absent_or_span(const Name& name, const kv8_span& span, Extent needed,
     if (!is_absent(span)) check_span(name, span, needed, alignment);
 }
 
+Extent extent_of(const kv8_rows& rows, int64_t tokens, int32_t heads, int32_t width) {
+    if (tokens == 0) return 0;
+    return times(tokens - 1, tokens > 1 ? rows.token_stride : 0) + times(heads - 1, heads > 1 ? rows.head_stride : 0) +
+           times(width, element_bytes(rows.dtype));
+}
+
+Touched touched(const Name& name, const kv8_rows& rows, int64_t tokens, int32_t heads, int32_t width) {
+    return {name, rows.data.ptr, extent_of(rows, tokens, heads, width)};
+}
+
+void check_apart(const Touched& written, std::initializer_list<Touched> checked) {
+    for (const Touched& read : checked)
+        if (share_bytes(written, read))
+            refuse(KV8_INVALID_ARGUMENT,
+                   "%s and %s share bytes; a call may not write over values by which it is checked.",
+                   Spelled(written.name).text, Spelled(read.name).text);
+}
+
 void check_disjoint(const char* name, const Loop* loops, int count, Extent item) {
     // From the innermost loop out, each stride must step over all that the inner loops touch.
-    Loop sorted[kMostLoops];
+    const Loop* sorted[kMostLoops];
     int used = 0;
     for (int i = 0; i < count; i++) {
         if (loops[i].count <= 1) continue;
         int at = used++;
-        for (; at > 0 && sorted[at - 1].stride > loops[i].stride; at--) sorted[at] = sorted[at - 1];
-        sorted[at] = loops[i];
+        for (; at > 0 && sorted[at - 1]->stride > loops[i].stride; at--) sorted[at] = sorted[at - 1];
+        sorted[at] = &loops[i];
     }
     Extent extent = item;
     for (int i = 0; i < used; i++) {
-        if (sorted[i].stride < extent)
+        if (sorted[i]->stride < extent)
             refuse(KV8_INVALID_ARGUMENT, "%s.%s is %lld bytes; rows would overlap, at least %llu are needed.", name,
-                   sorted[i].name, static_cast<long long>(sorted[i].stride), printable(extent));
-        extent += (sorted[i].count - 1) * sorted[i].stride;
+                   sorted[i]->name, static_cast<long long>(sorted[i]->stride), printable(extent));
+        extent += times(sorted[i]->count - 1, sorted[i]->stride);
     }
 }
 
@@ -119,7 +124,6 @@ void check_rows(const char* name, const kv8_rows& rows, int64_t tokens, int32_t 
     int size = element_bytes(rows.dtype);
     Extent row = static_cast<Extent>(width) * size;
     const Loop loops[] = {{"token_stride", tokens, rows.token_stride}, {"head_stride", heads, rows.head_stride}};
-    Extent extent = row;
     for (const Loop& loop : loops) {
         if (loop.count <= 1) continue;
         if (loop.stride < row)
@@ -128,10 +132,9 @@ void check_rows(const char* name, const kv8_rows& rows, int64_t tokens, int32_t 
         if (loop.stride % size != 0)
             refuse(KV8_INVALID_ARGUMENT, "%s.%s is %lld bytes; it must be a multiple of the element's %d.", name,
                    loop.name, static_cast<long long>(loop.stride), size);
-        extent += (loop.count - 1) * loop.stride;
     }
     if (access == Access::kWrite) check_disjoint(name, loops, 2, row);
-    check_span({name, "data"}, rows.data, extent, size);
+    check_span({name, "data"}, rows.data, extent_of(rows, tokens, heads, width), size);
 }
 
 void check_rope_table(const char* name, const kv8_rope_table& rope, int64_t tokens, int32_t width) {
@@ -146,6 +149,10 @@ void check_rope_table(const char* name, const kv8_rope_table& rope, int64_t toke
     if (rope.rotary_size == 0 || tokens == 0) return;
     check_span(named("table"), rope.table, times(rope.rotary_size, 4), 4);  // one position at least
     check_span(named("positions"), rope.positions, times(tokens, 4), 4);
+}
+
+Touched touched_positions(const char* name, const kv8_rope_table& rope, int64_t tokens) {
+    return touched({name, "positions"}, rope.positions, rope.rotary_size == 0 ? 0 : times(tokens, 4));
 }
 
 }  // namespace kv8

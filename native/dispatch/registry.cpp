@@ -88,15 +88,50 @@ std::shared_ptr<Device> find_device(const kv8_device* handle) {
     return found->second;
 }
 
-[[noreturn]] void refuse_stream(const kv8_stream* handle) {
+[[noreturn]] void refuse_handle(const kv8_stream* handle) {
     refuse(KV8_INVALID_ARGUMENT,
            "stream %p is not a stream of this device: it was destroyed, or belongs to another one.",
            static_cast<const void*>(handle));
 }
 
-[[noreturn]] void refuse_graph(const kv8_graph* handle) {
+[[noreturn]] void refuse_handle(const kv8_graph* handle) {
     refuse(KV8_INVALID_ARGUMENT, "graph %p is not a graph of this device: it was destroyed, or belongs to another one.",
            static_cast<const void*>(handle));
+}
+
+// Streams and graphs alike. The first two are called with the device's turn.
+
+template <class Impl, class Handle>
+Held<Impl>& find(std::unordered_map<uint64_t, Held<Impl>>& all, const Handle* handle) {
+    auto found = all.find(to_number(handle));
+    if (found == all.end() || found->second.destroyed) refuse_handle(handle);
+    return found->second;
+}
+
+template <class Impl, class Handle>
+Held<Impl>* take(std::unordered_map<uint64_t, Held<Impl>>& all, const Handle* handle) {
+    Held<Impl>& held = find(all, handle);
+    held.calls++;
+    return &held;
+}
+
+template <class Handle, class Impl>
+Handle* add(Device& device, std::unordered_map<uint64_t, Held<Impl>>& all, Impl* impl) {
+    const uint64_t number = registry().next_handle++;
+    std::lock_guard<std::mutex> lock(device.turn);
+    all.emplace(number, Held<Impl>{impl});
+    return to_handle<Handle>(number);
+}
+
+template <class Impl, class Handle>
+Impl* remove(Device& device, std::unordered_map<uint64_t, Held<Impl>>& all, const Handle* handle) {
+    std::unique_lock<std::mutex> lock(device.turn);
+    Held<Impl>& held = find(all, handle);
+    held.destroyed = true;
+    device.idle.wait(lock, [&] { return held.calls == 0; });
+    Impl* const impl = held.impl;
+    all.erase(to_number(handle));
+    return impl;
 }
 
 }  // namespace
@@ -146,54 +181,40 @@ DeviceCall::DeviceCall(const kv8_device* handle) : device_(find_device(handle)) 
 
 DeviceCall::~DeviceCall() {
     std::lock_guard<std::mutex> lock(device_->turn);
-    if (--device_->calls == 0 && device_->closed) device_->idle.notify_all();
+    if (stream_ != nullptr) stream_->calls--;
+    if (graph_ != nullptr) graph_->calls--;
+    device_->calls--;
+    if (device_->closed || (stream_ != nullptr && stream_->destroyed) || (graph_ != nullptr && graph_->destroyed))
+        device_->idle.notify_all();
 }
 
-kv8_impl_stream* DeviceCall::stream(const kv8_stream* handle) const {
+kv8_impl_stream* DeviceCall::stream(const kv8_stream* handle) {
     if (handle == nullptr) return nullptr;
     std::lock_guard<std::mutex> lock(device_->turn);
-    auto found = device_->streams.find(to_number(handle));
-    if (found == device_->streams.end()) refuse_stream(handle);
-    return found->second;
+    stream_ = take(device_->streams, handle);
+    return stream_->impl;
 }
 
 kv8_stream* DeviceCall::add_stream(kv8_impl_stream* stream) const {
-    uint64_t number = registry().next_handle++;
-    std::lock_guard<std::mutex> lock(device_->turn);
-    device_->streams.emplace(number, stream);
-    return to_handle<kv8_stream>(number);
+    return add<kv8_stream>(*device_, device_->streams, stream);
 }
 
 kv8_impl_stream* DeviceCall::remove_stream(const kv8_stream* handle) const {
-    std::lock_guard<std::mutex> lock(device_->turn);
-    auto found = device_->streams.find(to_number(handle));
-    if (found == device_->streams.end()) refuse_stream(handle);
-    kv8_impl_stream* stream = found->second;
-    device_->streams.erase(found);
-    return stream;
+    return remove(*device_, device_->streams, handle);
 }
 
-kv8_impl_graph* DeviceCall::graph(const kv8_graph* handle) const {
+kv8_impl_graph* DeviceCall::graph(const kv8_graph* handle) {
     std::lock_guard<std::mutex> lock(device_->turn);
-    auto found = device_->graphs.find(to_number(handle));
-    if (found == device_->graphs.end()) refuse_graph(handle);
-    return found->second;
+    graph_ = take(device_->graphs, handle);
+    return graph_->impl;
 }
 
 kv8_graph* DeviceCall::add_graph(kv8_impl_graph* graph) const {
-    uint64_t number = registry().next_handle++;
-    std::lock_guard<std::mutex> lock(device_->turn);
-    device_->graphs.emplace(number, graph);
-    return to_handle<kv8_graph>(number);
+    return add<kv8_graph>(*device_, device_->graphs, graph);
 }
 
 kv8_impl_graph* DeviceCall::remove_graph(const kv8_graph* handle) const {
-    std::lock_guard<std::mutex> lock(device_->turn);
-    auto found = device_->graphs.find(to_number(handle));
-    if (found == device_->graphs.end()) refuse_graph(handle);
-    kv8_impl_graph* graph = found->second;
-    device_->graphs.erase(found);
-    return graph;
+    return remove(*device_, device_->graphs, handle);
 }
 
 kv8_device* add_device(const kv8_backend& backend, kv8_impl_device* impl) {
@@ -219,8 +240,8 @@ kv8_status close_device(const kv8_device* handle) {
         std::lock_guard<std::mutex> lock(registry().turn);
         registry().devices.erase(to_number(handle));
     }
-    for (auto& graph : device->graphs) device->table->graph_destroy(device->impl, graph.second);
-    for (auto& stream : device->streams) device->table->stream_destroy(device->impl, stream.second);
+    for (auto& graph : device->graphs) device->table->graph_destroy(device->impl, graph.second.impl);
+    for (auto& stream : device->streams) device->table->stream_destroy(device->impl, stream.second.impl);
     return device->table->device_close(device->impl);
 }
 

@@ -21,6 +21,14 @@ kv8_backend& cpu_backend();
 kv8_backend& load_backend(const char* path);
 const kv8_backend& find_backend(const kv8_backend* backend);
 
+// A stream or graph of a device.
+template <class Impl>
+struct Held {
+    Impl* impl;
+    int64_t calls = 0;       // that were made with its handle, running now; destroying waits for them
+    bool destroyed = false;  // no more calls
+};
+
 struct Device {
     const kv8_backend_table* table;
     kv8_impl_device* impl;
@@ -28,11 +36,11 @@ struct Device {
     std::condition_variable idle;
     int64_t calls = 0;    // running now; closing waits for them
     bool closed = false;  // no more calls
-    std::unordered_map<uint64_t, kv8_impl_stream*> streams;
-    std::unordered_map<uint64_t, kv8_impl_graph*> graphs;
+    std::unordered_map<uint64_t, Held<kv8_impl_stream>> streams;
+    std::unordered_map<uint64_t, Held<kv8_impl_graph>> graphs;
 };
 
-// An open device for the length of a call.
+// An open device for the length of a call, with a stream and a graph of it at most.
 class DeviceCall {
   public:
     explicit DeviceCall(const kv8_device* handle);
@@ -42,17 +50,19 @@ class DeviceCall {
 
     const kv8_backend_table& table() const { return *device_->table; }
     kv8_impl_device* impl() const { return device_->impl; }
-    kv8_impl_stream* stream(const kv8_stream* handle) const;  // null for the default stream
+    kv8_impl_stream* stream(const kv8_stream* handle);  // null for the default stream
 
     kv8_stream* add_stream(kv8_impl_stream* stream) const;
-    kv8_impl_stream* remove_stream(const kv8_stream* handle) const;
+    kv8_impl_stream* remove_stream(const kv8_stream* handle) const;  // when no other call has it
 
-    kv8_impl_graph* graph(const kv8_graph* handle) const;
+    kv8_impl_graph* graph(const kv8_graph* handle);
     kv8_graph* add_graph(kv8_impl_graph* graph) const;
-    kv8_impl_graph* remove_graph(const kv8_graph* handle) const;
+    kv8_impl_graph* remove_graph(const kv8_graph* handle) const;  // when no other call has it
 
   private:
     std::shared_ptr<Device> device_;
+    Held<kv8_impl_stream>* stream_ = nullptr;
+    Held<kv8_impl_graph>* graph_ = nullptr;
 };
 
 kv8_device* add_device(const kv8_backend& backend, kv8_impl_device* impl);

@@ -6,6 +6,7 @@
 #include "staging.h"
 #include "elements.h"
 #include "exact_fp8.h"
+#include "sparse_memory.h"
 
 namespace {
 
@@ -105,6 +106,26 @@ TEST(Amax, IsTheGreatestMagnitudeOfEveryGranularity) {
                         for (bool accumulate : {false, true})
                             ASSERT_NO_FATAL_FAILURE(
                                 expect_amax({dtype, granularity, tokens, heads, width, accumulate}, random));
+}
+
+// An index of bytes in a row does not fit 32 bits.
+TEST(Amax, ReadsARowOfMoreThanTwoGigabytes) {
+    if (!devices().front()->shares_memory()) GTEST_SKIP() << "the row would be copied to the device";
+    constexpr int32_t kWidth = 600'000'000;
+    const SparseMemory row(uint64_t(kWidth) * 4);
+    reinterpret_cast<float*>(row.span().ptr)[kWidth - 1] = -3;
+    for (const auto& device : devices()) {
+        float out = 0;
+        kv8_amax_args args = {};
+        args.struct_size = sizeof(args);
+        args.granularity = KV8_AMAX_TENSOR;
+        args.x.data = row.span();
+        args.out = {reinterpret_cast<uint64_t>(&out), sizeof(out)};
+        args.tokens = args.heads = 1;
+        args.width = kWidth;
+        ASSERT_EQ(kv8_amax(device->handle(), nullptr, &args), KV8_OK) << kv8_last_error();
+        EXPECT_EQ(out, 3) << device->name();
+    }
 }
 
 // Several parts for the threads to join.

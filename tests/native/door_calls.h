@@ -48,7 +48,8 @@ struct DoorCalls {
     DoorCalls(const DoorCalls&) = delete;
     DoorCalls& operator=(const DoorCalls&) = delete;
 
-    // A copy is legal too: the memory is this object's.
+    // A copy is legal too: the memory is this object's. It holds numbers of about one in every dtype, and no legal index, so
+    // that an index which a call writes over leads astray.
     kv8_span allocate(size_t bytes) {
         void* memory = nullptr;
         if (!test_device.is_gpu()) {
@@ -59,7 +60,7 @@ struct DoorCalls {
             EXPECT_EQ(kv8_alloc(device, bytes, KV8_MEMORY_HOST, &ptr), KV8_OK) << kv8_last_error();
             memory = reinterpret_cast<void*>(ptr);
         }
-        std::memset(memory, 0, bytes);
+        std::memset(memory, 0x3f, bytes);
         spans_.push_back({reinterpret_cast<uint64_t>(memory), bytes});
         return spans_.back();
     }
@@ -87,6 +88,8 @@ struct DoorCalls {
             if (address >= span.ptr && address < span.ptr + span.bytes) return span;
         return {0, 0};
     }
+
+    const std::vector<kv8_span>& spans() const { return spans_; }
 
     template <class T>
     static T& at(const kv8_span& span, size_t i = 0) {

@@ -7,6 +7,7 @@
 #include <functional>
 #include <random>
 #include <type_traits>
+#include <utility>
 #include <vector>
 
 #include "door_calls.h"
@@ -21,8 +22,9 @@ class Mutator {
 
     size_t below(size_t n) { return std::uniform_int_distribution<size_t>(0, n - 1)(random_); }
 
-    // Changes one field of an argument struct. `legal` tells which words are addresses: these become null or move on within
-    // their memory, and the bytes behind them only shrink, so that a mutant never names memory which is not the test's.
+    // Changes one field of an argument struct. `legal` tells which words are addresses: these become null, move on within
+    // their memory, or into another argument's, and the bytes behind them only shrink, so that a mutant never names memory
+    // which is not the test's.
     template <class Args>
     void mutate(Args& args, const Args& legal) {
         constexpr size_t kWords = sizeof(Args) / 8;
@@ -32,7 +34,11 @@ class Mutator {
         std::memcpy(legal_words, &legal, sizeof(legal));
         const size_t at = below(kWords);
         if (is_address(legal_words[at])) {
-            move_address(words[at], words[at + 1]);
+            const size_t other = below(kWords);
+            if (other != at && is_address(legal_words[other]))
+                move_into(words[at], words[at + 1], {legal_words[other], legal_words[other + 1]});
+            else
+                move_address(words[at], words[at + 1]);
         } else if (at > 0 && is_address(legal_words[at - 1])) {
             words[at] = below(words[at] + 1);
         } else if (is_view(legal_words[at])) {
@@ -48,6 +54,9 @@ class Mutator {
         std::memcpy(&args, words, sizeof(args));
     }
 
+    // Whether values were moved since this was last asked.
+    bool has_moved_values() { return std::exchange(moved_, false); }
+
     // Changes one 4-byte value in memory.
     void poke(const kv8_span& span) {
         const int32_t value = static_cast<int32_t>(interesting());
@@ -59,6 +68,17 @@ class Mutator {
     bool is_view(uint64_t word) const {
         return word == reinterpret_cast<uint64_t>(&calls_.view) ||
                word == reinterpret_cast<uint64_t>(&calls_.other_view);
+    }
+
+    // An argument takes its values along, but not into a plan, which only kv8_attention_plan may write.
+    void move_into(uint64_t& ptr, uint64_t& bytes, const kv8_span& other) {
+        const uint64_t step = std::min<uint64_t>(below(5) * 16, other.bytes);
+        const uint64_t moved = std::min(bytes, other.bytes - step);
+        if (ptr != 0 && other.ptr != calls_.attention.plan.ptr)
+            std::memmove(reinterpret_cast<void*>(other.ptr + step), reinterpret_cast<const void*>(ptr), moved);
+        ptr = other.ptr + step;
+        bytes = moved;
+        moved_ = true;
     }
 
     void move_address(uint64_t& ptr, uint64_t& bytes) {
@@ -122,6 +142,7 @@ class Mutator {
 
     const DoorCalls& calls_;
     std::mt19937_64 random_;
+    bool moved_ = false;
 };
 
 // Memory whose contents are put back at the end.
@@ -130,7 +151,10 @@ class Restored {
     explicit Restored(const kv8_span& span) : span_(span), before_(span.bytes) {
         std::memcpy(before_.data(), reinterpret_cast<const void*>(span.ptr), span.bytes);
     }
-    ~Restored() { std::memcpy(reinterpret_cast<void*>(span_.ptr), before_.data(), span_.bytes); }
+    ~Restored() { restore(); }
+    Restored(Restored&&) = default;
+
+    void restore() const { std::memcpy(reinterpret_cast<void*>(span_.ptr), before_.data(), before_.size()); }
 
   private:
     kv8_span span_;
@@ -212,10 +236,13 @@ TEST(DoorFuzz, MutatedArgumentsAreServedOrRefused) {
     const std::vector<Kernel> all = kernels(calls);
     Mutator mutator(calls, seed());
     const int mutants = rounds(200'000);
+    const std::vector<Restored> memory(calls.spans().begin(), calls.spans().end());
     std::vector<int> served(all.size()), refused(all.size());
     for (int i = 0; i < mutants; i++) {
         const size_t which = mutator.below(all.size());
         const kv8_status status = all[which].call_mutant(calls, mutator, static_cast<int>(mutator.below(4)));
+        if (mutator.has_moved_values())
+            for (const Restored& span : memory) span.restore();
         if (status == KV8_OK) {
             served[which]++;
             continue;

@@ -84,6 +84,43 @@ class Door : public testing::Test {
         }
     }
 
+    struct Argument {
+        const char* name;
+        kv8_span& span;
+    };
+
+    // Two arguments may lie side by side, whichever is first, but share no bytes.
+    template <class Call>
+    void needs_apart(const Argument& written, const Argument& checked, const Call& call) {
+        SCOPED_TRACE(std::string(written.name) + " and " + checked.name);
+        kv8_span* const spans[] = {&written.span, &checked.span};
+        const kv8_span before[] = {written.span, checked.span};
+        const kv8_span memory = c.allocate(before[0].bytes + before[1].bytes + 64);
+        for (int first : {0, 1}) {
+            const uint64_t behind = (before[first].bytes + 63) / 64 * 64, within = (before[first].bytes - 1) / 64 * 64;
+            for (uint64_t second : {behind, within}) {
+                spans[first]->ptr = memory.ptr;
+                spans[1 - first]->ptr = memory.ptr + second;
+                for (int i : {0, 1})
+                    std::memcpy(reinterpret_cast<void*>(spans[i]->ptr), reinterpret_cast<const void*>(before[i].ptr),
+                                before[i].bytes);
+                if (second == behind)
+                    EXPECT_EQ(call(), KV8_OK) << kv8_last_error();
+                else
+                    EXPECT_REFUSED(call(), KV8_INVALID_ARGUMENT,
+                                   std::string(written.name) + " and " + checked.name + " share bytes");
+            }
+        }
+        for (int i : {0, 1}) *spans[i] = before[i];
+    }
+
+    template <class Call>
+    void needs_apart(std::initializer_list<Argument> written, std::initializer_list<Argument> checked,
+                     const Call& call) {
+        for (const Argument& w : written)
+            for (const Argument& r : checked) needs_apart(w, r, call);
+    }
+
     template <class Args, class Call>
     void needs_struct_size(Args& args, const Call& call) {
         for (uint32_t size : {0u, 4u, uint32_t(sizeof(Args)) - 4, uint32_t(sizeof(Args)) + 8, ~0u})
@@ -409,7 +446,13 @@ TEST_F(Door, OfAttention) {
         refuses(c.attention.softmax_scale, value, call, "softmax_scale is");
         refuses(c.attention.softcap, value, call, "softcap is");
     }
-    refuses(c.attention.softcap, -1, call, "softcap is -1; it must be positive, or 0 for none");
+    for (float value : {-1.0f, 0x1p-127f, 0x1.8p126f, 3e38f})
+        refuses(c.attention.softcap, value, call, "it must be from 2^-126 to 2^126");
+    for (float value : {0.0f, 0x1p-126f, 0x1p126f}) {
+        c.attention.softcap = value;
+        EXPECT_EQ(attend(), KV8_OK) << kv8_last_error();
+        EXPECT_TRUE(std::isfinite(DoorCalls::at<float>(c.attention.lse))) << "softcap " << value;
+    }
     refuses(c.attention.view, static_cast<const kv8_cache_view*>(nullptr), call, "view is null");
     refuses(c.attention.plan.ptr, 0, call, "plan.ptr is null");
     refuses(c.attention.plan.ptr, c.attention.plan.ptr + 4, call, "plan.ptr is");
@@ -537,6 +580,49 @@ TEST_F(Door, OfMatmul) {
     EXPECT_REFUSED(call(), KV8_INVALID_ARGUMENT, "y and x share bytes");
     m.tokens = 1;
     EXPECT_EQ(call(), KV8_OK) << kv8_last_error();
+}
+
+// What a call is checked by stays as it was when it was checked.
+TEST_F(Door, WritesOverNothingThatItIsCheckedBy) {
+    const Argument k_chan{"view.k.chan", c.view.k.chan}, v_chan{"view.v.chan", c.view.v.chan};
+    needs_apart({{"view.memory", c.view.memory}, {"saturated", c.write.saturated}},
+                {{"slots", c.write.slots}, {"rope.positions", c.write.rope.positions}, k_chan, v_chan},
+                [&] { return write(); });
+    needs_apart({{"k", c.gather.k.data}, {"v", c.gather.v.data}}, {{"slots", c.gather.slots}, k_chan, v_chan},
+                [&] { return gather(); });
+    needs_apart({{"dst.memory", c.other_view.memory}},
+                {{"pairs", c.move_blocks.pairs},
+                 {"src.k.chan", c.view.k.chan},
+                 {"src.v.chan", c.view.v.chan},
+                 {"dst.k.chan", c.other_view.k.chan},
+                 {"dst.v.chan", c.other_view.v.chan}},
+                [&] { return move(); });
+    needs_apart({{"workspace", c.plan.workspace}},
+                {{"query_start_loc", c.plan.query_start_loc}, {"seq_lens", c.plan.seq_lens}}, [&] { return plan(); });
+    const auto plan_and_attend = [&] {  // a GPU knows a plan by its place
+        c.plan.workspace = c.attention.plan;
+        EXPECT_EQ(plan(), KV8_OK) << kv8_last_error();
+        return attend();
+    };
+    const Argument block_table{"block_table", c.attention.block_table};
+    needs_apart({{"out", c.attention.out.data}, {"lse", c.attention.lse}},
+                {{"plan", c.attention.plan}, block_table, k_chan, v_chan}, plan_and_attend);
+    needs_apart({{"plan", c.attention.plan}}, {block_table, k_chan, v_chan}, plan_and_attend);
+    needs_apart({{"x", c.rope.x.data}}, {{"rope.positions", c.rope.rope.positions}}, [&] { return rope(); });
+    needs_apart({{"out", c.embedding.out.data}}, {{"ids", c.embedding.ids}}, [&] { return embed(); });
+    needs_apart({{"ids", c.sample.ids}}, {{"sampling", c.sample.sampling}, {"logits", c.sample.logits.data}},
+                [&] { return sample(); });
+}
+
+TEST_F(Door, LetsArgumentsBePartsOfOneSpan) {
+    const kv8_span arena = c.allocate(c.view.memory.bytes + c.write.slots.bytes);
+    const kv8_span slots{arena.ptr + c.view.memory.bytes, c.write.slots.bytes};
+    std::memcpy(reinterpret_cast<void*>(slots.ptr), reinterpret_cast<const void*>(c.write.slots.ptr), slots.bytes);
+    c.view.memory = arena;
+    c.write.slots = slots;
+    EXPECT_EQ(write(), KV8_OK) << kv8_last_error();
+    c.view.num_blocks++;
+    EXPECT_REFUSED(write(), KV8_BUFFER_TOO_SMALL, "view.memory has");
 }
 
 TEST_F(Door, OfEmbedding) {

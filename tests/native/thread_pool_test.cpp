@@ -2,13 +2,17 @@
 #include "cpu/thread_pool.h"
 
 #include <gtest/gtest.h>
+#include <pthread.h>
 
 #include <atomic>
 #include <chrono>
+#include <cstring>
 #include <numeric>
 #include <set>
 #include <thread>
 #include <vector>
+
+#include "dispatch/error.h"
 
 namespace {
 
@@ -89,6 +93,34 @@ TEST(ThreadPool, NumbersItsThreads) {
                  [&](int64_t, int worker) { seen[static_cast<size_t>(worker)].insert(std::this_thread::get_id()); });
     EXPECT_EQ(seen[0], std::set<std::thread::id>{std::this_thread::get_id()});
     for (const auto& threads : seen) EXPECT_LE(threads.size(), 1u);
+}
+
+// Stacks that no address space holds, as long as it lives: no thread can start.
+class HugeStacks {
+  public:
+    HugeStacks() {
+        pthread_getattr_default_np(&before_);
+        pthread_attr_t huge = before_;
+        pthread_attr_setstacksize(&huge, size_t{1} << 50);
+        pthread_setattr_default_np(&huge);
+    }
+    ~HugeStacks() { pthread_setattr_default_np(&before_); }
+
+  private:
+    pthread_attr_t before_;
+};
+
+TEST(ThreadPool, SaysWhatToDoWhereThreadsCannotStart) {
+    const HugeStacks stacks;
+    EXPECT_NO_THROW(ThreadPool(1));
+    try {
+        ThreadPool pool(4);
+        FAIL() << "started " << pool.threads() << " threads";
+    } catch (const kv8::Refusal& refusal) {
+        EXPECT_EQ(refusal.status, KV8_OUT_OF_MEMORY);
+        for (const char* part : {"started 1 of the 4 threads", "options.threads", "-Dkv.cpu.threads", "pids.max"})
+            EXPECT_NE(std::strstr(refusal.message, part), nullptr) << refusal.message;
+    }
 }
 
 TEST(ThreadPool, StartsAndStopsWithoutWork) {

@@ -53,6 +53,7 @@ struct Contender {
     int layers;
     double bytes;  // of K and V of a layer
     std::function<void()> run;
+    std::function<void()> rest;  // afterwards, so that no thread of its own takes time from the others
     std::vector<double> seconds;  // of a layer, by round
 };
 
@@ -98,6 +99,7 @@ Contender ggml_contender(const Shape& shape, ggml_type type, bool head_major) {
             [graph, plan, work]() mutable {
                 if (ggml_graph_compute(graph, &plan) != GGML_STATUS_SUCCESS) fail("ggml's graph failed");
             },
+            [pool] { ggml_threadpool_pause(pool); },  // else its threads spin for tens of milliseconds
             {}};
 }
 
@@ -202,6 +204,7 @@ Contender kv8_contender(const Shape& shape, kv8_dtype dtype, kv8_dtype q_dtype) 
             layers,
             double(bytes),
             [step] { step->run(); },
+            [] {},
             {}};
 }
 
@@ -218,13 +221,17 @@ void measure(const Shape& shape, int rounds) {
     all.push_back(ggml_contender(shape, GGML_TYPE_Q8_0, false));
     all.push_back(kv8_contender(shape, KV8_BF16, KV8_F32));
     all.push_back(kv8_contender(shape, KV8_E4M3FN, KV8_F32));
-    for (Contender& c : all) c.run();
+    for (Contender& c : all) {
+        c.run();
+        c.rest();
+    }
     for (int round = 0; round < rounds; round++)
         for (Contender& c : all) {
             const auto start = std::chrono::steady_clock::now();
             c.run();
             const std::chrono::duration<double> taken = std::chrono::steady_clock::now() - start;
             c.seconds.push_back(taken.count() / c.layers);
+            c.rest();
         }
     for (const Contender& c : all) {
         std::vector<double> ratios;

@@ -51,9 +51,8 @@ struct Paired {
 };
 KV8_INLINE Paired paired(const kv8_attention_args& args) {
     const kv8_side &k = args.view->k, &v = args.view->v;
-    const bool one_scale = k.chan.ptr == 0 || k.chan_dim_stride == 0;
     const bool may = kPairs && args.q.dtype != KV8_F32;
-    return {may && fits_bfloat(k.dtype) && one_scale, may && fits_bfloat(v.dtype)};
+    return {may && fits_bfloat(k.dtype) && shares_scale(k), may && fits_bfloat(v.dtype)};
 }
 
 // What is in use and what is on its way, of K and V, stay in the first-level cache together.
@@ -200,7 +199,7 @@ class Item {
 
     // Of what the products of a row give.
     KV8_INLINE float score_factor(int row) const {
-        return paired_.scores ? softmax_scale() * channel_scale(args_.view->k, kv_head_of(row), 0) : k_.factor();
+        return paired_.scores ? softmax_scale() * chan_scale(args_.view->k, kv_head_of(row)) : k_.factor();
     }
 
     // q * softmax_scale * K's channel scales, as float32; for products of pairs q alone, and the scales are the scores'.
@@ -209,7 +208,7 @@ class Item {
         if (paired_.scores) return load_pair_queries(head);
 #endif
         float channels[kMaxHeadSize];
-        for (int d = 0; d < head_size_; d++) channels[d] = channel_scale(args_.view->k, item_.first_kv_head + head, d);
+        for (int d = 0; d < head_size_; d++) channels[d] = chan_scale(args_.view->k, item_.first_kv_head + head, d);
         const float scale = softmax_scale();
         for (int row = head * rows_; row < (head + 1) * rows_; row++) {
             const uint8_t* const from = row_at(args_.q, queries_.token(query_of(row)), head_of(row));
@@ -380,12 +379,15 @@ class Item {
         float* const scores = scratch_.scores + head_row * kTileKeys;
         const int from = begin / kWidth * kWidth;
         const rf factor = all(score_factor(row));
+        // Read once: a store of scores might change them, for all that the compiler knows.
+        const bool has_scales = args_.view->k.row_scale_offset >= 0, has_slopes = args_.alibi_slopes.ptr != 0;
+        const float softcap = args_.softcap;
         rf largest = all(-kInfinity);
         for (int i = from; i < end; i += kWidth) {
             rf s = load<rf>(scores + i) * factor;
-            if (args_.view->k.row_scale_offset >= 0) s *= load<rf>(k_.scales() + i);
-            if (args_.softcap > 0) s = tanh_of(s / args_.softcap) * (args_.softcap * kLog2E);
-            if (args_.alibi_slopes.ptr != 0) {
+            if (has_scales) s *= load<rf>(k_.scales() + i);
+            if (softcap > 0) s = tanh_of(s / softcap) * (softcap * kLog2E);
+            if (has_slopes) {
                 const rf distance = lane_numbers() + float(tile + i - queries_.position(query_of(row)));
                 s = fused(distance, all(float_at(args_.alibi_slopes, head_of(row)) * kLog2E), s);
             }
@@ -402,11 +404,12 @@ class Item {
             decay(row, one_exp2_of_negative(old_maximum - tile_maximum));
         }
         const rf maximum = all(finite_maximum(scratch_.maximum[row]));
+        const bool has_value_scales = args_.view->v.row_scale_offset >= 0;
         rf weights = {};
         for (int i = from; i < end; i += kWidth) {
             rf p = exp2_of_negative(load<rf>(scores + i) - maximum);
             weights += p;
-            if (args_.view->v.row_scale_offset >= 0) p *= load<rf>(v_.scales() + i);
+            if (has_value_scales) p *= load<rf>(v_.scales() + i);
 #if KV8_PAIRS
             if (paired_.values) {
                 store_pair_weights(scratch_.pair_weights + head_row * 2 * kTileKeys, p, i, begin, end);

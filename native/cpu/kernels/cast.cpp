@@ -77,17 +77,17 @@ void cast(const kv8_cast_args& args, int64_t begin, int64_t end) {
 
 // body(d, lanes, count) for each group of up to sixteen elements of a row.
 template <class Element, class Body>
-KV8_INLINE void for_lanes(const uint8_t* row, int width, const Body& body) {
-    int d = 0;
+KV8_INLINE void for_lanes(const uint8_t* row, int64_t width, const Body& body) {
+    int64_t d = 0;
     for (; d + kLanes <= width; d += kLanes) body(d, Element::load(row + d * Element::bytes), kLanes);
     if (d < width) body(d, load_part<Element>(row + d * Element::bytes, width - d), width - d);
 }
 
 // max() gives its second argument for NaN, which skips NaN elements.
 template <class Element>
-KV8_INLINE float row_amax(const uint8_t* row, int width) {
+KV8_INLINE float row_amax(const uint8_t* row, int64_t width) {
     f32 most = splat(0.0f);
-    for_lanes<Element>(row, width, [&](int, f32 x, int) { most = max(abs(x), most); });
+    for_lanes<Element>(row, width, [&](int64_t, f32 x, int64_t) { most = max(abs(x), most); });
     return reduce_max(most);
 }
 
@@ -98,7 +98,7 @@ void amax_tokens(const kv8_amax_args& args, int64_t begin, int64_t end, float* o
             const uint8_t* row = row_at(args.x, t, h);
             if (args.granularity == KV8_AMAX_CHANNEL) {
                 auto* channels = reinterpret_cast<uint8_t*>(out + h * args.width);
-                for_lanes<Element>(row, args.width, [&](int d, f32 x, int count) {
+                for_lanes<Element>(row, args.width, [&](int64_t d, f32 x, int64_t count) {
                     uint8_t* at = channels + d * sizeof(float);
                     store_part<Float32>(at, max(abs(x), load_part<Float32>(at, count)), count);
                 });

@@ -19,8 +19,6 @@ struct alignas(64) Chunk {
     float values[kChunk];
 };
 
-int element_bytes(kv8_dtype dtype) { return dtype == KV8_F32 ? 4 : 2; }
-
 void read(kv8_dtype dtype, const uint8_t* row, int64_t first, int count, Chunk& to) {
     with_row_dtype(dtype, [&](auto element) {
         using Element = decltype(element);

@@ -80,10 +80,7 @@ void plan_attention(Device& device, Stream stream, kv8_attention_plan_args& args
                                                             large_rows(attention_device(traits.arch), args.head_size)});
     args.workspace_bytes = schedule.workspace_bytes;
     if (args.workspace.ptr == 0) return;
-    if (args.workspace.bytes < schedule.workspace_bytes)
-        refuse(KV8_BUFFER_TOO_SMALL, "workspace has %llu bytes; this plan needs %llu.",
-               static_cast<unsigned long long>(args.workspace.bytes),
-               static_cast<unsigned long long>(schedule.workspace_bytes));
+    check_workspace(args, schedule.workspace_bytes);
     device.upload(stream, args.workspace.ptr, schedule.bytes.data(), schedule.bytes.size());
     device.plans().remember(args.workspace.ptr, schedule.known);
 }

@@ -15,12 +15,6 @@ constexpr int64_t kSmallestShare = 8 + kItemSteps;  // of a slot: more slots cos
 
 uint64_t aligned(uint64_t bytes) { return (bytes + kAlignment - 1) / kAlignment * kAlignment; }
 
-int32_t int32_at(uint64_t ptr, int64_t index) {
-    int32_t value;
-    std::memcpy(&value, reinterpret_cast<const char*>(ptr) + index * 4, 4);
-    return value;
-}
-
 // The whole of a tile's work, to be cut.
 struct TileWork {
     PlanItem whole;     // all its keys
@@ -56,8 +50,8 @@ class Scheduler {
   private:
     void make_tiles() {
         for (int32_t s = 0; s < args_.num_seqs; s++) {
-            const int32_t queries = int32_at(args_.query_start_loc.ptr, s + 1) - int32_at(args_.query_start_loc.ptr, s);
-            const int32_t keys = int32_at(args_.seq_lens.ptr, s);
+            const int32_t queries = int32_at(args_.query_start_loc, s + 1) - int32_at(args_.query_start_loc, s);
+            const int32_t keys = int32_at(args_.seq_lens, s);
             if (queries > 0) longest_ = std::max(longest_, keys);
             const int64_t rows = int64_t(queries) * group_;
             for (int64_t first = 0; first < rows;) {
@@ -225,7 +219,7 @@ AttentionSchedule Scheduler::write() const {
     PlanHeader header{};
     header.magic = kPlanMagic;
     header.num_seqs = args_.num_seqs;
-    header.total_queries = int32_at(args_.query_start_loc.ptr, args_.num_seqs);
+    header.total_queries = int32_at(args_.query_start_loc, args_.num_seqs);
     header.q_heads = args_.q_heads;
     header.kv_heads = args_.kv_heads;
     header.head_size = args_.head_size;
@@ -292,8 +286,8 @@ AttentionSchedule Scheduler::write() const {
     }
     schedule.known.bytes = schedule.workspace_bytes;
     schedule.known.combine_rows = combine_rows_;
-    schedule.known.shape = {args_.num_seqs,  args_.q_heads,        args_.kv_heads,
-                            args_.head_size, header.total_queries, longest_};
+    schedule.known.shape = {args_.num_seqs,       args_.q_heads, args_.kv_heads,          args_.head_size,
+                            header.total_queries, longest_,      schedule.workspace_bytes};
     return schedule;
 }
 

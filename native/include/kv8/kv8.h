@@ -8,6 +8,9 @@
  *    be touched there. Shapes are checked against the bytes before anything is read or written.
  *  - Spans, offsets and strides are multiples of their element's size, those of a cache's rows of 16 bytes. Rows that a
  *    call writes do not share bytes.
+ *  - What a call is checked by (slots, ids, positions, block tables, pairs, plans and their batches, channel scales,
+ *    sampling, logits that are sampled) shares no bytes with what it writes. Other arguments may where their struct says
+ *    so; elsewhere results are unspecified. What counts is the bytes of the shape, not all of a span.
  *  - Offsets and strides are 64-bit and in bytes. Shapes are written [outer]...[inner], the last index contiguous.
  *  - Argument structs begin with struct_size (sizeof, set by the caller), so that later versions can grow them.
  *  - Calls on one device are ordered by their stream; a null stream is the device's default one. On the CPU a call has
@@ -105,7 +108,9 @@ KV8_API kv8_status kv8_device_count(kv8_backend* backend, int32_t* count);
 typedef struct kv8_device_options {
     uint32_t struct_size;
     int32_t ordinal; /* which of kv8_device_count */
-    int32_t threads; /* CPU: worker threads including the caller, 0 = one per core available to the process */
+    /* CPU: worker threads including the caller; 0 = one per core that the process may use, by its affinity and by cpu.max of
+       its cgroups */
+    int32_t threads;
     int32_t reserved;
     /* CPU: "scalar", "avx2", "avx512", "avx512_bf16", "neon"; null = KV8_ISA from the environment, else the best */
     const char* isa;
@@ -126,8 +131,8 @@ typedef struct kv8_device_info {
     int32_t ordinal;
     char name[128];           /* the CPU's or GPU's model name */
     char arch[64];            /* the kernels in use: an instruction set, sm_90, gfx942 */
-    uint64_t memory_bytes;    /* of the device */
-    uint64_t memory_free;     /* bytes available now */
+    uint64_t memory_bytes;    /* of the device; CPU: of the machine, or less where a cgroup's limit is */
+    uint64_t memory_free;     /* bytes available now, within the same */
     uint64_t allocated_bytes; /* by kv8_alloc on this handle and not freed yet */
     uint32_t dtypes;          /* bit (1 << kv8_dtype): may be stored */
     uint32_t native_fp8;      /* bit (1 << kv8_dtype): converted by hardware */
@@ -145,6 +150,7 @@ KV8_API kv8_status kv8_stream_create(kv8_device* device, kv8_stream** out);
 KV8_API kv8_status kv8_stream_wrap(kv8_device* device, uint64_t native, kv8_stream** out);
 /* Waits for the stream's calls, and reports the first illegal value that a kernel met since the last report. */
 KV8_API kv8_status kv8_stream_sync(kv8_device* device, kv8_stream* stream);
+/* Waits until no other call is being made with the handle, as kv8_graph_destroy does; later ones are refused. */
 KV8_API kv8_status kv8_stream_destroy(kv8_device* device, kv8_stream* stream);
 
 /* ---- memory ---------------------------------------------------------------------------------------------------- */
@@ -380,7 +386,7 @@ typedef struct kv8_attention_args {
     uint32_t struct_size;
     int32_t window;      /* 0 = all keys */
     float softmax_scale; /* finite */
-    float softcap;       /* 0 = none */
+    float softcap;       /* 2^-126 to 2^126; 0 = none */
     const kv8_cache_view* view;
     kv8_span plan;              /* the workspace that kv8_attention_plan filled */
     kv8_span block_table;       /* int32 [num_seqs][block_table_stride] */

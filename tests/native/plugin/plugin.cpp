@@ -6,6 +6,7 @@
 #include <cstring>
 #include <string>
 
+#include "gate.h"
 #include "kv8/kv8_plugin.h"
 
 #ifndef ABI_VERSION
@@ -73,9 +74,18 @@ kv8_status stream_wrap(kv8_impl_device*, uint64_t native, kv8_impl_stream** out)
 
 kv8_status stream_create(kv8_impl_device* device, kv8_impl_stream** out) { return stream_wrap(device, 0, out); }
 
+Gate* gate_of(const kv8_impl_stream* stream) {
+    constexpr uint64_t kNoAddress = 4096;
+    return stream == nullptr || stream->native < kNoAddress ? nullptr : static_cast<Gate*>(pointer(stream->native));
+}
+
 // Says which stream it was given, so that a test sees the one it wrapped.
 kv8_status stream_sync(kv8_impl_device*, kv8_impl_stream* stream) {
     if (stream == nullptr || stream->native == 0) return KV8_OK;
+    if (Gate* gate = gate_of(stream)) {
+        gate->pass();
+        return stream->native == gate->address() ? KV8_OK : report(KV8_DEVICE_ERROR, "the stream is gone");
+    }
     char message[64];
     std::snprintf(message, sizeof(message), "stream %llu is stuck", static_cast<unsigned long long>(stream->native));
     return report(KV8_DEVICE_ERROR, message);
@@ -117,7 +127,8 @@ kv8_status graph_end(kv8_impl_device*, kv8_impl_stream*, kv8_impl_graph** out) {
     return KV8_OK;
 }
 
-kv8_status graph_launch(kv8_impl_device*, kv8_impl_stream*, kv8_impl_graph* graph) {
+kv8_status graph_launch(kv8_impl_device*, kv8_impl_stream* stream, kv8_impl_graph* graph) {
+    if (Gate* gate = gate_of(stream)) gate->pass();
     return ++graph->launches < 3 ? KV8_OK : report(KV8_DEVICE_ERROR, "the graph is tired of its 3rd launch");
 }
 

@@ -7,7 +7,7 @@ import org.jspecify.annotations.Nullable;
  *
  * @param softmaxScale multiplies q·k, usually {@code 1 / sqrt(headSize)}
  * @param window keys that a query sees, its own included; 0 = all before it
- * @param softcap {@code s = softcap * tanh(s / softcap)}; 0 = none
+ * @param softcap {@code s = softcap * tanh(s / softcap)}, from 2^-126 to 2^126; 0 = none
  * @param sinks float32 {@code [queryHeads]}: {@code exp(sink)} joins the denominator; or null
  * @param alibiSlopes float32 {@code [queryHeads]}: {@code slope * (key - query position)} is added; or null
  */
@@ -25,8 +25,9 @@ public record AttentionOptions(
         if (window < 0) {
             throw new IllegalArgumentException("window is " + window + "; give 0 for none or a number of keys.");
         }
-        if (!(softcap >= 0) || Float.isInfinite(softcap)) {
-            throw new IllegalArgumentException("softcap is " + softcap + "; give 0 for none or a positive number.");
+        if (softcap != 0 && !(softcap >= Float.MIN_NORMAL && softcap <= 0x1p126f)) {
+            throw new IllegalArgumentException(
+                    "softcap is " + softcap + "; give 0 for none or a number from 2^-126 to 2^126.");
         }
     }
 

@@ -52,7 +52,6 @@ public final class Batch implements AutoCloseable {
         try {
             checkOpen();
             checkAddable(sequence, tokenCount);
-            sequence.stopLoading();
             int rows = Math.addExact(tokens, tokenCount);
             if (count == sequences.length) {
                 sequences = Arrays.copyOf(sequences, 2 * count);
@@ -61,6 +60,7 @@ public final class Batch implements AutoCloseable {
             if (!ledger.reserve(sequence.table, tokenCount)) {
                 return false;
             }
+            sequence.stopLoading();
             sequences[count] = sequence;
             rowEnds[count++] = rows;
             tokens = rows;

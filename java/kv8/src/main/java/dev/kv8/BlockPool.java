@@ -16,8 +16,8 @@ import org.jspecify.annotations.Nullable;
  * goes before what it hangs on. For the writer thread only.
  */
 final class BlockPool {
-    /** What the index's arrays can address. */
-    static final int MAX_BLOCKS = Integer.MAX_VALUE / (2 * PrefixIndex.KEY) + 1;
+    /** What the tables can address that remember four evicted keys for each block. */
+    static final int MAX_BLOCKS = 1 << 26;
 
     /** What else knows registered blocks. */
     interface Unregistered {

@@ -13,8 +13,9 @@ import java.util.List;
  * back is checked by the cache (lengths, key, layout, checksums), so a store that loses, cuts, damages or mixes up frames costs time,
  * never a wrong result. It may therefore evict, refuse and forget as it likes.
  *
- * <p>All methods are called on the cache's transfer threads, never on the thread that drives the cache, except {@link #prepare} and
- * {@link #close}. Loads and stores run at the same time, and several caches may share one store: it must be safe for threads.
+ * <p>All methods are called on the cache's transfer threads, never on the thread that drives the cache, except {@link #prepare},
+ * {@link #close} and {@link #forget}, which comes on whatever thread completed the block. Loads and stores run at the same time, and
+ * several caches may share one store: it must be safe for threads.
  */
 public interface BlockStore extends AutoCloseable {
     /** A short name for messages and statistics, such as {@code host}; different for each tier of a cache. */
@@ -69,7 +70,10 @@ public interface BlockStore extends AutoCloseable {
     /** Keeps the transfer's frames, as far as it likes. */
     void store(BlockTransfer transfer);
 
-    /** What it gave back for a key was not that block's frame, or not whole: it should not do so again. Must not take long. */
+    /**
+     * What it gave back for a key was not that block's frame, or not whole: it should not do so again. Must neither take long nor wait for
+     * another thread: it is called on the one that completed the block, from within {@link BlockTransfer#done}.
+     */
     void forget(BlockKey key);
 
     /** Frees what it holds in this process. Transfers under way fail; closing twice does nothing. */

@@ -6,17 +6,21 @@ import java.nio.channels.FileChannel;
 import java.nio.file.FileVisitResult;
 import java.nio.file.Files;
 import java.nio.file.NoSuchFileException;
+import java.nio.file.OpenOption;
 import java.nio.file.Path;
 import java.nio.file.SimpleFileVisitor;
 import java.nio.file.StandardCopyOption;
 import java.nio.file.StandardOpenOption;
 import java.nio.file.attribute.BasicFileAttributes;
+import java.nio.file.attribute.FileAttribute;
 import java.nio.file.attribute.FileTime;
+import java.nio.file.attribute.PosixFilePermissions;
 import java.time.Duration;
 import java.time.Instant;
 import java.util.ArrayList;
 import java.util.Comparator;
 import java.util.List;
+import java.util.Set;
 import java.util.concurrent.ThreadLocalRandom;
 import org.jspecify.annotations.Nullable;
 
@@ -29,15 +33,19 @@ import org.jspecify.annotations.Nullable;
  * would say nothing that is not checked again when the block is loaded, and reading them all is most of a start's time.
  *
  * <p>One folder is for one model and one layout: files with another length are removed. Several processes may use it at once; each
- * keeps the limit for the files that it knows of, and finds those of the others. For any thread.
+ * keeps the limit for the files that it knows of, and finds those of the others. K and V tell much of a conversation, so only their owner
+ * may read them, where the file system knows owners: processes that share a folder run as one user. For any thread.
  */
 public final class FileBlockStore implements BlockStore {
     private static final String SUFFIX = ".kv8";
     private static final String UNFINISHED = "unfinished";
     private static final Duration OLD = Duration.ofMinutes(10);
+    private static final Set<OpenOption> NEW = Set.of(StandardOpenOption.CREATE_NEW, StandardOpenOption.WRITE);
 
     private final Path folder;
     private final Path unfinished;
+    private final FileAttribute<?>[] ofFolders;
+    private final FileAttribute<?>[] ofFiles;
     private final ByteSize limit;
     private final EvictionPolicyKind eviction;
     private volatile @Nullable KeyedSlots index;
@@ -47,12 +55,22 @@ public final class FileBlockStore implements BlockStore {
     private FileBlockStore(Path folder, ByteSize limit, EvictionPolicyKind eviction) {
         this.folder = folder;
         this.unfinished = folder.resolve(UNFINISHED);
+        this.ofFolders = forOwner(folder, "rwx------");
+        this.ofFiles = forOwner(folder, "rw-------");
         this.limit = limit;
         this.eviction = eviction;
     }
 
+    private static FileAttribute<?>[] forOwner(Path folder, String permissions) {
+        return folder.getFileSystem().supportedFileAttributeViews().contains("posix")
+                ? new FileAttribute<?>[] {
+                    PosixFilePermissions.asFileAttribute(PosixFilePermissions.fromString(permissions))
+                }
+                : new FileAttribute<?>[0];
+    }
+
     /**
-     * Makes the folder if need be. The blocks idle for longest make room, because what comes here has been used twice already.
+     * Makes the folder if need be, for its owner only. The blocks idle for longest make room, because what comes here has been used twice already.
      *
      * @param limit of all blocks' bytes
      * @throws IOException when the folder can't be made or written to
@@ -63,7 +81,11 @@ public final class FileBlockStore implements BlockStore {
 
     public static FileBlockStore open(Path folder, ByteSize limit, EvictionPolicyKind eviction) throws IOException {
         FileBlockStore store = new FileBlockStore(folder, limit, eviction);
-        Files.createDirectories(store.unfinished);
+        Path parent = folder.toAbsolutePath().getParent();
+        if (parent != null) {
+            Files.createDirectories(parent); // which is not only for what is in here
+        }
+        Files.createDirectories(store.unfinished, store.ofFolders);
         if (!Files.isWritable(store.unfinished)) {
             throw new IOException("The folder " + folder + " of a file tier can't be written to.");
         }
@@ -330,14 +352,13 @@ public final class FileBlockStore implements BlockStore {
         Path temporary = unfinished.resolve(ProcessHandle.current().pid() + "-"
                 + Long.toHexString(ThreadLocalRandom.current().nextLong()));
         try {
-            try (FileChannel channel =
-                    FileChannel.open(temporary, StandardOpenOption.CREATE_NEW, StandardOpenOption.WRITE)) {
+            try (FileChannel channel = FileChannel.open(temporary, NEW, ofFiles)) {
                 while (frame.hasRemaining()) {
                     channel.write(frame);
                 }
                 channel.force(false);
             }
-            Files.createDirectories(target.getParent());
+            Files.createDirectories(target.getParent(), ofFolders);
             Files.move(temporary, target, StandardCopyOption.ATOMIC_MOVE);
         } catch (IOException e) {
             Files.deleteIfExists(temporary);

@@ -1,54 +1,100 @@
 package dev.kv8;
 
+import static java.util.Objects.requireNonNull;
+
 import java.nio.ByteBuffer;
 import java.util.List;
+import java.util.function.IntFunction;
 import org.jspecify.annotations.Nullable;
 
 /**
  * A tier in this machine's memory, outside of the Java heap, evicted by a policy of the cache. Memory is allocated as it
- * fills, up to the size given; the JVM must allow that much ({@code -XX:MaxDirectMemorySize}, by default the heap's size). Several
- * caches with blocks of one size may share it. For any thread.
+ * fills, up to the size given; the JVM must allow that much ({@code -XX:MaxDirectMemorySize}, by default the heap's size). When it
+ * gives no more, the tier stays as large as it is and logs that once. Several caches with blocks of one size may share it. For any
+ * thread.
  */
 public final class HostBlockStore implements BlockStore {
+    private static final System.Logger LOG = System.getLogger("dev.kv8");
     private static final int CHUNK_BYTES = 64 << 20;
 
     private final ByteSize memory;
     private final EvictionPolicyKind eviction;
+    private final int chunkBytes;
+    private final IntFunction<ByteBuffer> allocator;
     private volatile @Nullable Slots slots;
     private volatile boolean closed;
 
     /** Everything that depends on the size of a frame. */
-    private static final class Slots {
+    private final class Slots {
         final int frameBytes;
-        final int framesInChunk;
         final KeyedSlots index;
-        final @Nullable ByteBuffer[] chunks;
+        private final int count;
+        private final int framesInChunk;
+        private final @Nullable ByteBuffer[] chunks;
+        private boolean exhausted;
 
-        Slots(int frameBytes, int count, EvictionPolicyKind eviction) {
+        Slots(int frameBytes, int count) {
             this.frameBytes = frameBytes;
-            this.framesInChunk = Math.max(1, CHUNK_BYTES / frameBytes);
+            this.count = count;
+            this.framesInChunk = Math.max(1, chunkBytes / frameBytes);
             this.index = new KeyedSlots(count, eviction);
             this.chunks = new ByteBuffer[(count - 1) / framesInChunk + 1];
         }
 
-        /** The place's memory; it is held. */
-        ByteBuffer at(int slot) {
-            int chunk = slot / framesInChunk;
-            ByteBuffer memory;
-            synchronized (chunks) {
-                memory = chunks[chunk];
-                if (memory == null) {
-                    memory = ByteBuffer.allocateDirect(framesInChunk * frameBytes);
-                    chunks[chunk] = memory;
-                }
+        /**
+         * Holds a place that has memory; -1 when there is none. One for which there is no memory stays held, so that no later write gets it:
+         * before the JVM says that it has no more it collects garbage and waits, half a second each time.
+         */
+        int reserve() {
+            int slot = index.reserve();
+            while (slot >= 0 && !hasMemory(slot)) {
+                slot = index.reserve();
             }
-            return memory.slice(slot % framesInChunk * frameBytes, frameBytes);
+            return slot;
+        }
+
+        private boolean hasMemory(int slot) {
+            int chunk = slot / framesInChunk;
+            synchronized (chunks) {
+                if (chunks[chunk] == null && !exhausted) {
+                    chunks[chunk] = allocate(Math.min(framesInChunk, count - chunk * framesInChunk));
+                }
+                return chunks[chunk] != null;
+            }
+        }
+
+        private @Nullable ByteBuffer allocate(int frames) {
+            try {
+                return allocator.apply(frames * frameBytes);
+            } catch (OutOfMemoryError e) {
+                exhausted = true;
+                LOG.log(
+                        System.Logger.Level.WARNING,
+                        "The JVM has no more memory for the host tier of " + memory
+                                + ", which goes on with what it has (see -XX:MaxDirectMemorySize): " + e.getMessage());
+                return null;
+            }
+        }
+
+        /** The memory of a place that is held and has some. */
+        ByteBuffer at(int slot) {
+            ByteBuffer chunk;
+            synchronized (chunks) {
+                chunk = requireNonNull(chunks[slot / framesInChunk]);
+            }
+            return chunk.slice(slot % framesInChunk * frameBytes, frameBytes);
         }
     }
 
-    private HostBlockStore(ByteSize memory, EvictionPolicyKind eviction) {
+    /**
+     * @param chunkBytes that are allocated at once, or one block when that is larger
+     * @param allocator of so many bytes; throws {@link OutOfMemoryError}
+     */
+    HostBlockStore(ByteSize memory, EvictionPolicyKind eviction, int chunkBytes, IntFunction<ByteBuffer> allocator) {
         this.memory = memory;
         this.eviction = eviction;
+        this.chunkBytes = chunkBytes;
+        this.allocator = allocator;
     }
 
     /** At most {@code memory}; the block idle for longest makes room, because what comes here has been used twice already. */
@@ -57,7 +103,7 @@ public final class HostBlockStore implements BlockStore {
     }
 
     public static HostBlockStore create(ByteSize memory, EvictionPolicyKind eviction) {
-        return new HostBlockStore(memory, eviction);
+        return new HostBlockStore(memory, eviction, CHUNK_BYTES, ByteBuffer::allocateDirect);
     }
 
     @Override
@@ -81,7 +127,7 @@ public final class HostBlockStore implements BlockStore {
                 throw new IllegalArgumentException(
                         "The host tier has " + memory + ", but one block takes " + frameBytes + " bytes there.");
             }
-            slots = new Slots(frameBytes, (int) Math.min(count, BlockPool.MAX_BLOCKS), eviction);
+            slots = new Slots(frameBytes, (int) Math.min(count, BlockPool.MAX_BLOCKS));
         }
     }
 
@@ -124,18 +170,12 @@ public final class HostBlockStore implements BlockStore {
                 transfer.done(i, to.frameBytes);
                 continue;
             }
-            int slot = transfer.frame(i).remaining() == to.frameBytes ? to.index.reserve() : -1;
+            int slot = transfer.frame(i).remaining() == to.frameBytes ? to.reserve() : -1;
             if (slot < 0) {
                 transfer.refused(i);
                 continue;
             }
-            try {
-                to.at(slot).put(transfer.frame(i));
-            } catch (OutOfMemoryError e) {
-                to.index.release(slot);
-                transfer.failed(i, e);
-                continue;
-            }
+            to.at(slot).put(transfer.frame(i));
             to.index.keep(slot, transfer.key(i));
             transfer.done(i, to.frameBytes);
         }

@@ -9,7 +9,8 @@ import org.jspecify.annotations.Nullable;
  *
  * <p>Arguments are checked against the memory they name before a kernel starts: a wrong shape, dtype or size is an {@link
  * IllegalArgumentException} that says what was given and what is allowed, and nothing is changed. A failing device is a
- * {@link DeviceException}. Methods may be called from several threads; calls take turns.
+ * {@link DeviceException}. Methods may be called from several threads; calls take turns. What a call is checked by (slots,
+ * ids, positions, block tables, pairs, plans, channel scales, sampling) may not lie in memory that it writes.
  *
  * <p>Kernels are ordered; on a GPU they may still run when a method returns, until {@link #synchronize}. So what only they can
  * see there (a slot, block, position or token id out of range, in device memory) is an {@link IllegalArgumentException} of the

@@ -8,7 +8,7 @@ import org.jspecify.annotations.Nullable;
  * Reuse of blocks between sequences: registers them when they are computed and full, and gives a new sequence those of its prefix
  * that are still there. Without {@link KvCacheConfig#prefixCaching} it does neither. With {@link KvCacheConfig#partialReuse} a
  * new sequence also gets a copy of a block that only begins as its own does ({@link PartialReuse}). And it knows which sequence is about to
- * compute a block, so that others that need it can wait for it ({@link PrefixLeaders}).
+ * compute a block, so that others that need it can wait for it ({@link PrefixLeaders}). Blocks are equal when their {@link PrefixKeys} are.
  *
  * <p>A table keeps the keys of its blocks and the epoch they belong to; one of an earlier epoch registers nothing any more,
  * because its blocks may hold what the scales or weights of then gave. For the writer thread only.
@@ -27,21 +27,16 @@ final class PrefixCache {
     }
 
     private final KvCacheConfig config;
-    private final Supplier<KvScales> scales;
     private final BlockPool pool;
     private final @Nullable CacheNews news;
     private final @Nullable PartialReuse parts;
     private final PrefixLeaders leaders = new PrefixLeaders();
-    private final PrefixHasher hasher;
+    private final PrefixKeys keys;
     private final LayerGroups groups;
     private final GroupHits groupHits;
     private final GroupKey groupKey = new GroupKey();
     private final int blockSize;
-    private final long[] root = new long[PrefixIndex.KEY];
-    private final long[] saltedRoot = new long[PrefixIndex.KEY];
     private final long[] probe = new long[PrefixIndex.KEY];
-    private boolean rootMade;
-    private String weights = "";
     private @Nullable UseListener uses;
     private long epoch;
     private long queryTokens;
@@ -55,13 +50,13 @@ final class PrefixCache {
             BlockLedger.BlockCopier copier,
             @Nullable CacheNews news) {
         this.config = config;
-        this.scales = scales;
         this.pool = pool;
         this.news = news;
         this.blockSize = config.blockSize();
         this.groups = config.groups();
         this.groupHits = new GroupHits(groups, blockSize, pool);
-        this.hasher = new PrefixHasher(blockSize);
+        PrefixHasher hasher = new PrefixHasher(blockSize);
+        this.keys = new PrefixKeys(config, scales, hasher);
         if (config.prefixCaching() && config.partialReuse() && groups.isOne()) {
             parts = new PartialReuse(config, pool, copier, hasher);
             pool.whenUnregistered(parts);
@@ -126,7 +121,7 @@ final class PrefixCache {
 
     private int longest(BlockTable table, int[] tokens, int from, int most) {
         table.ensureKeys(most);
-        return groupHits.longest(table, from, most, count -> makeKeys(table, tokens, count));
+        return groupHits.longest(table, from, most, count -> keys.of(table, tokens, count));
     }
 
     /** Puts the longest cached run of a swapped sequence's full blocks, from the first in its window on, into its new table. */
@@ -155,7 +150,7 @@ final class PrefixCache {
         for (int next = made; next < most; next++) {
             if (next == made) {
                 made = Math.min(most, next + ReadAhead.BLOCKS);
-                makeKeys(table, tokens, made); // the ones behind a miss are needed when these blocks are registered
+                keys.of(table, tokens, made); // the ones behind a miss are needed when these blocks are registered
                 pool.readForTaking(table.keys(), next * PrefixIndex.KEY, made - next);
             }
             int block = pool.take(table.keys(), next * PrefixIndex.KEY, table.options());
@@ -170,7 +165,7 @@ final class PrefixCache {
             }
             table.computed = (next + 1) * blockSize;
             if (uses != null) {
-                long parent = parts == null ? 0 : parentFingerprint(table, next);
+                long parent = parts == null ? 0 : keys.parentFingerprint(table, next);
                 uses.shared(table.keys(), next * PrefixIndex.KEY, 0, parent);
             }
         }
@@ -182,7 +177,7 @@ final class PrefixCache {
             return 0;
         }
         int most = swapped.computed / blockSize;
-        keys(table, swapped.tokens, most);
+        keys.of(table, swapped.tokens, most);
         return groupHits.leading(table, most);
     }
 
@@ -191,16 +186,8 @@ final class PrefixCache {
         return Math.max(0, length - 1) / blockSize;
     }
 
-    /** The keys of a table's first {@code count} blocks, which its tokens fill. */
-    long[] keys(BlockTable table, int[] tokens, int count) {
-        table.ensureKeys(count);
-        makeKeys(table, tokens, count);
-        return table.keys();
-    }
-
-    /** What frames of the present epoch are like. */
-    LayoutFingerprint layout() {
-        return hasher.layout(config, scales.get());
+    PrefixKeys keys() {
+        return keys;
     }
 
     long epoch() {
@@ -212,7 +199,7 @@ final class PrefixCache {
      * begin behind them, so that it continues where the longest prefix ends whose window is cached.
      */
     private void skipToWindow(BlockTable table, int[] tokens, int most) {
-        makeKeys(table, tokens, most);
+        keys.of(table, tokens, most);
         int begin = 0; // of the run of cached blocks that ends here
         int skipped = 0;
         for (int end = 1; end <= most; end++) {
@@ -236,7 +223,7 @@ final class PrefixCache {
             return true; // not all of its tokens are known
         }
         table.ensureKeys(next + 1);
-        makeKeys(table, tokens, next + 1);
+        keys.of(table, tokens, next + 1);
         int at = next * PrefixIndex.KEY;
         if (leaders.find(table.keys(), at) != null) {
             return false;
@@ -252,8 +239,8 @@ final class PrefixCache {
 
     private void takeOverPart(BlockTable table, int[] tokens, int length) {
         if (parts != null) {
-            long[] parent = parent(table, tokens);
-            parts.takeOver(table, parent, parentAt(table), tokens, length);
+            long[] parent = keys.parent(table, tokens);
+            parts.takeOver(table, parent, PrefixKeys.parentAt(table), tokens, length);
         }
     }
 
@@ -267,21 +254,12 @@ final class PrefixCache {
             return null;
         }
         int next = table.size();
-        if (length / blockSize > next && leaders.find(keys(table, tokens, next + 1), next * PrefixIndex.KEY) != null) {
+        if (length / blockSize > next
+                && leaders.find(keys.of(table, tokens, next + 1), next * PrefixIndex.KEY) != null) {
             return null;
         }
-        long[] parent = parent(table, tokens);
-        return parts.inTiers(table, parent, parentAt(table), tokens, length);
-    }
-
-    /** What the block behind a table's blocks hangs on: a key in this array, from {@link #parentAt} on. */
-    private long[] parent(BlockTable table, int[] tokens) {
-        int next = table.size();
-        return next == 0 ? root(table.options().salt()) : keys(table, tokens, next);
-    }
-
-    private static int parentAt(BlockTable table) {
-        return Math.max(0, table.size() - 1) * PrefixIndex.KEY;
+        long[] parent = keys.parent(table, tokens);
+        return parts.inTiers(table, parent, PrefixKeys.parentAt(table), tokens, length);
     }
 
     /** The tiers have the registered {@code block} under {@code key}; {@code parent} is of the key that it hangs on. */
@@ -291,7 +269,7 @@ final class PrefixCache {
         }
     }
 
-    /** The tiers were asked for a {@link TieredPart} and did not give it. */
+    /** The tiers were asked for a {@link TieredPart} and don't have it. */
     void tiersLack(BlockKey key) {
         if (parts != null) {
             parts.tiersLack(key.word0());
@@ -332,7 +310,7 @@ final class PrefixCache {
         for (int i = made; i < full; i++) {
             if (i == made) {
                 made = Math.min(full, i + ReadAhead.BLOCKS);
-                makeKeys(table, tokens, made);
+                keys.of(table, tokens, made);
                 if (made - i > 1) {
                     readForRegistrations(table, tokens, i, made);
                 }
@@ -365,22 +343,18 @@ final class PrefixCache {
         GroupKey key = groupKey.of(group, table.keys(), i * PrefixIndex.KEY);
         if (pool.register(block, key.words, key.at, table.options())) {
             if (parts != null) {
-                long parent = parentFingerprint(table, i);
+                long parent = keys.parentFingerprint(table, i);
                 parts.registered(block, parent, tokens, i * blockSize);
             }
             if (news != null) {
                 BlockKey stored = key.toBlockKey();
-                news.stored(stored, parent(table, i, group), i * blockSize, tokens, i * blockSize);
+                news.stored(stored, keys.parent(table, i, group), i * blockSize, tokens, i * blockSize);
             }
         }
         if (uses != null) {
             GroupKey used = groupKey.of(group, table.keys(), i * PrefixIndex.KEY);
-            uses.computed(used.words, used.at, group, parts == null ? 0 : parentFingerprint(table, i));
+            uses.computed(used.words, used.at, group, parts == null ? 0 : keys.parentFingerprint(table, i));
         }
-    }
-
-    private long parentFingerprint(BlockTable table, int index) {
-        return index == 0 ? root(table.options().salt())[0] : table.keys()[(index - 1) * PrefixIndex.KEY];
     }
 
     /**
@@ -395,14 +369,6 @@ final class PrefixCache {
         }
     }
 
-    /** The key that a group's block {@code index} of the table hangs on. */
-    private BlockKey parent(BlockTable table, int index, int group) {
-        return index == 0
-                ? groupKey.of(group, root(table.options().salt()), 0).toBlockKey()
-                : groupKey.of(group, table.keys(), (index - 1) * PrefixIndex.KEY)
-                        .toBlockKey();
-    }
-
     /** The tokens of a load's blocks up to {@code to}, for {@link #loaded}; none when that needs none. */
     int[] loadedTokens(int[] tokens, int to) {
         return news == null && parts == null ? new int[0] : Arrays.copyOf(tokens, to * blockSize);
@@ -411,7 +377,7 @@ final class PrefixCache {
     /** A group's block {@code index} of a table, whose keys are made, as the tiers know it. */
     WantedBlock wanted(BlockTable table, int index, int group) {
         BlockKey key = groupKey.of(group, table.keys(), index * PrefixIndex.KEY).toBlockKey();
-        return new WantedBlock(key, group, index, parent(table, index, group));
+        return new WantedBlock(key, group, index, keys.parent(table, index, group));
     }
 
     /** {@code block}, which came from a tier, has been registered as what {@code load} wanted. */
@@ -425,30 +391,6 @@ final class PrefixCache {
         if (news != null) {
             news.stored(wanted.key(), wanted.parent(), position, load.tokens(), position);
         }
-    }
-
-    private void makeKeys(BlockTable table, int[] tokens, int count) {
-        table.ensureKeys(count);
-        long[] keys = table.keys();
-        for (int i = table.keyCount; i < count; i++) {
-            int at = i * PrefixIndex.KEY;
-            long[] parent = i == 0 ? root(table.options().salt()) : keys;
-            hasher.child(parent, Math.max(0, at - PrefixIndex.KEY), tokens, i * blockSize, keys, at);
-            table.keyCount = i + 1;
-        }
-    }
-
-    /** The parent of first blocks of sequences with {@code salt}; valid until the next call. */
-    private long[] root(String salt) {
-        if (!rootMade) {
-            hasher.root(config, scales.get(), weights, root);
-            rootMade = true;
-        }
-        if (salt.isEmpty()) {
-            return root;
-        }
-        hasher.salted(root, salt, saltedRoot);
-        return saltedRoot;
     }
 
     /**
@@ -484,7 +426,7 @@ final class PrefixCache {
         }
         int held = 0;
         for (int i = 0; i < whole; i++) {
-            hasher.child(i == 0 ? root(salt) : probe, 0, tokens, i * blockSize, probe, 0);
+            keys.advance(probe, salt, tokens, i);
             if (i < gone) {
                 continue;
             }
@@ -519,16 +461,16 @@ final class PrefixCache {
         return pool.find(key.words, key.at);
     }
 
-    /** As {@link #clear}, and with keys that no tier has seen under other weights. */
+    /** As {@link #clear()}, and with keys that no tier has seen under other weights. */
     void clear(String newWeights) {
-        weights = newWeights;
+        keys.changed(newWeights);
         clear();
     }
 
     /** Nothing that is stored now is found any more, nor what its holders add to it; but the keys are the same for the same scales. */
     void clear() {
         epoch++;
-        rootMade = false;
+        keys.changed();
         leaders.clear();
         pool.unregisterAll();
     }

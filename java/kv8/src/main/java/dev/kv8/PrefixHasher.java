@@ -73,6 +73,8 @@ final class PrefixHasher {
                 field("group", Integer.toString(config.groups().of(layer)));
             }
             field("windows", config.groups().windows().toString());
+        } else if (config.window() > 0) {
+            field("window", Integer.toString(config.window()));
         }
         for (int layer = 0; layer < config.layers(); layer++) {
             side("k", config.kDtype(layer), scales.layer(layer).k());

@@ -3,6 +3,7 @@ package dev.kv8;
 import static java.util.Objects.requireNonNull;
 
 import java.util.ArrayList;
+import java.util.Arrays;
 import java.util.HashSet;
 import java.util.List;
 import java.util.Set;
@@ -36,8 +37,11 @@ final class PrefixLoad {
     private boolean part;
     private @Nullable Frame[] arrived = {};
     private @Nullable Tier[] from = {};
-    private final Set<Tier> busy = new HashSet<>();
+    /** Tiers that do something for this load which nobody has judged yet. */
+    private final Set<Tier> unjudged = new HashSet<>();
+
     private int limit;
+    private boolean unsure;
     private long lastArrival = startNanos;
     private boolean over;
 
@@ -47,6 +51,8 @@ final class PrefixLoad {
 
     final List<Sequence> waiting = new ArrayList<>();
     int placed;
+    private long[] sought = {};
+    private int soughtFrom;
 
     /**
      * Still without blocks: {@link #plan(List, double)}, {@link #plan(int)} or {@link #planPart} gives them.
@@ -54,6 +60,7 @@ final class PrefixLoad {
      * @param first what sequences that lack the same next block have in common: the key of its tokens
      * @param search what plans it; null when the caller does
      * @param tokens of the prompt, not written any more; none when {@link PrefixCache#loaded} needs none
+     * @param deadlineNanos on the clock of {@link System#nanoTime}
      */
     PrefixLoad(
             BlockKey first,
@@ -72,7 +79,7 @@ final class PrefixLoad {
         this.tiers = tiers;
         this.form = form;
         this.epoch = epoch;
-        this.deadlineNanos = startNanos + deadlineNanos;
+        this.deadlineNanos = deadlineNanos;
         this.prefillTokensPerSecond = prefillTokensPerSecond;
     }
 
@@ -223,17 +230,36 @@ final class PrefixLoad {
         limit = Math.min(limit, index);
     }
 
-    synchronized void begins(Tier tier) {
-        busy.add(tier);
+    /** A tier that might have blocks was not asked or did not give them: a block that is missing after this may be there. */
+    synchronized void unsure() {
+        unsure = true;
     }
 
-    /** The tier's part has ended; false when the load was over before. */
+    /** The tier's circuit breaker has let an operation through, which has to be judged: also when the load is over before it ends. */
+    synchronized void begins(Tier tier) {
+        unjudged.add(tier);
+    }
+
+    /** The operation has ended; true when it is the tier's to judge, false when it was late and has been judged for that. */
     synchronized boolean ends(Tier tier) {
-        busy.remove(tier);
-        return !over;
+        return unjudged.remove(tier);
     }
 
     // ---- for the writer
+
+    /** It is begun for a prompt's blocks from {@code from} to before {@code to}, whose keys are in {@code words}. */
+    void seek(long[] words, int from, int to) {
+        sought = Arrays.copyOfRange(words, from * PrefixIndex.KEY, to * PrefixIndex.KEY);
+        soughtFrom = from;
+    }
+
+    /** Whether it was begun for a prompt's block {@code index} too, by its key in {@code words}: not by a shorter prompt. */
+    boolean hasSought(long[] words, int index) {
+        int at = (index - soughtFrom) * PrefixIndex.KEY;
+        int end = at + PrefixIndex.KEY;
+        int in = index * PrefixIndex.KEY;
+        return at >= 0 && end <= sought.length && Arrays.equals(sought, at, end, words, in, in + PrefixIndex.KEY);
+    }
 
     /** The next block's frame, which is the caller's then; null when it has not arrived. */
     synchronized @Nullable Frame takeNext() {
@@ -250,12 +276,29 @@ final class PrefixLoad {
         return from[index];
     }
 
+    /** Whether all tiers said that they don't have the first block. */
+    synchronized boolean isAbsent() {
+        return planned && limit == 0 && !unsure;
+    }
+
     synchronized boolean isComplete() {
         return planned && placed >= limit;
     }
 
-    /** Ends it: frames that arrived go back. Returns the tiers that had not finished. */
-    synchronized List<Tier> end() {
+    /** Whether tiers are still busy with it. */
+    synchronized boolean isUnderWay() {
+        return !unjudged.isEmpty();
+    }
+
+    /** The tiers that have not finished at the deadline, for the caller to judge. */
+    synchronized List<Tier> takeLate() {
+        List<Tier> late = List.copyOf(unjudged);
+        unjudged.clear();
+        return late;
+    }
+
+    /** Ends it: frames that arrived go back. */
+    synchronized void end() {
         over = true;
         for (int i = 0; i < arrived.length; i++) {
             Frame frame = arrived[i];
@@ -264,6 +307,5 @@ final class PrefixLoad {
                 arrived[i] = null;
             }
         }
-        return List.copyOf(busy);
     }
 }

@@ -25,6 +25,9 @@ final class PrefixLoads {
     private final long[] key = new long[PrefixIndex.KEY];
     private final Map<BlockKey, PrefixLoad> byFirstKey = new HashMap<>();
 
+    /** Loads that ended while tiers were busy with them: a tier that never answers is to be known by it all the same. */
+    private final List<PrefixLoad> givenUp = new ArrayList<>();
+
     /** @param onPlaced is told of each block that the pool gets */
     PrefixLoads(BlockLedger ledger, List<Tier> tiers, PoolCopies copies, long deadlineNanos, Runnable onPlaced) {
         this.ledger = ledger;
@@ -42,23 +45,31 @@ final class PrefixLoads {
      * for one that begins as its next does.
      */
     void begin(Sequence sequence, BlockFrame form, double prefillTokensPerSecond) {
+        begin(sequence, form, System.nanoTime() + deadlineNanos, prefillTokensPerSecond);
+    }
+
+    /** A sequence has one deadline for all loads that it waits for. */
+    private void begin(Sequence sequence, BlockFrame form, long deadline, double prefillTokensPerSecond) {
         BlockTable table = sequence.table;
         int from = table.size();
         int to = prefixes.wholeBlocks(sequence.length());
         if (from >= to) {
-            beginPart(sequence, form, deadlineNanos, prefillTokensPerSecond);
+            beginPart(sequence, form, deadline, prefillTokensPerSecond);
             return;
         }
-        if (table.computed != from * (long) ledger.blockSize() || noneCanBeAsked()) {
+        if (table.computed != from * (long) ledger.blockSize()
+                || table.epoch != prefixes.epoch()
+                || isTooLate(deadline)) {
             return;
         }
-        long[] words = prefixes.keys(table, sequence.tokenIds(), to);
+        long[] words = prefixes.keys().of(table, sequence.tokenIds(), to);
         BlockKey first = BlockKey.of(words, from * PrefixIndex.KEY);
         PrefixLoad load = byFirstKey.get(first);
         if (load == null) {
             int[] tokens = prefixes.loadedTokens(sequence.tokenIds(), to);
             GroupSearch search = groups.isOne() ? null : search(table, from, to);
-            load = create(first, sequence, search, tokens, form, deadlineNanos, prefillTokensPerSecond);
+            load = create(first, sequence, search, tokens, form, deadline, prefillTokensPerSecond);
+            load.seek(words, from, to);
             if (load.isSearched()) {
                 tiers.get(0).search(load);
             } else {
@@ -66,12 +77,12 @@ final class PrefixLoads {
                 tiers.get(0).load(load, 0);
             }
         }
-        join(load, sequence);
+        join(load, sequence, deadline);
     }
 
-    /** Asks for a block that only begins as the sequence goes on, for {@code nanos} at most. */
-    private void beginPart(Sequence sequence, BlockFrame form, long nanos, double prefillTokensPerSecond) {
-        if (nanos <= 0 || noneCanBeAsked()) {
+    /** Asks for a block that only begins as the sequence goes on. */
+    private void beginPart(Sequence sequence, BlockFrame form, long deadline, double prefillTokensPerSecond) {
+        if (isTooLate(deadline)) {
             return;
         }
         TieredPart part = prefixes.tieredPart(sequence.table, sequence.tokenIds(), sequence.length());
@@ -81,15 +92,16 @@ final class PrefixLoads {
         BlockKey key = part.block.key();
         PrefixLoad load = byFirstKey.get(key);
         if (load == null) {
-            load = create(key, sequence, null, part.tokens, form, nanos, prefillTokensPerSecond);
+            load = create(key, sequence, null, part.tokens, form, deadline, prefillTokensPerSecond);
             load.planPart(part.block, part.common);
             tiers.get(0).load(load, 0);
         }
-        join(load, sequence);
+        join(load, sequence, deadline);
     }
 
-    private boolean noneCanBeAsked() {
-        return tiers.stream().allMatch(Tier::isOpen);
+    /** Whether nothing can come in time, or from no tier. */
+    private boolean isTooLate(long deadline) {
+        return deadline - System.nanoTime() <= 0 || tiers.stream().allMatch(Tier::isOpen);
     }
 
     private PrefixLoad create(
@@ -98,7 +110,7 @@ final class PrefixLoads {
             @Nullable GroupSearch search,
             int[] tokens,
             BlockFrame form,
-            long nanos,
+            long deadline,
             double prefillTokensPerSecond) {
         PrefixLoad load = new PrefixLoad(
                 first,
@@ -108,13 +120,17 @@ final class PrefixLoads {
                 tiers,
                 form,
                 prefixes.epoch(),
-                nanos,
+                deadline,
                 prefillTokensPerSecond);
         byFirstKey.put(first, load);
         return load;
     }
 
-    private static void join(PrefixLoad load, Sequence sequence) {
+    /** Another one's load may end after the sequence's own deadline: then it waits for none. */
+    private static void join(PrefixLoad load, Sequence sequence, long deadline) {
+        if (load.deadlineNanos() - deadline > 0) {
+            return;
+        }
         load.waiting.add(sequence);
         sequence.loading = load;
     }
@@ -247,12 +263,14 @@ final class PrefixLoads {
 
     private void end(PrefixLoad load, boolean late, BlockFrame form, double prefillTokensPerSecond) {
         byFirstKey.remove(load.first());
-        List<Tier> unfinished = load.end();
+        load.end();
         if (late) {
-            unfinished.forEach(Tier::late);
+            load.takeLate().forEach(Tier::late);
+        } else if (load.isUnderWay()) {
+            givenUp.add(load);
         }
         measure(load);
-        if (load.isPart() && load.placed == 0 && !late) {
+        if (load.isPart() && load.isAbsent()) {
             prefixes.tiersLack(load.first());
         }
         List<Sequence> waited = new ArrayList<>();
@@ -271,13 +289,34 @@ final class PrefixLoads {
         for (int i = 0; i < waited.size(); i++) {
             Sequence sequence = waited.get(i);
             // A longer prompt that waited for a shorter one, or for a part of its first block, may find more of its
-            // own.
-            if (load.isPart() ? helped.get(i) : i > 0 && load.placed > 0) {
-                begin(sequence, form, prefillTokensPerSecond);
+            // own; what this load was for and did not bring is not asked for again.
+            if (load.isPart() ? helped.get(i) : !lacksSought(sequence, load)) {
+                begin(sequence, form, load.deadlineNanos(), prefillTokensPerSecond);
             } else if (!load.isPart()) {
-                beginPart(sequence, form, load.deadlineNanos() - System.nanoTime(), prefillTokensPerSecond);
+                beginPart(sequence, form, load.deadlineNanos(), prefillTokensPerSecond);
             }
             sequence.follow();
+        }
+    }
+
+    /** Whether the next block that the sequence lacks is one that the load was for. */
+    private boolean lacksSought(Sequence sequence, PrefixLoad load) {
+        int next = sequence.table.size();
+        return next < prefixes.wholeBlocks(sequence.length())
+                && load.hasSought(prefixes.keys().of(sequence.table, sequence.tokenIds(), next + 1), next);
+    }
+
+    /** Judges the tiers that have not finished a load which was given up, once its deadline has passed too. */
+    void checkDeadlines() {
+        if (!givenUp.isEmpty()) {
+            long now = System.nanoTime();
+            givenUp.removeIf(load -> {
+                boolean late = now - load.deadlineNanos() > 0;
+                if (late) {
+                    load.takeLate().forEach(Tier::late);
+                }
+                return late || !load.isUnderWay();
+            });
         }
     }
 

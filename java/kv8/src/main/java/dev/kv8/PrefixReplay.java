@@ -17,8 +17,8 @@ import org.jspecify.annotations.Nullable;
  * Not for several threads.
  */
 public final class PrefixReplay {
-    /** The largest capacity, in blocks. */
-    public static final int MAX_CAPACITY = 1 << 26;
+    /** The largest capacity, in blocks: what a cache can have, of which one is for the end of a prompt. */
+    public static final int MAX_CAPACITY = BlockPool.MAX_BLOCKS - 1;
 
     private static final int BLOCK_TOKENS = 16;
     private static final int TOKEN_BITS = 31;
@@ -68,6 +68,7 @@ public final class PrefixReplay {
      * @param tierCapacity in blocks, as {@code capacity}
      * @param rememberedKeys see {@link Tiers.Builder#rememberedKeys}
      * @param writtenOnFirstUse see {@link Tiers.Builder#writtenOnFirstUse}
+     * @throws IllegalArgumentException when one of the numbers is out of its range
      */
     public static PrefixReplay withTier(
             EvictionPolicyKind kind,
@@ -80,6 +81,7 @@ public final class PrefixReplay {
             throw new IllegalArgumentException(
                     "A tier of " + tierCapacity + " blocks can't be replayed; give 1 to " + MAX_CAPACITY + ".");
         }
+        Tiers.checkRememberedKeys(rememberedKeys);
         PrefixReplay replay = new PrefixReplay(kind, capacity);
         replay.tier = new TierReplay(tierKind, tierCapacity, rememberedKeys, writtenOnFirstUse);
         return replay;

@@ -157,9 +157,12 @@ public final class Sequence implements AutoCloseable {
         }
     }
 
-    /** Waits while it {@link #isLoading}, at most until {@link Tiers#loadDeadline}. Other sequences can be closed meanwhile. */
+    /**
+     * Waits while it {@link #isLoading}, at most until {@link Tiers#loadDeadline}. Other sequences can be closed meanwhile. An interrupted thread
+     * waits no longer and stays interrupted: the sequence may be loading still.
+     */
     public void awaitLoaded() {
-        while (isLoadingAfterPoll()) {
+        while (isLoadingAfterPoll() && !Thread.currentThread().isInterrupted()) {
             LockSupport.parkNanos(WAIT_NANOS);
         }
     }

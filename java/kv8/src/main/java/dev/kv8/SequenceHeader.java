@@ -364,6 +364,7 @@ final class SequenceHeader {
             same(file, "window of layer " + layer, window(layer), own.window(layer));
         }
         same(file, "grouping of the layers", groupOfLayer, own.groupOfLayer);
+        same(file, "number of groups of layers", groups.size(), own.groups.size());
         for (int i = 0; i < sides.size(); i++) {
             same(file, "type of " + name(i), sides.get(i).dtype, own.sides.get(i).dtype);
         }

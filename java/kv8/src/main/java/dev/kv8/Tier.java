@@ -128,6 +128,7 @@ final class Tier implements AutoCloseable {
         try {
             loads.execute(() -> lookUp(load, from));
         } catch (RejectedExecutionException e) {
+            load.unsure();
             passOn(load, from);
         }
     }
@@ -191,6 +192,7 @@ final class Tier implements AutoCloseable {
             return; // its deadline has passed, or a block before is missing
         }
         if (!breaker.allows()) {
+            load.unsure();
             passOn(load, from);
             return;
         }
@@ -203,6 +205,7 @@ final class Tier implements AutoCloseable {
             if (load.ends(this)) {
                 judge(false);
             }
+            load.unsure();
             passOn(load, from);
             return;
         }
@@ -211,12 +214,14 @@ final class Tier implements AutoCloseable {
         }
         if (found > 0 && !isWorthIt(load, found)) {
             counters.add(Kind.RECOMPUTED, found);
+            load.unsure();
             found = 0;
         }
         try {
             new TierLoad(this, load).run(from, found);
             passOn(load, from + found);
         } catch (InterruptedException e) {
+            load.unsure();
             load.missing(from);
             Thread.currentThread().interrupt();
         }

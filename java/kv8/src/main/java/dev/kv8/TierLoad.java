@@ -105,8 +105,8 @@ final class TierLoad {
                 boolean whole = outcome == Outcome.DONE && isWhole(frame, bytes, first + index);
                 passedOn = whole && load.arrived(first + index, frame, tier);
                 if (!whole) {
-                    load.missing(first + index);
                     count(outcome, cause);
+                    load.missing(first + index);
                 }
             } finally {
                 if (!passedOn) {
@@ -155,6 +155,7 @@ final class TierLoad {
                 tier.counters().add(Kind.ABSENT, 1);
             } else if (outcome != Outcome.DONE) {
                 failed.set(true);
+                load.unsure();
                 tier.counters().trouble(Kind.FAILED, 1, "a load failed: " + cause + ".");
             }
         }

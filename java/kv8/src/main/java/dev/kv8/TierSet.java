@@ -78,7 +78,7 @@ final class TierSet implements AutoCloseable {
         BlockFrame known = form;
         if (known == null || formEpoch != ledger.prefixes().epoch()) {
             known = new BlockFrame(
-                    ledger.prefixes().layout(),
+                    ledger.prefixes().keys().layout(),
                     config.blockSize(),
                     Math.toIntExact(config.blockBytes()),
                     config.layout().rowScaleBytesOfBlock());
@@ -136,6 +136,7 @@ final class TierSet implements AutoCloseable {
             uses.advance(share, form());
         }
         pace.end();
+        loads.checkDeadlines();
         boolean busy = !loads.isEmpty() || !uses.isEmpty();
         for (int i = 0; i < tiers.size(); i++) {
             tiers.get(i).checkDeadlines();

@@ -83,6 +83,12 @@ public final class Tiers {
         return rememberedKeys;
     }
 
+    static void checkRememberedKeys(int count) {
+        if (count < 1 || count > 1 << 28) {
+            throw new IllegalArgumentException("rememberedKeys is " + count + "; give 1 to " + (1 << 28) + ".");
+        }
+    }
+
     /** How many blocks in tiers are known by their tokens too: fewer, because that takes 100 bytes each. */
     int blocksKnownByTokens() {
         return Math.max(1, rememberedKeys / 4);
@@ -152,9 +158,7 @@ public final class Tiers {
          * blocks in tiers are known by their tokens, for {@link KvCacheConfig#partialReuse}, at some 100 bytes each.
          */
         public Builder rememberedKeys(int count) {
-            if (count < 1 || count > 1 << 28) {
-                throw new IllegalArgumentException("rememberedKeys is " + count + "; give 1 to " + (1 << 28) + ".");
-            }
+            checkRememberedKeys(count);
             rememberedKeys = count;
             return this;
         }

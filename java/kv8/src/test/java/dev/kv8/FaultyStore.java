@@ -15,7 +15,10 @@ import java.util.concurrent.TimeUnit;
 import java.util.zip.CRC32C;
 import org.jspecify.annotations.Nullable;
 
-/** A store that does everything wrong that a store can do wrong, now and then, by a seed. What it keeps it keeps whole. */
+/**
+ * A store that does everything wrong that a store can do wrong, now and then, by a seed. What it keeps it keeps whole. Made by the thread
+ * that drives the cache, on which it refuses to work.
+ */
 final class FaultyStore implements BlockStore {
     enum Fault {
         DELAYED,
@@ -38,6 +41,7 @@ final class FaultyStore implements BlockStore {
     /** In how many operations a fault is made that has not been made yet. */
     private static final int DUE = 20;
 
+    private final StepsThread stepsThread = new StepsThread();
     private final Random random;
     private final double rate;
     private int asked;
@@ -96,6 +100,7 @@ final class FaultyStore implements BlockStore {
 
     @Override
     public int lookup(List<BlockKey> keys, long deadlineNanos) throws IOException {
+        stepsThread.mustNotRun();
         if (happens(Fault.WRONG_COUNT, Fault.NOT_ASKED)) {
             if (any(Fault.WRONG_COUNT, Fault.NOT_ASKED) == Fault.NOT_ASKED) {
                 throw new IOException("made up");
@@ -117,6 +122,7 @@ final class FaultyStore implements BlockStore {
 
     @Override
     public void load(BlockTransfer transfer) {
+        stepsThread.mustNotRun();
         if (happens(Fault.THROWN)) {
             any(Fault.THROWN);
             throw new IllegalStateException("made up");
@@ -215,6 +221,7 @@ final class FaultyStore implements BlockStore {
 
     @Override
     public void store(BlockTransfer transfer) {
+        stepsThread.mustNotRun();
         for (int i = 0; i < transfer.size(); i++) {
             int index = i;
             if (happens(Fault.DELAYED, Fault.FAILED, Fault.THROWN)) {
@@ -257,5 +264,6 @@ final class FaultyStore implements BlockStore {
             lost.clear();
         }
         rest.forEach(Runnable::run);
+        stepsThread.rethrow();
     }
 }

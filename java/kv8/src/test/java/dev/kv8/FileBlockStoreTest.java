@@ -11,6 +11,7 @@ import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.nio.file.StandardCopyOption;
+import java.nio.file.attribute.PosixFilePermissions;
 import java.util.Arrays;
 import java.util.List;
 import java.util.Locale;
@@ -61,6 +62,25 @@ class FileBlockStoreTest {
                 test.settle();
             }
         }
+    }
+
+    @Test
+    void onlyTheirOwnerMayReadBlocks() throws IOException {
+        assumeTrue(folder.getFileSystem().supportedFileAttributeViews().contains("posix"));
+        Path tier = folder.resolve("new").resolve("tier");
+        try (FileBlockStore store = FileBlockStore.open(tier, room(10))) {
+            store.prepare(FRAMES.frameBytes());
+            assertThat(FRAMES.store(store, 1)).isEqualTo(Outcome.DONE);
+        }
+        try (Stream<Path> all = Files.walk(tier)) {
+            for (Path path : all.toList()) {
+                String permissions = PosixFilePermissions.toString(Files.getPosixFilePermissions(path));
+                assertThat(permissions)
+                        .as(path.toString())
+                        .isEqualTo(Files.isDirectory(path) ? "rwx------" : "rw-------");
+            }
+        }
+        assertThat(files()).hasSize(1);
     }
 
     @Test

@@ -130,7 +130,7 @@ class ForkHistoryTest {
         BlockTable table = known.sequence.table;
         BlockTable fresh = new BlockTable(SequenceOptions.DEFAULT);
         int[] tokens = known.tokens.stream().mapToInt(Integer::intValue).toArray();
-        long[] expected = cache.ledger().prefixes().keys(fresh, tokens, table.keyCount);
+        long[] expected = cache.ledger().prefixes().keys().of(fresh, tokens, table.keyCount);
         for (int i = 0; i < table.keyCount * PrefixIndex.KEY; i++) {
             assertThat(table.keys()[i]).as("%s, word %d of the keys", where, i).isEqualTo(expected[i]);
         }

@@ -499,10 +499,10 @@ class KvCacheTest {
 
     @Test
     void moreBlocksThanCanBeManagedAreRefused() {
-        KvCacheConfig config = config().blocks((1 << 28) + 1).build();
+        KvCacheConfig config = config().blocks((1 << 26) + 1).build();
         assertThatThrownBy(() -> KvCache.create(backend, config))
                 .isInstanceOf(IllegalArgumentException.class)
-                .hasMessageContaining("The cache has 268435457 blocks; it can manage 268435456");
+                .hasMessageContaining("The cache has 67108865 blocks; it can manage 67108864");
     }
 
     @Test

@@ -65,6 +65,9 @@ class PrefixReplayTest {
                         () -> PrefixReplay.withTier(EvictionPolicyKind.LRU, 2, EvictionPolicyKind.LRU, 0, 100, false))
                 .isInstanceOf(IllegalArgumentException.class)
                 .hasMessageContaining("A tier of 0 blocks");
+        assertThatThrownBy(() -> PrefixReplay.withTier(EvictionPolicyKind.LRU, 2, EvictionPolicyKind.LRU, 2, 0, false))
+                .isInstanceOf(IllegalArgumentException.class)
+                .hasMessageContaining("rememberedKeys is 0");
     }
 
     @ParameterizedTest
@@ -102,7 +105,7 @@ class PrefixReplayTest {
         assertThatThrownBy(() -> new PrefixReplay(EvictionPolicyKind.ARC, capacity))
                 .isInstanceOf(IllegalArgumentException.class)
                 .hasMessageContaining(capacity + " blocks")
-                .hasMessageContaining("1 to 67108864");
+                .hasMessageContaining("1 to 67108863");
     }
 
     @ParameterizedTest

@@ -9,6 +9,8 @@ import dev.kv8.CacheUnderTest.Tracked;
 import dev.kv8.KvScales.LayerScales;
 import dev.kv8.KvScales.Side;
 import java.io.IOException;
+import java.nio.ByteBuffer;
+import java.nio.ByteOrder;
 import java.nio.file.Files;
 import java.nio.file.NoSuchFileException;
 import java.nio.file.Path;
@@ -19,6 +21,7 @@ import java.util.Set;
 import java.util.function.UnaryOperator;
 import java.util.stream.IntStream;
 import java.util.stream.Stream;
+import java.util.zip.CRC32C;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
@@ -209,6 +212,30 @@ class SequenceFileTest {
                         .layer(1, new LayerScales(Side.DYNAMIC, Side.NONE))
                         .build()),
                 "the granularity of the scales of K of layer 0 is NONE in the file and TENSOR");
+    }
+
+    /** No kv8 writes one; what another program made is refused like anything else. */
+    @Test
+    void aGroupWithoutLayersIsRefused() throws IOException {
+        Path file = folder.resolve("grouped");
+        test.cache.save(test.cache.open(1, 2), file);
+        byte[] whole = Files.readAllBytes(file);
+        ByteBuffer old = ByteBuffer.wrap(whole).order(ByteOrder.LITTLE_ENDIAN);
+        int groups = 60;
+        for (int text = 0; text < 2; text++) { // the model, the salt
+            groups += Integer.BYTES + old.getInt(groups);
+        }
+        int end = groups + Integer.BYTES + 2 * Integer.BYTES;
+        ByteBuffer more = ByteBuffer.allocate(whole.length + 8).order(ByteOrder.LITTLE_ENDIAN);
+        more.put(whole, 0, end).putLong(0).put(whole, end, whole.length - end);
+        more.putInt(groups, old.getInt(groups) + 1);
+        int bytes = old.getInt(12) + 8;
+        more.putInt(12, bytes);
+        CRC32C crc = new CRC32C();
+        crc.update(more.array(), 0, bytes - Integer.BYTES);
+        more.putInt(bytes - Integer.BYTES, (int) crc.getValue());
+        Files.write(file, more.array());
+        refused(test.cache, file, "the number of groups of layers is 2 in the file and 1 in this cache");
     }
 
     @Test

@@ -9,7 +9,10 @@ import java.util.concurrent.TimeUnit;
 import java.util.concurrent.atomic.AtomicInteger;
 import java.util.concurrent.locks.LockSupport;
 
-/** Host memory that takes its time over every second load, so that it is seldom left alone. What it gives is whole. */
+/**
+ * Host memory that takes its time over every second load, so that it is seldom left alone. What it gives is whole. Made by the thread that
+ * drives the cache, on which it refuses to work.
+ */
 final class SlowStore implements BlockStore {
     /** What is slow. */
     enum Pace {
@@ -23,6 +26,7 @@ final class SlowStore implements BlockStore {
         NO_ANSWERS
     }
 
+    private final StepsThread stepsThread = new StepsThread();
     private final BlockStore kept = HostBlockStore.create(ByteSize.mib(16));
     private final long delayNanos;
     private final AtomicInteger asked = new AtomicInteger();
@@ -59,6 +63,7 @@ final class SlowStore implements BlockStore {
 
     @Override
     public int lookup(List<BlockKey> keys, long deadlineNanos) throws IOException {
+        stepsThread.mustNotRun();
         if (pace == Pace.SLOW_LOOKUPS && isTurn()) {
             LockSupport.parkNanos(delayNanos);
         }
@@ -67,6 +72,7 @@ final class SlowStore implements BlockStore {
 
     @Override
     public void load(BlockTransfer transfer) {
+        stepsThread.mustNotRun();
         boolean slow = (pace == Pace.SLOW_LOADS || pace == Pace.NO_ANSWERS) && isTurn();
         if (!slow) {
             kept.load(transfer);
@@ -80,6 +86,7 @@ final class SlowStore implements BlockStore {
 
     @Override
     public void store(BlockTransfer transfer) {
+        stepsThread.mustNotRun();
         kept.store(transfer);
     }
 
@@ -100,5 +107,6 @@ final class SlowStore implements BlockStore {
             throw new IllegalStateException(e);
         }
         unanswered.forEach(transfer -> transfer.failRest(null));
+        stepsThread.rethrow();
     }
 }

@@ -6,9 +6,7 @@ import java.lang.management.ManagementFactory;
 import java.lang.management.ThreadMXBean;
 import java.time.Duration;
 import java.util.ArrayList;
-import java.util.Arrays;
 import java.util.List;
-import java.util.Locale;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.locks.LockSupport;
 import org.junit.jupiter.api.Test;
@@ -20,7 +18,8 @@ import org.junit.jupiter.params.provider.EnumSource;
  * What a slow tier costs those that do not need it: a sequence that decodes one token in each step, while others wait for their
  * prefixes. Always tested: no wrong byte, no block or frame lost. -Dkv8.measure=true takes more steps and prints how long
  * the manager held each of them up (no kernels; by the clock, and by the thread's processor time, which other programs do not
- * disturb), and how far {@link Sequence#awaitLoaded} went beyond the deadline, beside the same steps and waits without a tier.
+ * disturb), and how far {@link Sequence#awaitLoaded} went beyond the deadline, beside the same steps and waits without a tier, and
+ * beside what happened meanwhile to a thread that has nothing to do with either ({@link IdleThread}).
  */
 class StepStallTest {
     private static final boolean MEASURED = Boolean.getBoolean("kv8.measure");
@@ -36,33 +35,6 @@ class StepStallTest {
     private final Times clock = new Times(STEPS);
     private final Times processor = new Times(STEPS);
     private int next;
-
-    /** Nanoseconds, one for each step or wait. */
-    private static final class Times {
-        private final long[] nanos;
-        private int count;
-
-        Times(int most) {
-            nanos = new long[most];
-        }
-
-        void add(long time) {
-            nanos[count++] = time;
-        }
-
-        /** Microseconds. */
-        @Override
-        public String toString() {
-            long[] sorted = Arrays.copyOf(nanos, count);
-            Arrays.sort(sorted);
-            return String.format(
-                    Locale.ROOT,
-                    "median %.0f, 99.9 %% %.0f, most %.0f us",
-                    sorted[count / 2] / 1e3,
-                    sorted[(int) (count * 0.999)] / 1e3,
-                    sorted[count - 1] / 1e3);
-        }
-    }
 
     @ParameterizedTest
     @EnumSource
@@ -81,8 +53,7 @@ class StepStallTest {
             }
             long before = test.tier(0).loaded();
             store.becomes(pace);
-            run(test);
-            print(pace.toString());
+            measure(pace.toString(), test);
             Times beyond = new Times(WAITS);
             for (int i = 0; i < WAITS; i++) {
                 try (Sequence sequence = test.cache.open(prompt())) {
@@ -116,8 +87,7 @@ class StepStallTest {
     @EnabledIfSystemProperty(named = "kv8.measure", matches = "true")
     void measureWithoutATier() {
         try (TieredCache test = new TieredCache(BLOCKS, Tiers.NONE)) {
-            run(test);
-            print("no tier");
+            measure("no tier", test);
             Times beyond = new Times(WAITS);
             for (int i = 0; i < WAITS; i++) {
                 long start = System.nanoTime();
@@ -177,9 +147,15 @@ class StepStallTest {
                 + "; until none waits, by the clock: " + loads);
     }
 
-    private void print(String what) {
-        if (MEASURED) {
+    private void measure(String what, TieredCache test) {
+        if (!MEASURED) {
+            run(test);
+            return;
+        }
+        try (IdleThread idle = IdleThread.start()) {
+            run(test);
             System.out.println(what + ": a step, by the clock: " + clock + "; by the processor: " + processor);
+            System.out.println(what + ", meanwhile " + idle.seen());
         }
     }
 

@@ -18,7 +18,8 @@ import org.junit.jupiter.params.provider.MethodSource;
  * A cache above a tier that delays, loses, cuts, flips, repeats, writes late and mixes up: never a wrong byte, never a block or frame
  * that stays away. -Dkv8.seed=N repeats a seed, -Dkv8.operations=N sets how many operations a run has. -Dkv8.measure=true prints what the
  * faults cost the calling thread beyond what it may wait: by the clock, where a busy machine's other programs are most of it, and
- * by what the thread itself did, its processor time and the time that it was blocked by others of this process.
+ * by what the thread itself did, its processor time and the time that it was blocked by others of this process; and what the same
+ * machine and JVM do meanwhile to a thread without a cache.
  */
 class TierFaultsTest {
     private static final int OPERATIONS = Integer.getInteger("kv8.operations", 4000);
@@ -53,7 +54,8 @@ class TierFaultsTest {
         int blocks = window == 0 ? BLOCKS : 2 * BLOCKS;
         KvCacheConfig config =
                 TieredCache.config(blocks, tiers).layerWindows(0, window).build();
-        try (TieredCache test = new TieredCache(hostAccessible, config)) {
+        try (TieredCache test = new TieredCache(hostAccessible, config);
+                IdleThread idle = MEASURED ? IdleThread.start() : IdleThread.NONE) {
             // A tier that fails three times in a row, as on a stalled machine, is left alone for a second: then it goes
             // on.
             long end = System.nanoTime() + 20_000_000_000L;
@@ -74,6 +76,7 @@ class TierFaultsTest {
                 System.out.println(
                         OPERATIONS + " operations, seed " + seed + ", beyond what a call may wait: by the clock "
                                 + most(clock) + ", of its own " + most(own) + "; " + stats + store.made());
+                System.out.println("meanwhile " + idle.seen());
             }
             open.forEach(Sequence::close);
             store.close();

@@ -8,6 +8,7 @@ import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
 import java.util.Random;
+import java.util.concurrent.atomic.AtomicBoolean;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
@@ -177,6 +178,54 @@ class TieredPartsTest {
             long before = test.tier(0).recomputed();
             assertThat(test.serve(leaving(6))).isZero();
             assertThat(test.tier(0).recomputed()).isEqualTo(before + 1);
+        }
+    }
+
+    @Test
+    void aPartThatWasNotWorthItIsAskedForAgain() {
+        Tiers tiers = written(host(100)).prefillTokensPerSecond(1e15).build();
+        try (TieredCache test = new TieredCache(12, tiers)) {
+            store(test);
+            assertThat(test.serve(TieredCache.prompt(1, 7)))
+                    .as("no rate is known yet")
+                    .isEqualTo(6);
+            for (int i = 1; i <= 3; i++) {
+                test.evictAll();
+                long before = test.tier(0).recomputed();
+                assertThat(test.serve(TieredCache.prompt(1, 6))).isZero();
+                assertThat(test.tier(0).recomputed()).as("time %d", i).isEqualTo(before + 1);
+            }
+        }
+    }
+
+    @Test
+    void aPartThatNobodyWaitedForIsAskedForAgain() {
+        try (TieredCache test = new TieredCache(12, written(host(100)).build())) {
+            store(test);
+            test.cache.open(TieredCache.prompt(1, 7)).close();
+            test.cache.poll();
+            assertThat(test.serve(TieredCache.prompt(1, 7))).isEqualTo(6);
+        }
+    }
+
+    @Test
+    void aPartThatCouldNotBeLoadedIsAskedForAgain() {
+        AtomicBoolean failing = new AtomicBoolean();
+        BlockStore store = new NamedStore("host", host(100)) {
+            @Override
+            public void load(BlockTransfer transfer) {
+                if (failing.get()) {
+                    throw new IllegalStateException("made up");
+                }
+                super.load(transfer);
+            }
+        };
+        try (TieredCache test = new TieredCache(12, written(store).build())) {
+            store(test);
+            failing.set(true);
+            assertThat(test.serve(TieredCache.prompt(1, 7))).isZero();
+            failing.set(false);
+            assertThat(test.serve(TieredCache.prompt(1, 7))).isEqualTo(6);
         }
     }
 

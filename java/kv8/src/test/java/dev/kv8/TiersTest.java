@@ -1,5 +1,6 @@
 package dev.kv8;
 
+import static java.util.Objects.requireNonNull;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
@@ -141,6 +142,60 @@ class TiersTest {
         }
     }
 
+    /** Whoever began the load may be gone when it ends, and the rest has no deadline of its own. */
+    @Test
+    void theRestOfALongerPromptComesUntilTheSameDeadlineWhoeverBegan() {
+        HostBlockStore host = host(100);
+        Tiers tiers = Tiers.builder()
+                .add(host)
+                .writtenOnFirstUse(true)
+                .loadDeadline(Duration.ofMinutes(1))
+                .build();
+        try (TieredCache test = new TieredCache(40, tiers)) {
+            test.serve(PROMPT);
+            test.settle();
+        }
+        try (TieredCache test = new TieredCache(40, tiers)) {
+            Sequence shorter = test.cache.open(TieredCache.prompt(1, 25));
+            Sequence whole = test.cache.open(PROMPT);
+            PrefixLoad first = requireNonNull(whole.loading);
+            shorter.close();
+            TieredCache.await(() -> {
+                test.cache.poll();
+                return whole.loading != first;
+            });
+            assertThat(requireNonNull(whole.loading).deadlineNanos()).isEqualTo(first.deadlineNanos());
+            TieredCache.await(() -> !whole.isLoading());
+            assertThat(whole.cachedTokens()).isEqualTo(40);
+            assertThat(test.tier(0).loaded()).as("each once").isEqualTo(5);
+            test.checkContent(whole);
+            whole.close();
+        }
+    }
+
+    @Test
+    void whatIsAbsentIsAskedForOnceHoweverManyWait() {
+        HostBlockStore host = host(100);
+        Tiers tiers = Tiers.builder()
+                .add(host)
+                .writtenOnFirstUse(true)
+                .loadDeadline(Duration.ofMinutes(1))
+                .build();
+        try (TieredCache test = new TieredCache(40, tiers)) {
+            test.serve(TieredCache.prompt(1, 25));
+            test.settle();
+        }
+        try (TieredCache test = new TieredCache(40, tiers);
+                Sequence first = test.cache.open(PROMPT);
+                Sequence second = test.cache.open(PROMPT);
+                Sequence longer = test.cache.open(TieredCache.prompt(1, 57))) {
+            TieredCache.await(() -> !first.isLoading() && !second.isLoading() && !longer.isLoading());
+            assertThat(second.cachedTokens()).isEqualTo(24);
+            assertThat(longer.cachedTokens()).isEqualTo(24);
+            assertThat(test.tier(0).absent()).as("blocks of the first").isEqualTo(2);
+        }
+    }
+
     @Test
     void newWeightsMakeEverythingStoredUnreachable() {
         HostBlockStore host = host(100);
@@ -199,7 +254,7 @@ class TiersTest {
     }
 
     @Test
-    void otherScalesTypesModelsAndSaltsFindNothing() {
+    void otherScalesTypesWindowsModelsAndSaltsFindNothing() {
         HostBlockStore host = host(100);
         Tiers tiers = Tiers.builder().add(host).writtenOnFirstUse(true).build();
         try (TieredCache test = new TieredCache(40, tiers)) {
@@ -212,6 +267,7 @@ class TiersTest {
         for (KvCacheConfig.Builder other : new KvCacheConfig.Builder[] {
             TieredCache.config(40, tiers).salt("tenant"),
             TieredCache.config(40, tiers).modelId("another"),
+            TieredCache.config(40, tiers).window(16),
             TieredCache.config(40, tiers).scales(scales.build()),
             TieredCache.config(40, tiers).kDtype(KvCacheDType.FP8_E5M2)
         }) {
@@ -255,6 +311,26 @@ class TiersTest {
             test.compute(sequence);
             assertThat(sequence.isLoading()).isFalse();
             test.checkContent(sequence);
+            silent.failAll();
+        }
+    }
+
+    @Test
+    void aLoadingSequenceThatDoesNotFitGoesOnLoading() {
+        SilentStore silent = new SilentStore();
+        Tiers tiers =
+                Tiers.builder().add(silent).loadDeadline(Duration.ofHours(1)).build();
+        try (TieredCache test = new TieredCache(12, tiers);
+                Sequence large = test.cache.open(TieredCache.prompt(7, 72));
+                Batch batch = test.cache.batch()) {
+            test.compute(large);
+            Sequence sequence = test.cache.open(PROMPT);
+            assertThat(batch.add(sequence)).as("three blocks are left").isFalse();
+            assertThat(sequence.isLoading()).isTrue();
+            assertThat(batch.add(sequence, 24)).isTrue();
+            assertThat(sequence.isLoading()).isFalse();
+            batch.clear();
+            sequence.close();
             silent.failAll();
         }
     }
@@ -329,6 +405,21 @@ class TiersTest {
         silent.failAll();
         sequence.close();
         assertThat(test.cache.framesInUse()).isZero();
+    }
+
+    @Test
+    void anInterruptedThreadDoesNotWait() {
+        SilentStore silent = new SilentStore();
+        Tiers tiers =
+                Tiers.builder().add(silent).loadDeadline(Duration.ofHours(1)).build();
+        try (TieredCache test = new TieredCache(40, tiers);
+                Sequence sequence = test.cache.open(PROMPT)) {
+            Thread.currentThread().interrupt();
+            sequence.awaitLoaded();
+            assertThat(Thread.interrupted()).as("still").isTrue();
+            assertThat(sequence.isLoading()).isTrue();
+            silent.failAll();
+        }
     }
 
     @Test

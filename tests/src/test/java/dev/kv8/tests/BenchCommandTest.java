@@ -83,7 +83,7 @@ class BenchCommandTest {
 
     @Test
     void writes_are_measured_beside_a_bf16_cache(@TempDir Path folder) {
-        String shape = "bench write --tokens 3,20 --kv-heads 2 --head-size 64 --rounds 2 --rope"
+        String shape = "bench write --tokens 3,20 --layers 4 --kv-heads 2 --head-size 64 --rounds 2 --rope"
                 + " --kv-cache-dtype bfloat16,fp8 --scales tensor,dynamic --dtype bfloat16,float32";
         Path plot = folder.resolve("write.svg");
         Json result = kv8((Object[]) (shape + " --json --plot " + plot).split(" "))
@@ -93,8 +93,41 @@ class BenchCommandTest {
         assertThat(runs).hasSize(2 * 2 * 3);
         assertThat(runs.get(0).get("time_vs_bf16").number()).isEqualTo(1);
         assertThat(runs).allSatisfy(run -> assertThat(run.get("gbps").number()).isPositive());
+        assertThat(runs)
+                .allSatisfy(run -> assertThat(run.get("layers").number()).isEqualTo(4));
         assertThat(plot).content().contains("<svg");
         assertThat(kv8((Object[]) shape.split(" ")).succeeds().out()).contains("% of copy", "dynamic", "K rotated");
+    }
+
+    /** 64 MiB of slots in FP8, and no more than the slots of a block allow. */
+    @Test
+    void writes_of_few_tokens_pass_over_more_than_processors_keep() {
+        Json result = kv8((Object[])
+                        ("bench write --tokens 16,128 --rounds 1 --kv-cache-dtype fp8 --scales tensor --json")
+                                .split(" "))
+                .succeeds()
+                .json();
+        assertThat(result.get("runs").list())
+                .extracting(run -> run.get("layers").number())
+                .containsExactly(2048.0, 256.0);
+    }
+
+    @Test
+    void a_models_prompt_and_decode_are_measured_by_cache_dtype() {
+        String small = "bench decode --model models/tiny-llama --prompt-tokens 20 --output-tokens 4 --rounds 2";
+        Json result = kv8((Object[]) (small + " --json").split(" ")).succeeds().json();
+        assertThat(result.get("machine").get("threads").number()).isPositive();
+        List<Json> runs = result.get("runs").list();
+        assertThat(runs).extracting(run -> run.get("kv_cache_dtype").text()).containsExactly("auto", "fp8");
+        for (String part : List.of("prompt", "decode")) {
+            assertThat(runs)
+                    .allSatisfy(run -> assertThat(
+                                    run.get(part + "_tokens_per_second").number())
+                            .isPositive()
+                            .isLessThanOrEqualTo(
+                                    run.get(part + "_tokens_per_second_best").number()));
+        }
+        assertThat(kv8((Object[]) small.split(" ")).succeeds().out()).contains("threads", "decode tokens/s", "fp8");
     }
 
     @Test
@@ -108,6 +141,7 @@ class BenchCommandTest {
         assertThat(kv8("bench", "--help").succeeds().out()).contains("Example:", "attention");
         String help = kv8("bench", "attention", "--help").succeeds().out();
         assertThat(help).contains("Example:", "--json", "dynamic", "--plot");
+        assertThat(kv8("bench", "decode", "--help").succeeds().out()).contains("Example:", "--json", "--rounds");
         for (String what : List.of("cast", "write")) {
             assertThat(kv8("bench", what, "--help").succeeds().out()).contains("Example:", "--json", "--plot");
         }
@@ -119,6 +153,8 @@ class BenchCommandTest {
         kv8("bench").isWrongUsage("attention");
         kv8("bench", "cast", "--from", "f32", "--to", "bf16").isWrongUsage("FP8");
         kv8("bench", "cast", "--elements", "0").isWrongUsage("--elements is 0");
+        kv8("bench", "decode").isWrongUsage("--model");
+        kv8("bench", "decode", "--model", "models/tiny-llama", "--rounds", "0").isWrongUsage("--rounds is 0");
         kv8("bench", "cast", "--scale", "0").isWrongUsage("scale");
         kv8("bench", "write", "--tokens", "0").isWrongUsage("--tokens is 0");
         kv8("bench", "write", "--head-size", "72").isWrongUsage("headSize is 72");

@@ -130,6 +130,33 @@ class PackagingIT {
     }
 
     @Test
+    void every_jar_says_under_which_licence_it_is() throws IOException {
+        try (Stream<Path> files = Files.walk(REPOSITORY.resolve("dev/kv8"))) {
+            List<Path> jars =
+                    files.filter(file -> file.toString().endsWith(".jar")).toList();
+            assertThat(jars).hasSizeGreaterThanOrEqualTo(7);
+            for (Path file : jars) {
+                try (JarFile jar = new JarFile(file.toFile())) {
+                    assertThat(jar.getEntry("META-INF/LICENSE"))
+                            .as("LICENSE of " + file)
+                            .isNotNull();
+                    assertThat(jar.getEntry("META-INF/NOTICE"))
+                            .as("NOTICE of " + file)
+                            .isNotNull();
+                }
+            }
+        }
+    }
+
+    @ParameterizedTest
+    @CsvSource({"kv8-platform, javacpp", "kv8-llm, tokenizers"})
+    void a_bill_of_materials_names_what_an_artifact_brings(String artifact, String brings) throws IOException {
+        Path bill = Path.of("..", "java", artifact, "target", artifact + "-" + VERSION + "-bom.json");
+        assertThat(Files.readString(bill))
+                .contains("CycloneDX", "pkg:maven/dev.kv8/kv8-native@" + VERSION, "/" + brings + "@", "Apache-2.0");
+    }
+
+    @Test
     void the_command_s_jar_names_its_main_class_and_asks_for_native_access() throws IOException {
         try (JarFile jar = new JarFile(
                 inRepository("kv8-cli", "kv8-cli-" + VERSION + ".jar").toFile())) {

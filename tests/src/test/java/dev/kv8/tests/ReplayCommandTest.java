@@ -170,7 +170,7 @@ class ReplayCommandTest {
         Files.write(cut, Arrays.copyOf(Files.readAllBytes(CONVERSATION), 100_000));
         kv8("replay", cut, "--capacity", 1000).fails("cut.gz is damaged after line");
         kv8("replay", CONVERSATION).isWrongUsage("--capacity");
-        kv8("replay", CONVERSATION, "--capacity", "0").isWrongUsage("--capacity is 0", "67108864");
+        kv8("replay", CONVERSATION, "--capacity", "0").isWrongUsage("--capacity is 0", "67108863");
         kv8("replay", CONVERSATION, "--capacity", "1,67108865").isWrongUsage("--capacity is 67108865");
         kv8("replay", CONVERSATION, "--capacity", "many").isWrongUsage("--capacity", "many");
         kv8("replay", CONVERSATION, "--capacity", 1, "--policy", "fifo").isWrongUsage("fifo", "lru, arc");

@@ -18,6 +18,7 @@ import picocli.CommandLine.Spec;
             BenchAttentionCommand.class,
             BenchCastCommand.class,
             BenchWriteCommand.class,
+            BenchDecodeCommand.class,
             BenchServeCommand.class
         },
         footer = {"", "Example:", "  kv8 bench attention --kv-cache-dtype bfloat16,fp8 --context 4096"})

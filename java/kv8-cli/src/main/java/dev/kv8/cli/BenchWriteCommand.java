@@ -18,7 +18,9 @@ import picocli.CommandLine.Option;
         name = "write",
         description = {
             "Time a step's write of K and V into caches of several dtypes and scales, round by round in turn. GB/s count the",
-            "rows read and the bytes stored, as those of the copy measured between the rounds do; times are of one layer."
+            "rows read and the bytes stored, as those of the copy measured between the rounds do; times are of one layer.",
+            "The caches hold so many layers, which are written in turn, that a slot has left the processor's caches before it",
+            "is written again, as far as 256 MiB for a cache in FP8 allow. With --layers 1 few tokens stay in the caches."
         },
         footer = {
             "",
@@ -54,10 +56,18 @@ final class BenchWriteCommand extends Kv8Command {
     @Option(names = "--rope", description = "Rotate K on the way.")
     boolean rope;
 
-    /** Bytes that the smallest cache holds, beyond what processors keep. */
+    @Option(
+            names = "--layers",
+            paramLabel = "N",
+            defaultValue = "0",
+            description = "Of each cache; 0: as many as meet cold memory (default: ${DEFAULT-VALUE}).")
+    int layers;
+
+    /** Bytes that a pass writes into the smallest cache, beyond what processors keep. */
     private static final long COLD_BYTES = 64L << 20;
 
-    private static final int MOST_LAYERS = 64;
+    /** Of the smallest cache, unless it has a layer alone. A block is taken as a whole, whatever is written of it. */
+    private static final long MOST_BYTES = 256L << 20;
 
     /** A cache under measurement. */
     private record Run(WriteCase.Shape shape, KvCacheDType dtype, Granularity scales, long bytes, Timings timings) {
@@ -109,12 +119,19 @@ final class BenchWriteCommand extends Kv8Command {
         List<WriteCase.Shape> shapes = new ArrayList<>();
         for (DType rows : rowTypes) {
             for (int count : tokens) {
-                long smallest = 2L * count * caches.kvHeads * caches.headSize;
-                int layers = (int) Math.min(MOST_LAYERS, (COLD_BYTES + smallest - 1) / smallest);
-                shapes.add(new WriteCase.Shape(count, layers, caches.kvHeads, caches.headSize, rows, rope));
+                shapes.add(new WriteCase.Shape(count, layersOf(count), caches.kvHeads, caches.headSize, rows, rope));
             }
         }
         return shapes;
+    }
+
+    private int layersOf(int count) {
+        if (layers > 0) {
+            return layers;
+        }
+        long token = 2L * caches.kvHeads * caches.headSize; // one byte an element
+        long cold = (COLD_BYTES + token * count - 1) / (token * count);
+        return (int) Math.max(1, Math.min(cold, MOST_BYTES / (token * WriteCase.slots(count))));
     }
 
     private List<Run> measure(KvBackend backend, WriteCase.Shape shape, MemoryBandwidth bandwidth, int firstRound) {
@@ -189,6 +206,7 @@ final class BenchWriteCommand extends Kv8Command {
         generator.writeStringField("backend", machine.device().backend());
         generator.writeStringField("isa", machine.device().arch());
         generator.writeNumberField("tokens", run.shape().tokens());
+        generator.writeNumberField("layers", run.shape().layers());
         generator.writeNumberField("kv_heads", caches.kvHeads);
         generator.writeNumberField("head_size", caches.headSize);
         generator.writeStringField("dtype", run.shape().rows().label());

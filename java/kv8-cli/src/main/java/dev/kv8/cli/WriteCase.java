@@ -47,7 +47,7 @@ final class WriteCase implements AutoCloseable {
                         .dtype(dtype)
                         .scales(NormalValues.scales(shape.layers(), shape.kvHeads(), shape.headSize(), granularity))
                         .blockSize(BLOCK_SIZE)
-                        .blocks((shape.tokens() + BLOCK_SIZE - 1) / BLOCK_SIZE)
+                        .blocks(slots(shape.tokens()) / BLOCK_SIZE)
                         .prefixCaching(false)
                         .build());
         batch = cache.batch();
@@ -63,6 +63,11 @@ final class WriteCase implements AutoCloseable {
         if (!batch.add(cache.open(new int[shape.tokens()]), shape.tokens())) {
             throw new IllegalStateException("A cache that was made for " + shape + " is full: " + cache.stats());
         }
+    }
+
+    /** Of a layer's cache that holds so many tokens: whole blocks. */
+    static int slots(int tokens) {
+        return (tokens + BLOCK_SIZE - 1) / BLOCK_SIZE * BLOCK_SIZE;
     }
 
     /** Any numbers do: the time does not depend on them. */

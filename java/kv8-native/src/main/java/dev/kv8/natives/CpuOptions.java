@@ -9,7 +9,10 @@ final class CpuOptions {
 
     private CpuOptions() {}
 
-    /** Worker threads, the caller included; 0: one for each core that the process may use. */
+    /**
+     * Worker threads, the caller included; 0: one for each core that the process may use, by its affinity and by its
+     * container's quota of processor time ({@code cpu.max}), rounded up.
+     */
     static int threads() {
         String value = System.getProperty(THREADS, "0").strip();
         try {

@@ -85,10 +85,11 @@ public final class RedisBlockStore implements BlockStore {
             try {
                 return RedisURI.create(uri);
             } catch (IllegalArgumentException e) {
+                // What was given may have a password in it, and so may the message of e.
                 throw new IllegalArgumentException(
                         "The address of a Redis tier is redis://[user:password@]host[:port][/database], or rediss://... for"
-                                + " TLS; what was given is not: " + e.getMessage(),
-                        e);
+                                + " TLS; what was given is not. Other characters than letters, digits and -._~ in a user name or"
+                                + " password have to be percent-encoded.");
             }
         }
 
@@ -315,14 +316,18 @@ public final class RedisBlockStore implements BlockStore {
         return String.valueOf(cause.getMessage()).startsWith("OOM");
     }
 
+    /** Comes on the connection's own thread, right after the answer that was no good, so that it must not wait for one. */
     @Override
     public void forget(BlockKey key) {
+        RedisLink.Pipe pipe = link.forLoadsIfConnected();
+        if (pipe == null) {
+            return; // It expires by itself, or the next write replaces it.
+        }
         try {
-            RedisLink.Pipe pipe = link.forStores();
             var unused = pipe.commands().unlink(FramePart.key(key, 0));
             pipe.flush();
-        } catch (IOException | RuntimeException e) {
-            // It expires by itself, or the next write replaces it.
+        } catch (RuntimeException e) {
+            // broken or closed meanwhile: the same
         }
     }
 

@@ -27,6 +27,7 @@ import java.io.IOException;
 import java.time.Duration;
 import java.util.List;
 import java.util.concurrent.TimeUnit;
+import java.util.concurrent.atomic.AtomicReference;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -44,8 +45,10 @@ final class RedisLink implements AutoCloseable {
     private final ClientResources resources;
     private final @Nullable RedisClient client;
     private final @Nullable RedisClusterClient cluster;
-    private @Nullable Pipe loads;
-    private @Nullable Pipe stores;
+    // Made while this is locked, which takes as long as a connection does; read and given up without that, on the
+    // connections' threads.
+    private final AtomicReference<@Nullable Pipe> loads = new AtomicReference<>();
+    private final AtomicReference<@Nullable Pipe> stores = new AtomicReference<>();
     private boolean closed;
 
     /** A connection on which the commands of one batch go out together: they may wait for {@link #flush}. */
@@ -111,31 +114,36 @@ final class RedisLink implements AutoCloseable {
                 .build();
     }
 
-    synchronized Pipe forLoads() throws IOException {
-        Pipe known = loads;
+    Pipe forLoads() throws IOException {
+        return connected(loads);
+    }
+
+    Pipe forStores() throws IOException {
+        return connected(stores);
+    }
+
+    private synchronized Pipe connected(AtomicReference<@Nullable Pipe> direction) throws IOException {
+        Pipe known = direction.get();
         if (known == null || known.isBroken()) {
             known = connect(known);
-            loads = known;
+            direction.set(known);
         }
         return known;
     }
 
-    synchronized Pipe forStores() throws IOException {
-        Pipe known = stores;
-        if (known == null || known.isBroken()) {
-            known = connect(known);
-            stores = known;
-        }
-        return known;
+    /** The connection for loads if there is one now. Never waits: for the connections' own threads too, without which none can be made. */
+    @Nullable
+    Pipe forLoadsIfConnected() {
+        Pipe known = loads.get();
+        return known == null || known.isBroken() ? null : known;
     }
 
-    /** Ends a connection that doesn't take what it is given, so that it lets go of that; the next store makes a new one. */
+    /**
+     * Ends a connection that doesn't take what it is given, so that it lets go of that; the next store makes a new one. Never waits, as
+     * {@link #forLoadsIfConnected}.
+     */
     void abandonStores(Pipe pipe) {
-        synchronized (this) {
-            if (pipe.equals(stores)) {
-                stores = null;
-            }
-        }
+        stores.compareAndSet(pipe, null);
         var unused = pipe.connection().closeAsync();
     }
 

@@ -5,13 +5,17 @@ import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
 import dev.kv8.BlockTransfer;
 import dev.kv8.BlockTransfer.Outcome;
+import io.lettuce.core.RedisURI;
 import java.io.IOException;
+import java.net.ServerSocket;
+import java.net.SocketTimeoutException;
 import java.nio.ByteBuffer;
 import java.time.Duration;
 import java.util.ArrayList;
 import java.util.BitSet;
 import java.util.List;
 import java.util.concurrent.Callable;
+import java.util.concurrent.atomic.AtomicReference;
 import org.junit.jupiter.api.Test;
 
 class RedisBlockStoreTest {
@@ -233,6 +237,61 @@ class RedisBlockStoreTest {
                         .hasMessageContaining("127.0.0.1")
                         .hasMessageNotContaining("wrong-secret");
             }
+        }
+    }
+
+    @Test
+    void aBadAddressIsNotRepeated() {
+        assertThatThrownBy(() -> RedisBlockStore.open("redis://user:top%secret@localhost:6379"))
+                .isInstanceOf(IllegalArgumentException.class)
+                .hasMessageContaining("percent-encoded")
+                .hasMessageNotContaining("secret")
+                .hasNoCause();
+    }
+
+    @Test
+    void nobodyIsToldThePasswordOfAServerThatIsDown() throws IOException {
+        int port;
+        try (ServerSocket unused = new ServerSocket(0)) {
+            port = unused.getLocalPort();
+        }
+        try (RedisBlockStore store = RedisBlockStore.open("redis://user:secret@localhost:" + port)) {
+            assertThatThrownBy(() -> store.lookup(Transfers.keys(0, 1), Transfers.soon()))
+                    .hasMessageContaining("No connection to")
+                    .hasMessageNotContaining("secret");
+        }
+    }
+
+    /** It is called on the threads that connections need to be made, so it does not make one. */
+    @Test
+    void forgettingDoesNotConnect() throws IOException {
+        try (ServerSocket server = new ServerSocket(0);
+                RedisBlockStore store = RedisBlockStore.open("redis://localhost:" + server.getLocalPort())) {
+            server.setSoTimeout(100);
+            store.forget(Transfers.key(1));
+            assertThatThrownBy(server::accept).isInstanceOf(SocketTimeoutException.class);
+        }
+    }
+
+    /** Who makes a connection holds the link meanwhile, and needs the threads on which these two are called. */
+    @Test
+    void forgettingAndGivingUpDoNotWaitForWhoConnects() throws Exception {
+        try (RedisServer server = RedisServer.start();
+                RedisLink link = new RedisLink(List.of(RedisURI.create(server.uri())), false, Duration.ofSeconds(10))) {
+            RedisLink.Pipe loads = link.forLoads();
+            RedisLink.Pipe stores = link.forStores();
+            AtomicReference<RedisLink.Pipe> found = new AtomicReference<>();
+            Thread ofConnection = new Thread(() -> {
+                found.set(link.forLoadsIfConnected());
+                link.abandonStores(stores);
+            });
+            synchronized (link) {
+                ofConnection.start();
+                ofConnection.join(20_000);
+            }
+            assertThat(ofConnection.isAlive()).as("it waits").isFalse();
+            assertThat(found.get()).isSameAs(loads);
+            assertThat(link.forStores()).isNotSameAs(stores);
         }
     }
 

@@ -67,15 +67,7 @@ final class ChatEndpoint implements Endpoint {
     }
 
     private static void refuseWhatIsNotText(JsonFields body) {
-        body.object("response_format").ifPresent(format -> {
-            format.text("type").filter(type -> !type.equals("text")).ifPresent(type -> {
-                throw ApiError.invalid(
-                        "response_format.type",
-                        "unsupported_parameter",
-                        "\"response_format\" is of the type \"" + type + "\"; this server knows \"text\" only.");
-            });
-            format.finish();
-        });
+        CommonFields.read(body);
         for (String modality : body.texts("modalities")) {
             if (!modality.equals("text")) {
                 throw body.wrong("modalities", modality, "\"text\"");
@@ -86,15 +78,7 @@ final class ChatEndpoint implements Endpoint {
                 .ifPresent(choice -> {
                     throw body.wrong("tool_choice", choice, "\"none\" or \"auto\", since there are no tools");
                 });
-        body.refuse("tools", "functions", "logit_bias", "audio", "prediction", "web_search_options");
-        body.ignore(
-                "user",
-                "store",
-                "metadata",
-                "service_tier",
-                "safety_identifier",
-                "prompt_cache_key",
-                "parallel_tool_calls");
+        body.refuse("audio", "prediction", "web_search_options");
     }
 
     private static List<ChatMessage> messages(JsonFields body) {

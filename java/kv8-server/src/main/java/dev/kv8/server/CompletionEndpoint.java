@@ -43,8 +43,8 @@ final class CompletionEndpoint implements Endpoint {
                 throw body.wrong("best_of", of, "the same as \"n\", which is " + params.n());
             }
         });
-        body.refuse("suffix", "logit_bias", "response_format");
-        body.ignore("user");
+        body.refuse("suffix");
+        CommonFields.read(body);
         boolean stream = body.flag("stream");
         boolean includeUsage = StreamOptions.includeUsage(body, stream);
         String salt = body.text("cache_salt").orElse("");

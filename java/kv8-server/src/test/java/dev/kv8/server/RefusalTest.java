@@ -93,6 +93,8 @@ class RefusalTest {
                 "{'prompt':'x','seed':1e30}                         | seed            | 64 bits",
                 "{'prompt':'x','stop':''}                           | stop            | empty",
                 "{'prompt':'x','stop':[7]}                          | stop            | string",
+                "{'prompt':'x','response_format':{'type':'json_object'}} | response_format.type | json_object",
+                "{'prompt':'x','tools':[{}]}                        | tools           | not supported",
                 "{'prompt':'x','stop_token_ids':[-1]}               | stop_token_ids  | 0 or more",
                 "{'prompt':'x','logprobs':21}                       | logprobs        | 0 to 20",
                 "{'prompt':'x','best_of':2}                         | best_of         | the same",
