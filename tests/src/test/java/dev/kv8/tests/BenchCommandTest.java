@@ -103,8 +103,7 @@ class BenchCommandTest {
     @Test
     void writes_of_few_tokens_pass_over_more_than_processors_keep() {
         Json result = kv8((Object[])
-                        ("bench write --tokens 16,128 --rounds 1 --kv-cache-dtype fp8 --scales tensor --json")
-                                .split(" "))
+                        "bench write --tokens 16,128 --rounds 1 --kv-cache-dtype fp8 --scales tensor --json".split(" "))
                 .succeeds()
                 .json();
         assertThat(result.get("runs").list())
