@@ -284,17 +284,18 @@ final class PrefixCache {
         return Math.max(0, table.size() - 1) * PrefixIndex.KEY;
     }
 
-    /** The tiers have the registered {@code block} under {@code key}; {@code parent} is of the key that it hangs on. */
-    void tiersHave(int block, BlockKey key, long parent) {
+    /** The tiers have the registered {@code block}; {@code parent} is of the key that it hangs on. */
+    void tiersHave(int block, long parent) {
         if (parts != null) {
-            parts.tiersHave(block, key.word0(), parent);
+            parts.tiersHave(block, parent);
         }
     }
 
     /** The tiers were asked for a {@link TieredPart} and did not give it. */
-    void tiersLack(BlockKey key) {
+    void tiersLack(PrefixLoad load) {
         if (parts != null) {
-            parts.tiersLack(key.word0());
+            WantedBlock part = load.wanted(0);
+            parts.tiersLack(part.parent().word0(), load.tokens(), part.index() * blockSize);
         }
     }
 
@@ -420,7 +421,7 @@ final class PrefixCache {
         if (parts != null) {
             long parent = wanted.parent().word0();
             parts.registered(block, parent, load.tokens(), position);
-            parts.tiersHave(block, wanted.key().word0(), parent);
+            parts.tiersHave(block, parent);
         }
         if (news != null) {
             news.stored(wanted.key(), wanted.parent(), position, load.tokens(), position);

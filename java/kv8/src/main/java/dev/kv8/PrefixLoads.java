@@ -253,7 +253,7 @@ final class PrefixLoads {
         }
         measure(load);
         if (load.isPart() && load.placed == 0 && !late) {
-            prefixes.tiersLack(load.first());
+            prefixes.tiersLack(load);
         }
         List<Sequence> waited = new ArrayList<>();
         BitSet helped = new BitSet();
