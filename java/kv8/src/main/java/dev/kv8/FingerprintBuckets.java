@@ -34,7 +34,7 @@ final class FingerprintBuckets {
     /** 2^64 divided by the golden ratio: spreads fingerprints that differ in few bits (Knuth, volume 3, section 6.4). */
     private static final long SPREAD = 0x9E3779B97F4A7C15L;
 
-    /** In an entry that was ever used. */
+    /** In every entry that is not empty. */
     private static final long USED = 1L << 63;
 
     /** The entry's list is the second one. */
