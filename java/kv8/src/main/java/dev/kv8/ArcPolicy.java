@@ -1,6 +1,6 @@
 package dev.kv8;
 
-import java.util.Arrays;
+import java.util.function.IntToLongFunction;
 
 /**
  * Megiddo and Modha, "ARC: A Self-Tuning, Low Overhead Replacement Cache" (FAST 2003). Cached blocks are of one of two kinds:
@@ -15,7 +15,7 @@ import java.util.Arrays;
  *   <li>Only idle blocks are in the lists, since held ones can't be evicted. A held block counts for its kind all the same.
  *   <li>A key is told when its block is complete, which is after room was made for it. So the paper's choice between equals
  *       by where the wanted key is remembered does not exist, and a target moves for the evictions after it.
- *   <li>Ghosts are 64-bit fingerprints. A collision moves the target wrongly once.
+ *   <li>Ghosts are bits of fingerprints; see {@link FingerprintBuckets}. A collision moves the target wrongly once.
  * </ul>
  */
 final class ArcPolicy implements EvictionPolicy {
@@ -24,41 +24,49 @@ final class ArcPolicy implements EvictionPolicy {
 
     private static final int ONCE = 0;
     private static final int OFTEN = 1;
-    private static final byte UNCACHED = -1;
+    private static final int UNCACHED = -1;
 
+    /** A block's note is its kind, idle or held. */
     private final IndexedLists idle;
+
+    private final int blocks;
+    private final IntToLongFunction fingerprints;
     private final GhostLists ghosts;
-    private final byte[] kinds;
-    private final long[] fingerprints;
     /** Cached blocks of each kind, idle or held. */
     private final int[] cached = new int[2];
 
     /** How many blocks used once to keep; p in the paper. Between 0 and the number of blocks. */
     private double target;
 
-    ArcPolicy(int blocks) {
+    /** See {@link EvictionPolicyKind#create} for {@code fingerprints}. */
+    ArcPolicy(int blocks, IntToLongFunction fingerprints) {
+        this(blocks, fingerprints, new GhostLists(Math.multiplyExact(GHOSTS_PER_BLOCK, blocks)));
+    }
+
+    ArcPolicy(int blocks, IntToLongFunction fingerprints, GhostLists ghosts) {
+        this.blocks = blocks;
+        this.fingerprints = fingerprints;
+        this.ghosts = ghosts;
         idle = new IndexedLists(blocks, 2);
-        ghosts = new GhostLists(Math.multiplyExact(GHOSTS_PER_BLOCK, blocks));
-        kinds = new byte[blocks];
-        fingerprints = new long[blocks];
-        Arrays.fill(kinds, UNCACHED);
+        for (int block = 0; block < blocks; block++) {
+            idle.setNote(block, UNCACHED);
+        }
     }
 
     @Override
-    public void admit(int block, long fingerprint) {
-        if (kinds[block] != UNCACHED) {
+    public void admit(int block) {
+        if (kind(block) != UNCACHED) {
             throw PolicyMisuse.admittedTwice(block);
         }
-        fingerprints[block] = fingerprint;
         double once = ghosts.size(ONCE);
         double often = ghosts.size(OFTEN);
-        int ghost = ghosts.remove(fingerprint);
+        int ghost = ghosts.remove(fingerprints.applyAsLong(block));
         if (ghost == ONCE) {
-            target = Math.min(kinds.length, target + Math.max(1, often / once));
+            target = Math.min(blocks, target + Math.max(1, often / once));
         } else if (ghost == OFTEN) {
             target = Math.max(0, target - Math.max(1, once / often));
         }
-        setKind(block, ghost == IndexedLists.NONE ? ONCE : OFTEN);
+        setKind(block, ghost == GhostLists.NONE ? ONCE : OFTEN);
     }
 
     @Override
@@ -67,7 +75,7 @@ final class ArcPolicy implements EvictionPolicy {
         if (isIdle(block)) {
             idle.remove(block);
         }
-        cached[kinds[block]]--;
+        cached[kind(block)]--;
         setKind(block, OFTEN);
     }
 
@@ -85,7 +93,7 @@ final class ArcPolicy implements EvictionPolicy {
         if (isIdle(block)) {
             throw PolicyMisuse.releasedTwice(block);
         }
-        idle.append(kinds[block], block);
+        idle.append(kind(block), block);
     }
 
     @Override
@@ -95,8 +103,8 @@ final class ArcPolicy implements EvictionPolicy {
         }
         int kind = evictedKind();
         int block = idle.first(kind);
-        remember(kind, fingerprints[block]);
         idle.remove(block);
+        remember(kind, fingerprints.applyAsLong(block));
         uncache(block);
         return block;
     }
@@ -107,14 +115,13 @@ final class ArcPolicy implements EvictionPolicy {
 
     private void remember(int kind, long fingerprint) {
         if (ghosts.isFull()) {
-            ghosts.replaceOldest(forgottenKind(), kind, fingerprint);
-        } else {
-            ghosts.add(kind, fingerprint);
+            ghosts.removeOldest(forgottenKind());
         }
+        ghosts.add(kind, fingerprint);
     }
 
     private int forgottenKind() {
-        long half = (GHOSTS_PER_BLOCK + 1L) * kinds.length / 2;
+        long half = (GHOSTS_PER_BLOCK + 1L) * blocks / 2;
         return cached[ONCE] + ghosts.size(ONCE) > half ? ONCE : OFTEN;
     }
 
@@ -128,8 +135,8 @@ final class ArcPolicy implements EvictionPolicy {
     }
 
     private void uncache(int block) {
-        cached[kinds[block]]--;
-        kinds[block] = UNCACHED;
+        cached[kind(block)]--;
+        idle.setNote(block, UNCACHED);
     }
 
     @Override
@@ -139,35 +146,35 @@ final class ArcPolicy implements EvictionPolicy {
 
     @Override
     public int readEvictions(ReadAhead ahead, int most) {
-        int[] blocks = ahead.blocks;
+        int[] chosen = ahead.blocks;
         int kind = evictedKind();
-        int count = idle.front(kind, blocks, 0, most);
-        count += idle.front(1 - kind, blocks, count, most - count);
+        int count = idle.front(kind, chosen, 0, most);
+        count += idle.front(1 - kind, chosen, count, most - count);
         long sum = 0;
         for (int i = 0; i < count; i++) {
-            sum += ghosts.read(fingerprints[blocks[i]]) + kinds[blocks[i]];
+            sum += ghosts.read(fingerprints.applyAsLong(chosen[i]));
         }
-        ahead.add(ghosts.isFull() ? sum + ghosts.readOldest(forgottenKind(), count) : sum);
+        ahead.add(sum);
         return count;
     }
 
     @Override
     public long readAdmission(int block, long fingerprint) {
-        return ghosts.read(fingerprint) + fingerprints[block] + kinds[block];
+        return ghosts.read(fingerprint) + idle.note(block);
     }
 
     @Override
-    public long readUses(int[] blocks, int count) {
-        long sum = 0;
-        for (int i = 0; i < count; i++) {
-            sum += kinds[blocks[i]];
-        }
-        return sum + idle.read(blocks, count);
+    public long readUses(int[] some, int count) {
+        return idle.read(some, count);
     }
 
     private void setKind(int block, int kind) {
-        kinds[block] = (byte) kind;
+        idle.setNote(block, kind);
         cached[kind]++;
+    }
+
+    private int kind(int block) {
+        return idle.note(block);
     }
 
     private boolean isIdle(int block) {
@@ -175,7 +182,7 @@ final class ArcPolicy implements EvictionPolicy {
     }
 
     private void requireCached(int block) {
-        if (kinds[block] == UNCACHED) {
+        if (kind(block) == UNCACHED) {
             throw PolicyMisuse.notCached(block);
         }
     }
@@ -194,12 +201,12 @@ final class ArcPolicy implements EvictionPolicy {
         idle.checkInvariants();
         ghosts.checkInvariants();
         int[] counted = new int[2];
-        for (int block = 0; block < kinds.length; block++) {
-            if (kinds[block] != UNCACHED) {
-                counted[kinds[block]]++;
+        for (int block = 0; block < blocks; block++) {
+            if (kind(block) != UNCACHED) {
+                counted[kind(block)]++;
             }
-            if (isIdle(block) && idle.listOf(block) != kinds[block]) {
-                throw new IllegalStateException("Block " + block + " of kind " + kinds[block]
+            if (isIdle(block) && idle.listOf(block) != kind(block)) {
+                throw new IllegalStateException("Block " + block + " of kind " + kind(block)
                         + " is in the list of kind " + idle.listOf(block) + ".");
             }
         }
@@ -207,8 +214,8 @@ final class ArcPolicy implements EvictionPolicy {
             throw new IllegalStateException("Cached are " + counted[ONCE] + " blocks used once and " + counted[OFTEN]
                     + " used more often; counted were " + cached[ONCE] + " and " + cached[OFTEN] + ".");
         }
-        if (!(target >= 0 && target <= kinds.length)) {
-            throw new IllegalStateException("The target is " + target + ", of " + kinds.length + " blocks.");
+        if (!(target >= 0 && target <= blocks)) {
+            throw new IllegalStateException("The target is " + target + ", of " + blocks + " blocks.");
         }
     }
 }

@@ -60,7 +60,7 @@ final class BlockPool {
         references = new int[blocks];
         freeStack = new int[blocks];
         index = new PrefixIndex(blocks, hashBits);
-        cached = new RankedEviction(eviction.create(blocks), blocks, clock);
+        cached = new RankedEviction(eviction.create(blocks, index::fingerprint), blocks, clock);
         pins = new int[blocks];
         free = blocks;
         for (int i = 0; i < blocks; i++) {
@@ -164,7 +164,7 @@ final class BlockPool {
         int rank = options.priority().rank();
         long limit = options.limitTicks();
         if (index.add(block, key, at)) {
-            cached.admit(block, key[at], rank, limit);
+            cached.admit(block, rank, limit);
             return true;
         }
         int other = index.find(key, at);

@@ -12,13 +12,8 @@ package dev.kv8;
  * <p>A call that does not fit the block's state, releasing it twice for one, is refused before anything changes.
  */
 interface EvictionPolicy {
-    /**
-     * A held block is cached under a key from now on.
-     *
-     * @param fingerprint 64 bits of the key's digest. It only finds keys evicted before; two keys that share it cost a wrong
-     *     guess about what to keep, never wrong data
-     */
-    void admit(int block, long fingerprint);
+    /** A held block is cached under its key from now on. */
+    void admit(int block);
 
     /** A lookup found the cached block: it is held, whether it was idle or not, and has been of use once more. */
     void hit(int block);

@@ -2,6 +2,7 @@ package dev.kv8;
 
 import java.util.Arrays;
 import java.util.Locale;
+import java.util.function.IntToLongFunction;
 import java.util.stream.Collectors;
 
 /** Which of the blocks that no sequence holds makes room when a cache is full. */
@@ -9,15 +10,15 @@ public enum EvictionPolicyKind {
     /** The one unused for longest. */
     LRU("lru") {
         @Override
-        EvictionPolicy create(int blocks) {
+        EvictionPolicy create(int blocks, IntToLongFunction fingerprints) {
             return new LruPolicy(blocks);
         }
     },
     /** Adapts between the one unused for longest and the one used only once, by what it evicted too early. */
     ARC("arc") {
         @Override
-        EvictionPolicy create(int blocks) {
-            return new ArcPolicy(blocks);
+        EvictionPolicy create(int blocks, IntToLongFunction fingerprints) {
+            return new ArcPolicy(blocks, fingerprints);
         }
     };
 
@@ -52,8 +53,13 @@ public enum EvictionPolicyKind {
         return label;
     }
 
-    /** A policy over the blocks 0 to {@code blocks} - 1, none of them cached yet. */
-    abstract EvictionPolicy create(int blocks);
+    /**
+     * A policy over the blocks 0 to {@code blocks} - 1, none of them cached yet.
+     *
+     * @param fingerprints of a cached block 64 bits of its key's digest. They only find keys evicted before; two keys that share them
+     *     cost a wrong guess about what to keep, never wrong data
+     */
+    abstract EvictionPolicy create(int blocks, IntToLongFunction fingerprints);
 
     @Override
     public String toString() {

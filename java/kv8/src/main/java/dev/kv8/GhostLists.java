@@ -1,98 +1,70 @@
 package dev.kv8;
 
 /**
- * Fingerprints of keys that were evicted, in two lists by the list that they were evicted from, each in the order of
- * eviction. It holds a fixed number in both together, for at most 81 bytes each: remembering four keys for a block costs far less
- * than any block.
+ * Fingerprints of keys that were evicted, in two lists by the kind that they were evicted as, each in the order of eviction. It holds a fixed number in
+ * both together, for 33 bytes each: remembering four keys for a block costs far less than any block.
  */
 final class GhostLists {
-    private static final int UNUSED = 2;
+    /** What {@link #remove} answers for a fingerprint that is not here. */
+    static final int NONE = -1;
 
-    private final long[] fingerprints;
-    private final IndexedLists lists;
-    private final FingerprintIndex index;
+    private final int capacity;
+    private final NumberedList[] lists;
+    private final FingerprintBuckets fingerprints;
 
     GhostLists(int capacity) {
-        fingerprints = new long[capacity];
-        lists = new IndexedLists(capacity, 3);
-        index = new FingerprintIndex(fingerprints);
-        for (int ghost = 0; ghost < capacity; ghost++) {
-            lists.append(UNUSED, ghost);
-        }
+        this.capacity = capacity;
+        lists = lists(capacity);
+        fingerprints = new FingerprintBuckets(capacity, lists[0], lists[1]);
+    }
+
+    /** See {@link FingerprintBuckets#FingerprintBuckets(NumberedList, NumberedList, int)}. */
+    GhostLists(int capacity, int buckets) {
+        this.capacity = capacity;
+        lists = lists(capacity);
+        fingerprints = new FingerprintBuckets(lists[0], lists[1], buckets);
+    }
+
+    private static NumberedList[] lists(int capacity) {
+        return new NumberedList[] {new NumberedList(capacity), new NumberedList(capacity)};
     }
 
     boolean isFull() {
-        return lists.size(UNUSED) == 0;
+        return lists[0].size() + lists[1].size() >= capacity;
     }
 
     int size(int list) {
-        return lists.size(list);
+        return lists[list].size();
     }
 
     /** Remembers {@code fingerprint} as the newest of {@code list}; there must be room. */
     void add(int list, long fingerprint) {
-        put(lists.first(UNUSED), list, fingerprint);
+        fingerprints.add(fingerprint, list);
     }
 
-    /** Remembers {@code fingerprint} as the newest of {@code list} instead of the oldest of {@code old}, which is not empty. */
-    void replaceOldest(int old, int list, long fingerprint) {
-        int ghost = lists.first(old);
-        index.remove(ghost);
-        put(ghost, list, fingerprint);
+    /** Forgets the oldest of {@code list}, which is not empty. */
+    void removeOldest(int list) {
+        lists[list].removeOldest();
     }
 
-    private void put(int ghost, int list, long fingerprint) {
-        fingerprints[ghost] = fingerprint;
-        lists.move(list, ghost);
-        int twin = index.add(ghost); // two keys with one fingerprint
-        if (twin != FingerprintIndex.ABSENT) {
-            lists.move(UNUSED, twin);
-        }
-    }
-
-    /** Forgets {@code fingerprint}: the list that it was in, or {@link IndexedLists#NONE}. */
+    /** Forgets {@code fingerprint}: the list that it was in, or {@link #NONE}. */
     int remove(long fingerprint) {
-        int ghost = index.find(fingerprint);
-        if (ghost == FingerprintIndex.ABSENT) {
-            return IndexedLists.NONE;
+        int entry = fingerprints.find(fingerprint);
+        if (entry == FingerprintBuckets.ABSENT) {
+            return NONE;
         }
-        int list = lists.listOf(ghost);
-        index.remove(ghost);
-        lists.move(UNUSED, ghost);
+        int list = fingerprints.list(entry);
+        fingerprints.remove(entry);
         return list;
     }
 
-    /** Reads what a search for {@code fingerprint} will read; see {@link ReadAhead}. */
+    /** Reads what adding and removing {@code fingerprint} will read; see {@link ReadAhead}. */
     long read(long fingerprint) {
-        return index.read(fingerprint);
+        return fingerprints.read(fingerprint);
     }
 
-    /** Reads what forgetting the {@code count} oldest of {@code list} will read. */
-    long readOldest(int list, int count) {
-        long sum = 0;
-        int ghost = lists.size(list) == 0 ? IndexedLists.NONE : lists.first(list);
-        for (int i = 0; i < count && ghost != IndexedLists.NONE; i++) {
-            sum += index.read(fingerprints[ghost]);
-            ghost = lists.after(ghost);
-        }
-        return sum;
-    }
-
-    /**
-     * Checks that every ghost is found by its fingerprint.
-     *
-     * @throws IllegalStateException naming one that is not
-     */
+    /** See {@link FingerprintBuckets#checkInvariants}. */
     void checkInvariants() {
-        lists.checkInvariants();
-        for (int ghost = 0; ghost < fingerprints.length; ghost++) {
-            int list = lists.listOf(ghost);
-            if (list == IndexedLists.NONE) {
-                throw new IllegalStateException("Ghost " + ghost + " is in no list.");
-            }
-            if (list != UNUSED && index.find(fingerprints[ghost]) != ghost) {
-                throw new IllegalStateException("Ghost " + ghost + " is not found by its fingerprint.");
-            }
-        }
+        fingerprints.checkInvariants();
     }
 }

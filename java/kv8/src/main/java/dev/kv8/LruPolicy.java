@@ -4,20 +4,25 @@ package dev.kv8;
 final class LruPolicy implements EvictionPolicy {
     private static final int IDLE = 0;
 
+    private static final int UNCACHED = 0;
+    private static final int CACHED = 1;
+
+    /** A block's note says whether it is cached. */
     private final IndexedLists lists;
-    private final boolean[] cached;
+
+    private final int blocks;
 
     LruPolicy(int blocks) {
         lists = new IndexedLists(blocks, 1);
-        cached = new boolean[blocks];
+        this.blocks = blocks;
     }
 
     @Override
-    public void admit(int block, long fingerprint) {
-        if (cached[block]) {
+    public void admit(int block) {
+        if (isCached(block)) {
             throw PolicyMisuse.admittedTwice(block);
         }
-        cached[block] = true;
+        lists.setNote(block, CACHED);
     }
 
     @Override
@@ -49,14 +54,14 @@ final class LruPolicy implements EvictionPolicy {
         }
         int block = lists.first(IDLE);
         lists.remove(block);
-        cached[block] = false;
+        lists.setNote(block, UNCACHED);
         return block;
     }
 
     @Override
     public void forget(int block) {
         hit(block);
-        cached[block] = false;
+        lists.setNote(block, UNCACHED);
     }
 
     @Override
@@ -66,32 +71,29 @@ final class LruPolicy implements EvictionPolicy {
 
     @Override
     public int readEvictions(ReadAhead ahead, int most) {
-        int[] blocks = ahead.blocks;
-        int count = lists.front(IDLE, blocks, 0, most);
-        long sum = 0;
-        for (int i = 0; i < count; i++) {
-            sum += cached[blocks[i]] ? 1 : 0;
-        }
-        ahead.add(sum);
-        return count;
+        return lists.front(IDLE, ahead.blocks, 0, most);
     }
 
     @Override
     public long readAdmission(int block, long fingerprint) {
-        return cached[block] ? 1 : 0;
+        return lists.note(block);
     }
 
     @Override
-    public long readUses(int[] blocks, int count) {
-        return lists.read(blocks, count);
+    public long readUses(int[] some, int count) {
+        return lists.read(some, count);
     }
 
     private boolean isIdle(int block) {
         return lists.listOf(block) == IDLE;
     }
 
+    private boolean isCached(int block) {
+        return lists.note(block) == CACHED;
+    }
+
     private void requireCached(int block) {
-        if (!cached[block]) {
+        if (!isCached(block)) {
             throw PolicyMisuse.notCached(block);
         }
     }
@@ -99,8 +101,8 @@ final class LruPolicy implements EvictionPolicy {
     @Override
     public void checkInvariants() {
         lists.checkInvariants();
-        for (int block = 0; block < cached.length; block++) {
-            if (isIdle(block) && !cached[block]) {
+        for (int block = 0; block < blocks; block++) {
+            if (isIdle(block) && !isCached(block)) {
                 throw new IllegalStateException("Block " + block + " is idle but not cached.");
             }
         }

@@ -49,17 +49,17 @@ final class PartialReuse implements BlockPool.Unregistered {
         return pooled.read(block, parent, tokens, from);
     }
 
-    /** The tiers have a registered block, under a key with these first 64 bits. */
-    void tiersHave(int block, long fingerprint, long parent) {
+    /** The tiers have a registered block. */
+    void tiersHave(int block, long parent) {
         if (tiered != null) {
-            tiered.add(fingerprint, parent, pooled.page(block), pooled.at(block));
+            tiered.add(parent, pooled.page(block), pooled.at(block));
         }
     }
 
-    /** The tiers did not give a block under a key with these first 64 bits. */
-    void tiersLack(long fingerprint) {
+    /** The tiers did not give a block that holds the tokens from {@code from} on. */
+    void tiersLack(long parent, int[] tokens, int from) {
         if (tiered != null) {
-            tiered.remove(fingerprint);
+            tiered.remove(parent, tokens, from);
         }
     }
 

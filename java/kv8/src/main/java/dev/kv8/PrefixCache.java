@@ -262,17 +262,18 @@ final class PrefixCache {
         return parts.inTiers(table, parent, PrefixKeys.parentAt(table), tokens, length);
     }
 
-    /** The tiers have the registered {@code block} under {@code key}; {@code parent} is of the key that it hangs on. */
-    void tiersHave(int block, BlockKey key, long parent) {
+    /** The tiers have the registered {@code block}; {@code parent} is of the key that it hangs on. */
+    void tiersHave(int block, long parent) {
         if (parts != null) {
-            parts.tiersHave(block, key.word0(), parent);
+            parts.tiersHave(block, parent);
         }
     }
 
     /** The tiers were asked for a {@link TieredPart} and don't have it. */
-    void tiersLack(BlockKey key) {
+    void tiersLack(PrefixLoad load) {
         if (parts != null) {
-            parts.tiersLack(key.word0());
+            WantedBlock part = load.wanted(0);
+            parts.tiersLack(part.parent().word0(), load.tokens(), part.index() * blockSize);
         }
     }
 
@@ -386,7 +387,7 @@ final class PrefixCache {
         if (parts != null) {
             long parent = wanted.parent().word0();
             parts.registered(block, parent, load.tokens(), position);
-            parts.tiersHave(block, wanted.key().word0(), parent);
+            parts.tiersHave(block, parent);
         }
         if (news != null) {
             news.stored(wanted.key(), wanted.parent(), position, load.tokens(), position);

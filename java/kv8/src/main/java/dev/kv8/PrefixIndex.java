@@ -12,8 +12,6 @@ final class PrefixIndex {
 
     /** By block, {@link #KEY} longs each. */
     private final long[] keys;
-    /** By block: the bits of its key that lie in its slot. */
-    private final int[] tags;
 
     private final boolean[] present;
 
@@ -31,7 +29,6 @@ final class PrefixIndex {
     PrefixIndex(int blocks, int hashBits) {
         tagMask = hashBits == Integer.SIZE ? -1 : (1 << hashBits) - 1;
         keys = new long[KEY * blocks];
-        tags = new int[blocks];
         present = new boolean[blocks];
         slots = new TaggedSlots(blocks);
     }
@@ -70,12 +67,12 @@ final class PrefixIndex {
 
     /** Reads what removing a block will read. */
     long read(int block) {
-        return slots.read(tags[block]);
+        return slots.read(tag(keys, KEY * block));
     }
 
     /** Reads where {@link #add} will write a block's key. */
     long readKey(int block) {
-        return keys[KEY * block] + tags[block] + (present[block] ? 1 : 0);
+        return keys[KEY * block] + (present[block] ? 1 : 0);
     }
 
     /** The block that {@link #find} will compare with a key first; any when it will find none. */
@@ -95,12 +92,15 @@ final class PrefixIndex {
             return false;
         }
         System.arraycopy(key, at, keys, KEY * block, KEY);
-        int tag = tag(key, at);
-        slots.put(slot, tag, block);
-        tags[block] = tag;
+        slots.put(slot, tag(key, at), block);
         present[block] = true;
         size++;
         return true;
+    }
+
+    /** The first 64 bits of the key under which the block is in the index, or was last. */
+    long fingerprint(int block) {
+        return keys[KEY * block];
     }
 
     /** The key under which the block is in the index, or was last. */
@@ -119,7 +119,7 @@ final class PrefixIndex {
 
     /** {@code block} must be in the index. */
     void remove(int block) {
-        slots.remove(tags[block], block);
+        slots.remove(tag(keys, KEY * block), block);
         present[block] = false;
         size--;
     }

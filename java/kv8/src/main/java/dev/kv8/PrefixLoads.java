@@ -271,7 +271,7 @@ final class PrefixLoads {
         }
         measure(load);
         if (load.isPart() && load.isAbsent()) {
-            prefixes.tiersLack(load.first());
+            prefixes.tiersLack(load);
         }
         List<Sequence> waited = new ArrayList<>();
         BitSet helped = new BitSet();

@@ -37,7 +37,7 @@ public final class PrefixReplay {
     /**
      * An empty cache.
      *
-     * @param capacity in blocks, 1 to {@link #MAX_CAPACITY}; takes up to 300 bytes of memory each
+     * @param capacity in blocks, 1 to {@link #MAX_CAPACITY}; takes up to 310 bytes of memory each
      */
     public PrefixReplay(EvictionPolicyKind kind, int capacity) {
         if (capacity < 1 || capacity > MAX_CAPACITY) {

@@ -65,8 +65,8 @@ final class RankedEviction {
     }
 
     /** See {@link EvictionPolicy#admit}; {@code limit} in ticks. */
-    void admit(int block, long fingerprint, int rank, long limit) {
-        policy.admit(block, fingerprint);
+    void admit(int block, int rank, long limit) {
+        policy.admit(block);
         set(block, rank, limit);
     }
 

@@ -121,7 +121,7 @@ final class SecondUses implements PrefixCache.UseListener {
                 }
                 BlockKey key = BlockKey.of(noted, at);
                 if (write(block, key, notedGroups[first], frame, form)) {
-                    prefixes.tiersHave(block, key, notedParents[first]);
+                    prefixes.tiersHave(block, notedParents[first]);
                 } else {
                     seen.notGiven(key.word0());
                 }

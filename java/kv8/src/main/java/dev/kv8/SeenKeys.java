@@ -2,78 +2,71 @@ package dev.kv8;
 
 /**
  * Which blocks have been used before, and which of them have been given to the tiers: a block goes there on its second use, because
- * most are used once. It remembers the last keys it met, by 64 bits; two keys that share them cost a needless or a missing write, never wrong
+ * most are used once. It remembers the last keys it met, by bits of theirs; two keys that share them cost a needless or a missing write, never wrong
  * data. Flat arrays, nothing is allocated. For the writer thread only.
  */
 final class SeenKeys {
-    private final long[] fingerprints;
-    private final boolean[] given;
-    private final FingerprintIndex index;
-    private int used;
-    private int oldest;
+    private static final int NOT_GIVEN = 0;
+    private static final int GIVEN = 1;
+
+    private final int capacity;
+    /** In the order in which they were met first. */
+    private final NumberedList keys;
+
+    private final FingerprintBuckets fingerprints;
 
     /** @param capacity keys that are remembered */
     SeenKeys(int capacity) {
-        fingerprints = new long[capacity];
-        given = new boolean[capacity];
-        index = new FingerprintIndex(fingerprints);
+        this.capacity = capacity;
+        keys = new NumberedList(capacity);
+        fingerprints = new FingerprintBuckets(capacity, keys, keys);
     }
 
     /** A prompt shares the block, which is in the pool. True when it should be given to the tiers. */
     boolean shared(long fingerprint) {
-        int entry = index.find(fingerprint);
-        if (entry == FingerprintIndex.ABSENT) {
-            add(fingerprint, false);
+        int entry = fingerprints.find(fingerprint);
+        if (entry == FingerprintBuckets.ABSENT) {
+            add(fingerprint, NOT_GIVEN);
             return false;
         }
-        return give(entry);
+        boolean first = fingerprints.list(entry) == NOT_GIVEN;
+        fingerprints.mark(entry, GIVEN);
+        return first;
     }
 
     /** The block was computed, so neither pool nor tiers had it. True when it should be given to the tiers, again maybe. */
     boolean computed(long fingerprint) {
-        int entry = index.find(fingerprint);
-        if (entry == FingerprintIndex.ABSENT) {
-            add(fingerprint, false);
-            return false;
-        }
-        given[entry] = true;
-        return true;
-    }
-
-    private boolean give(int entry) {
-        boolean first = !given[entry];
-        given[entry] = true;
-        return first;
+        return markOrAdd(fingerprint, GIVEN, NOT_GIVEN);
     }
 
     /** The tiers have the block. */
     void loaded(long fingerprint) {
-        int entry = index.find(fingerprint);
-        if (entry == FingerprintIndex.ABSENT) {
-            add(fingerprint, true);
-        } else {
-            given[entry] = true;
+        markOrAdd(fingerprint, GIVEN, GIVEN);
+    }
+
+    /** Whether the key was there; else it is added. */
+    private boolean markOrAdd(long fingerprint, int known, int unknown) {
+        int entry = fingerprints.find(fingerprint);
+        if (entry == FingerprintBuckets.ABSENT) {
+            add(fingerprint, unknown);
+            return false;
         }
+        fingerprints.mark(entry, known);
+        return true;
     }
 
     /** The tiers did not get the block after all: its next use tries again. */
     void notGiven(long fingerprint) {
-        int entry = index.find(fingerprint);
-        if (entry != FingerprintIndex.ABSENT) {
-            given[entry] = false;
+        int entry = fingerprints.find(fingerprint);
+        if (entry != FingerprintBuckets.ABSENT) {
+            fingerprints.mark(entry, NOT_GIVEN);
         }
     }
 
-    private void add(long fingerprint, boolean isGiven) {
-        int entry = oldest;
-        if (used == fingerprints.length) {
-            index.remove(entry);
-        } else {
-            used++;
+    private void add(long fingerprint, int given) {
+        if (keys.size() == capacity) {
+            keys.removeOldest();
         }
-        oldest = (oldest + 1) % fingerprints.length;
-        fingerprints[entry] = fingerprint;
-        given[entry] = isGiven;
-        index.add(entry);
+        fingerprints.add(fingerprint, given);
     }
 }

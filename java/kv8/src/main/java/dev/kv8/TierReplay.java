@@ -7,20 +7,18 @@ import java.util.Arrays;
  * write as a cache does, by {@link SeenKeys}, and evicts by the policy that it is given.
  */
 final class TierReplay {
-    private final EvictionPolicy policy;
-    private final long[] keys;
-    private final FingerprintIndex index;
+    private final BlockPool pool;
+    /** What the pool takes for a key. */
+    private final long[] words = new long[PrefixIndex.KEY];
+
     private final boolean onFirstUse;
     private final SeenKeys seen;
     private int[] held = new int[256];
-    private int used;
     private long hits;
     private long written;
 
     TierReplay(EvictionPolicyKind kind, int capacity, int rememberedKeys, boolean onFirstUse) {
-        this.policy = kind.create(capacity);
-        this.keys = new long[capacity];
-        this.index = new FingerprintIndex(keys);
+        this.pool = new BlockPool(capacity, kind, System::nanoTime);
         this.seen = new SeenKeys(rememberedKeys);
         this.onFirstUse = onFirstUse;
     }
@@ -30,8 +28,7 @@ final class TierReplay {
         int count = 0;
         int at = missing;
         // What is found is held before anything is written, so that it is not evicted for the rest of its own prompt.
-        for (int block; at < to && (block = index.find(chain[at])) != FingerprintIndex.ABSENT; at++) {
-            policy.hit(block);
+        for (int block; at < to && (block = pool.take(words(chain[at]), 0, SequenceOptions.DEFAULT)) >= 0; at++) {
             seen.loaded(chain[at]);
             count = hold(block, count);
             hits++;
@@ -48,29 +45,25 @@ final class TierReplay {
             }
         }
         while (count > 0) {
-            policy.release(held[--count]);
+            pool.release(held[--count]);
         }
     }
 
     private int write(long key, int count) {
-        if (index.find(key) != FingerprintIndex.ABSENT) {
+        // None is available when the prompt is larger than the tier.
+        if (pool.find(words(key), 0) >= 0 || pool.available() == 0) {
             return count;
         }
-        if (used == keys.length && policy.idle() == 0) {
-            return count; // the prompt is larger than the tier
-        }
-        int block = used;
-        if (used < keys.length) {
-            used++;
-        } else {
-            block = policy.evict();
-            index.remove(block);
-        }
-        keys[block] = key;
-        index.add(block);
-        policy.admit(block, key);
+        int block = pool.allocate();
+        pool.register(block, words, 0, SequenceOptions.DEFAULT);
         written++;
         return hold(block, count);
+    }
+
+    /** Keys may differ in their upper bits alone, and the pool looks where the lower ones say. */
+    private long[] words(long key) {
+        words[0] = key ^ key >>> 32;
+        return words;
     }
 
     private int hold(int block, int count) {

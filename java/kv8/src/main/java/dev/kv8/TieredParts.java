@@ -6,51 +6,49 @@ import java.util.Arrays;
  * Tokens of blocks that tiers have, so that one that only begins as a prompt goes on is found there too. Decision: the cache knows them,
  * not the tiers, for a store knows keys alone and may be another machine's. The last ones it was told of, one place each in flat
  * arrays. A tier may have evicted what is here: then a load finds nothing, and it is forgotten. For the writer thread only.
+ *
+ * <p>A block is known by {@code parent}, 64 bits of its parent's key, and its tokens.
  */
 final class TieredParts {
     private final int blockSize;
     private final PartialBlockIndex places;
-    private final long[] fingerprints;
-    private final FingerprintIndex index;
-    private final boolean[] used;
+    /** By place. */
+    private final long[] parents;
+
     private int oldest;
 
     /** @param capacity blocks that are remembered */
     TieredParts(int capacity, int blockSize) {
         this.blockSize = blockSize;
         places = new PartialBlockIndex(capacity, blockSize);
-        fingerprints = new long[capacity];
-        index = new FingerprintIndex(fingerprints);
-        used = new boolean[capacity];
+        parents = new long[capacity];
     }
 
-    /** A tier has a block with the tokens from {@code from} on; {@code fingerprint} is of its key, {@code parent} of its parent's. */
-    void add(long fingerprint, long parent, int[] tokens, int from) {
-        if (index.find(fingerprint) != FingerprintIndex.ABSENT) {
+    /** A tier has a block with the tokens from {@code from} on. */
+    void add(long parent, int[] tokens, int from) {
+        if (place(parent, tokens, from) != PartialBlockIndex.NONE) {
             return;
         }
         int place = oldest;
-        oldest = (oldest + 1) % used.length;
-        drop(place);
-        used[place] = true;
-        fingerprints[place] = fingerprint;
-        index.add(place);
+        oldest = (oldest + 1) % parents.length;
+        parents[place] = parent;
         places.add(place, parent, tokens, from);
     }
 
-    void remove(long fingerprint) {
-        int place = index.find(fingerprint);
-        if (place != FingerprintIndex.ABSENT) {
-            drop(place);
+    /** No tier has the block with the tokens from {@code from} on. */
+    void remove(long parent, int[] tokens, int from) {
+        int place = place(parent, tokens, from);
+        if (place != PartialBlockIndex.NONE) {
+            places.remove(place);
         }
     }
 
-    private void drop(int place) {
-        if (used[place]) {
-            used[place] = false;
-            index.remove(place);
-            places.remove(place);
-        }
+    private int place(long parent, int[] tokens, int from) {
+        int place = places.find(parent, tokens, from, blockSize);
+        boolean same = place != PartialBlockIndex.NONE
+                && parents[place] == parent
+                && places.run(place, tokens, from, blockSize) == blockSize;
+        return same ? place : PartialBlockIndex.NONE;
     }
 
     /** See {@link PartialBlockIndex#find}. */

@@ -154,7 +154,7 @@ public final class Tiers {
         }
 
         /**
-         * How many keys are remembered to tell a block's second use from its first; 131,072 by default, 20 bytes each. A quarter as many
+         * How many keys are remembered to tell a block's second use from its first; 131,072 by default, 33 bytes each. A quarter as many
          * blocks in tiers are known by their tokens, for {@link KvCacheConfig#partialReuse}, at some 100 bytes each.
          */
         public Builder rememberedKeys(int count) {

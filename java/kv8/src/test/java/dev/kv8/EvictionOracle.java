@@ -1,11 +1,12 @@
 package dev.kv8;
 
-import java.util.ArrayList;
 import java.util.HashMap;
 import java.util.HashSet;
+import java.util.LinkedHashMap;
 import java.util.LinkedHashSet;
 import java.util.List;
 import java.util.Map;
+import java.util.Objects;
 import java.util.Set;
 
 /** What an eviction policy should do, told with the collections of the JDK and no thought of speed. */
@@ -69,14 +70,16 @@ interface EvictionOracle {
         final int blocks;
         final Set<Integer> t1 = new HashSet<>();
         final Set<Integer> t2 = new HashSet<>();
-        final List<Long> b1 = new ArrayList<>();
-        final List<Long> b2 = new ArrayList<>();
+        final Ghosts b1;
+        final Ghosts b2;
         final Map<Integer, Long> keys = new HashMap<>();
         private final Set<Integer> idle = new LinkedHashSet<>();
         double p;
 
         Arc(int blocks) {
             this.blocks = blocks;
+            b1 = new Ghosts(NumberedList.ring(4 * blocks));
+            b2 = new Ghosts(NumberedList.ring(4 * blocks));
         }
 
         @Override
@@ -113,10 +116,10 @@ interface EvictionOracle {
             List<Integer> often = idle.stream().filter(t2::contains).toList();
             boolean fromT1 = often.isEmpty() || (!once.isEmpty() && t1.size() > p);
             int block = (fromT1 ? once : often).get(0);
-            Long key = keys.get(block);
+            long key = Objects.requireNonNull(keys.get(block));
             int l1 = t1.size() + b1.size();
             if (b1.size() + b2.size() == 4 * blocks) {
-                (l1 > 5 * blocks / 2 ? b1 : b2).remove(0);
+                (l1 > 5 * blocks / 2 ? b1 : b2).removeOldest();
             }
             b1.remove(key);
             b2.remove(key);
@@ -135,6 +138,45 @@ interface EvictionOracle {
         @Override
         public Set<Integer> idle() {
             return idle;
+        }
+    }
+
+    /** Keys in the order of their eviction. One that {@code most} others followed is forgotten. */
+    final class Ghosts {
+        private final int most;
+        private final Map<Long, Integer> numbers = new LinkedHashMap<>();
+        private int next;
+
+        Ghosts(int most) {
+            this.most = most;
+        }
+
+        void add(long key) {
+            remove(key);
+            if (next - numbers.getOrDefault(oldest(), next) == most) {
+                removeOldest();
+            }
+            numbers.put(key, next++);
+        }
+
+        private long oldest() {
+            return numbers.isEmpty() ? 0 : numbers.keySet().iterator().next();
+        }
+
+        boolean contains(long key) {
+            return numbers.containsKey(key);
+        }
+
+        void remove(long key) {
+            numbers.remove(key);
+        }
+
+        void removeOldest() {
+            remove(oldest());
+        }
+
+        int size() {
+            return numbers.size();
         }
     }
 }

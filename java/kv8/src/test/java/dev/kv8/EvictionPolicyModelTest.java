@@ -6,6 +6,7 @@ import java.util.ArrayList;
 import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.Objects;
 import java.util.Random;
 import java.util.stream.Stream;
 import org.junit.jupiter.params.ParameterizedTest;
@@ -19,6 +20,9 @@ import org.junit.jupiter.params.provider.MethodSource;
  */
 class EvictionPolicyModelTest {
     private static final int OPERATIONS = Integer.getInteger("kv8.operations", 4000);
+
+    /** So many that none of the keys that are drawn finds its bucket full. */
+    private static final int BUCKETS = 1 << 12;
 
     static Stream<Arguments> runs() {
         Long given = Long.getLong("kv8.seed");
@@ -67,11 +71,17 @@ class EvictionPolicyModelTest {
         RandomDriver(EvictionPolicyKind kind, int blocks, Random random) {
             this.blocks = blocks;
             this.random = random;
-            policy = kind.create(blocks);
+            policy = kind == EvictionPolicyKind.ARC
+                    ? new ArcPolicy(blocks, this::key, new GhostLists(4 * blocks, BUCKETS))
+                    : kind.create(blocks, this::key);
             oracle = EvictionOracle.of(kind, blocks);
             for (int block = 0; block < blocks; block++) {
                 uncached.add(block);
             }
+        }
+
+        private long key(int block) {
+            return Objects.requireNonNull(keys.get(block));
         }
 
         void operate() {
@@ -118,9 +128,9 @@ class EvictionPolicyModelTest {
             }
             int block = uncached.remove(uncached.size() - 1);
             last = "admit " + block + " as " + key;
-            policy.admit(block, key);
-            oracle.admit(block, key);
             keys.put(block, key);
+            policy.admit(block);
+            oracle.admit(block, key);
         }
 
         private void hit(int block) {

@@ -9,11 +9,12 @@ import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.EnumSource;
 
 class EvictionPolicyTest {
+    private final long[] keys = {1000, 1001, 1002, 1003, 1004, 1005};
 
     @ParameterizedTest
     @EnumSource
     void theTailOfAChainGoesFirst(EvictionPolicyKind kind) {
-        EvictionPolicy policy = kind.create(6);
+        EvictionPolicy policy = create(kind, 6);
         admit(policy, 0, 1, 2, 3, 4, 5);
         release(policy, 2, 1, 0);
         release(policy, 5, 4, 3);
@@ -23,7 +24,7 @@ class EvictionPolicyTest {
     @ParameterizedTest
     @EnumSource
     void aChainUsedAgainGoesAfterOneThatWasNot(EvictionPolicyKind kind) {
-        EvictionPolicy policy = kind.create(4);
+        EvictionPolicy policy = create(kind, 4);
         admit(policy, 0, 1, 2, 3);
         release(policy, 1, 0);
         release(policy, 3, 2);
@@ -36,7 +37,7 @@ class EvictionPolicyTest {
     @ParameterizedTest
     @EnumSource
     void aSharedHeadStaysWhileOneOfItsChainsIsHeld(EvictionPolicyKind kind) {
-        EvictionPolicy policy = kind.create(3);
+        EvictionPolicy policy = create(kind, 3);
         admit(policy, 0, 1, 2);
         release(policy, 1);
         policy.hit(0);
@@ -48,7 +49,7 @@ class EvictionPolicyTest {
     @ParameterizedTest
     @EnumSource
     void aForgottenBlockIsNeverEvicted(EvictionPolicyKind kind) {
-        EvictionPolicy policy = kind.create(3);
+        EvictionPolicy policy = create(kind, 3);
         admit(policy, 0, 1, 2);
         release(policy, 1, 0);
         policy.forget(1);
@@ -62,13 +63,13 @@ class EvictionPolicyTest {
     @ParameterizedTest
     @EnumSource
     void aCallThatDoesNotFitTheBlockIsRefusedAndChangesNothing(EvictionPolicyKind kind) {
-        EvictionPolicy policy = kind.create(3);
+        EvictionPolicy policy = create(kind, 3);
         admit(policy, 0, 1);
         release(policy, 0);
         assertThatThrownBy(() -> policy.release(0))
                 .isInstanceOf(IllegalStateException.class)
                 .hasMessageContaining("Block 0 is idle; it can't be released twice");
-        assertThatThrownBy(() -> policy.admit(1, 7))
+        assertThatThrownBy(() -> policy.admit(1))
                 .isInstanceOf(IllegalStateException.class)
                 .hasMessageContaining("Block 1 is cached");
         for (Runnable call : new Runnable[] {() -> policy.release(2), () -> policy.hit(2), () -> policy.forget(2)}) {
@@ -85,8 +86,8 @@ class EvictionPolicyTest {
 
     @Test
     void arcKeepsWhatWasUsedTwiceFromAScan() {
-        EvictionPolicy lru = EvictionPolicyKind.LRU.create(4);
-        EvictionPolicy arc = EvictionPolicyKind.ARC.create(4);
+        EvictionPolicy lru = create(EvictionPolicyKind.LRU, 4);
+        EvictionPolicy arc = create(EvictionPolicyKind.ARC, 4);
         for (EvictionPolicy policy : new EvictionPolicy[] {lru, arc}) {
             admit(policy, 0, 1, 2, 3);
             release(policy, 1, 0);
@@ -94,7 +95,8 @@ class EvictionPolicyTest {
             release(policy, 0);
             release(policy, 3, 2);
             assertThat(policy.evict()).isEqualTo(1);
-            policy.admit(1, 10);
+            keys[1] += 10;
+            policy.admit(1);
             policy.release(1);
         }
         assertThat(lru.evict()).isZero();
@@ -103,18 +105,18 @@ class EvictionPolicyTest {
 
     @Test
     void arcLearnsFromKeysThatComeBack() {
-        ArcPolicy policy = new ArcPolicy(2);
+        ArcPolicy policy = new ArcPolicy(2, block -> keys[block]);
         admit(policy, 0, 1);
         release(policy, 1, 0);
         assertThat(policy.evict()).isEqualTo(1);
         assertThat(policy.target()).isZero();
-        policy.admit(1, key(1));
+        policy.admit(1);
         assertThat(policy.target())
                 .as("a block used once was evicted too early")
                 .isEqualTo(1);
         policy.release(1);
         assertThat(policy.evict()).as("1 block used once is wanted").isEqualTo(1);
-        policy.admit(1, key(1));
+        policy.admit(1);
         assertThat(policy.target())
                 .as("a block used twice was evicted too early")
                 .isZero();
@@ -131,13 +133,13 @@ class EvictionPolicyTest {
                 .hasMessage("\"fifo\" is not an eviction policy; the allowed ones are lru, arc.");
     }
 
-    private static long key(int block) {
-        return 1000L + block;
+    private EvictionPolicy create(EvictionPolicyKind kind, int blocks) {
+        return kind.create(blocks, block -> keys[block]);
     }
 
     private static void admit(EvictionPolicy policy, int... blocks) {
         for (int block : blocks) {
-            policy.admit(block, key(block));
+            policy.admit(block);
         }
     }
 

@@ -233,18 +233,20 @@ class TieredPartsTest {
     void theOldestIsForgottenWhenAllPlacesAreTaken() {
         TieredParts parts = new TieredParts(3, BLOCK);
         for (int i = 0; i < 4; i++) {
-            parts.add(i, 77, PROMPT, i * BLOCK);
-            parts.add(i, 77, PROMPT, i * BLOCK);
+            parts.add(77, PROMPT, i * BLOCK);
+            parts.add(77, PROMPT, i * BLOCK);
         }
         assertThat(parts.find(77, PROMPT, 0, BLOCK)).isEqualTo(PartialBlockIndex.NONE);
         for (int i = 1; i < 4; i++) {
             int found = parts.find(77, PROMPT, i * BLOCK, BLOCK);
             assertThat(parts.tokens(found)).isEqualTo(Arrays.copyOfRange(PROMPT, i * BLOCK, (i + 1) * BLOCK));
         }
-        parts.remove(2);
-        parts.remove(2);
+        parts.remove(78, PROMPT, 2 * BLOCK);
+        assertThat(parts.find(77, PROMPT, 2 * BLOCK, BLOCK)).isNotEqualTo(PartialBlockIndex.NONE);
+        parts.remove(77, PROMPT, 2 * BLOCK);
+        parts.remove(77, PROMPT, 2 * BLOCK);
         assertThat(parts.find(77, PROMPT, 2 * BLOCK, BLOCK)).isEqualTo(PartialBlockIndex.NONE);
-        parts.add(2, 77, PROMPT, 2 * BLOCK);
+        parts.add(77, PROMPT, 2 * BLOCK);
         assertThat(parts.find(77, PROMPT, 2 * BLOCK, BLOCK)).isNotEqualTo(PartialBlockIndex.NONE);
         assertThat(parts.find(77, PROMPT, BLOCK, BLOCK))
                 .as("its place was the oldest")
