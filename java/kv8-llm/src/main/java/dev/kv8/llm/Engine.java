@@ -204,14 +204,34 @@ final class Engine implements AutoCloseable {
                 scheduler.addForks(request);
             }
         }
+        failUndrawn();
         for (int i = 0; i < draw.count(); i++) {
             Sample sample = draw.sample(i);
+            if (sample.request.hasFailed()) {
+                continue;
+            }
             if (sample == sample.request.lead() && sample.generated() == 0) {
                 counters.begun(sample.promptLength(), sample.request.cachedTokens());
             }
             sample.accept(draw.token(i), draw.logprobs(i), longest);
         }
         scheduler.removeFinished();
+    }
+
+    /** Logits that are not numbers end the request that has them, and no other of the step. */
+    private void failUndrawn() {
+        for (int i = 0; i < draw.count(); i++) {
+            Request request = draw.sample(i).request;
+            if (!draw.isDrawn(i) && !request.hasEnded()) {
+                LOG.log(
+                        System.Logger.Level.ERROR,
+                        "Request {0} failed: the model''s logits of its next token are not numbers.",
+                        String.valueOf(request.generation.id()));
+                scheduler.remove(request);
+                request.fail(new IllegalStateException(
+                        "The logits of a text's next token are not numbers, so none can be drawn."));
+            }
+        }
     }
 
     /** Whose tokens were in the step that failed does not get a text; blocks may hold anything now. */

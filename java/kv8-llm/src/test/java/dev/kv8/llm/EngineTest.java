@@ -6,18 +6,27 @@ import static org.assertj.core.api.Assertions.assertThatIllegalArgumentException
 import static org.assertj.core.api.Assertions.assertThatIllegalStateException;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
+import com.google.gson.JsonObject;
+import com.google.gson.JsonParser;
 import dev.kv8.ByteSize;
 import dev.kv8.CachePriority;
 import dev.kv8.DeviceException;
 import dev.kv8.KvBackend;
 import dev.kv8.PreemptionPolicy;
+import dev.kv8.Tiers;
+import java.io.IOException;
+import java.nio.file.Files;
+import java.nio.file.Path;
 import java.time.Duration;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.concurrent.CompletableFuture;
+import java.util.concurrent.locks.LockSupport;
+import java.util.stream.Stream;
 import org.junit.jupiter.api.AfterAll;
 import org.junit.jupiter.api.BeforeAll;
 import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.io.TempDir;
 
 /** The engine step by step, on the test's own thread. */
 class EngineTest {
@@ -63,8 +72,12 @@ class EngineTest {
 
     private static void finish(LLM llm) {
         int steps = 0;
-        while (llm.engine().step() != Engine.Progress.IDLE) {
+        Engine.Progress progress;
+        while ((progress = llm.engine().step()) != Engine.Progress.IDLE) {
             assertThat(++steps).as("steps").isLessThan(5000);
+            if (progress == Engine.Progress.TRANSFERRING) {
+                LockSupport.parkNanos(1_000_000);
+            }
         }
     }
 
@@ -447,6 +460,93 @@ class EngineTest {
                 assertThat(llm.stats().finishedRequests()).isEqualTo(1);
                 assertAllGivenBack(llm);
             }
+        }
+    }
+
+    @Test
+    void whatOneRequestAsksForFailsNoOtherOfItsStep() {
+        GenerationRequest other =
+                request(PROMPT, SamplingParams.builder().temperature(0).maxTokens(8));
+        int[] expected = alone(other).get(0).tokenIds();
+        for (SamplingParams.Builder extreme : List.of(
+                sampled(8).topP(1e-50),
+                sampled(8).topP(Float.MIN_VALUE),
+                sampled(8).temperature(1e-50),
+                sampled(8).minP(Double.MIN_VALUE),
+                sampled(8).repetitionPenalty(1e-39),
+                sampled(8).repetitionPenalty(Double.MIN_VALUE).temperature(0))) {
+            try (LLM llm = builder().build()) {
+                Generation odd = llm.submit(request("In the beginning God created", extreme));
+                Generation plain = llm.submit(other);
+                finish(llm);
+                assertThat(done(plain).get(0).tokenIds()).isEqualTo(expected);
+                assertThat(done(odd).get(0).tokenIds()).hasSize(8);
+                assertThat(llm.stats().failedRequests()).isZero();
+            }
+        }
+    }
+
+    @Test
+    void aShareOfProbabilityThatIsNoFloatKeepsTheMostProbableToken() {
+        assertThat(alone(request(PROMPT, sampled(8).topP(1e-50))).get(0).tokenIds())
+                .isEqualTo(
+                        alone(request(PROMPT, sampled(8).temperature(0))).get(0).tokenIds());
+    }
+
+    @Test
+    void logitsThatAreNoNumbersFailTheRequestThatHasThem() {
+        for (int row = 0; row < 3; row++) {
+            FailingBackend failing = new FailingBackend(backend);
+            try (LLM llm = builder(failing.backend()).build()) {
+                List<GenerationRequest> asked = List.of(
+                        request(PROMPT, sampled(8).logprobs(1)),
+                        request("In the beginning God created", sampled(8)),
+                        request(PROMPT, sampled(8).seed(12).repetitionPenalty(1.5)));
+                List<Generation> all = asked.stream().map(llm::submit).toList();
+                llm.engine().step();
+                llm.engine().step();
+                failing.poison(row);
+                finish(llm);
+                for (int i = 0; i < 3; i++) {
+                    Generation one = all.get(i);
+                    if (i == row) {
+                        assertThatThrownBy(() -> done(one))
+                                .hasCauseInstanceOf(IllegalStateException.class)
+                                .hasMessageContaining("are not numbers");
+                    } else {
+                        assertThat(done(one).get(0).tokenIds())
+                                .isEqualTo(alone(asked.get(i)).get(0).tokenIds());
+                    }
+                }
+                assertThat(llm.stats().failedRequests()).isEqualTo(1);
+                assertAllGivenBack(llm);
+            }
+        }
+    }
+
+    /** As of a tokenizer that got a token for padding after the model was made. */
+    @Test
+    void aTextOfTokensThatTheModelLacksIsRefused(@TempDir Path folder) throws IOException {
+        try (Stream<Path> files = Files.list(TinyModel.FOLDER)) {
+            for (Path file : files.toList()) {
+                Files.copy(file, folder.resolve(file.getFileName()));
+            }
+        }
+        Path tokenizer = folder.resolve("tokenizer.json");
+        JsonObject json = JsonParser.parseString(Files.readString(tokenizer)).getAsJsonObject();
+        JsonObject added =
+                json.getAsJsonArray("added_tokens").get(0).getAsJsonObject().deepCopy();
+        int vocabulary = ModelConfig.read(folder).vocabularySize();
+        added.addProperty("id", vocabulary);
+        added.addProperty("content", "[PAD]");
+        json.getAsJsonArray("added_tokens").add(added);
+        Files.delete(tokenizer);
+        Files.writeString(tokenizer, json.toString());
+        try (LLM llm = builder().model(folder).build()) {
+            assertThatIllegalArgumentException()
+                    .isThrownBy(() -> llm.submit(request("In the[PAD] beginning", sampled(2))))
+                    .withMessageContaining("is " + vocabulary
+                            + ", \"[PAD]\" to the tokenizer; the model has tokens 0 to " + (vocabulary - 1));
         }
     }
 
