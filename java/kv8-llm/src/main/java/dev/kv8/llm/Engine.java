@@ -267,7 +267,7 @@ final class Engine implements AutoCloseable {
         return false;
     }
 
-    /** Ends all requests with an error, and takes no more. */
+    /** Ends all requests with an error, and takes no more; whatever else fails meanwhile, who asked is told. */
     void die(Throwable reason) {
         intake.die(reason);
         intake.take(arrived, cancelled);
@@ -277,7 +277,7 @@ final class Engine implements AutoCloseable {
         try {
             scheduler.batch().clear();
         } catch (RuntimeException e) {
-            reason.addSuppressed(e);
+            Request.suppress(e, reason);
         }
         for (Request request : List.copyOf(requests.values())) {
             scheduler.remove(request);
@@ -288,14 +288,19 @@ final class Engine implements AutoCloseable {
         deliver(true);
     }
 
-    /** Ends all requests as cancelled. */
+    /** Ends all requests as cancelled, or with an error when their blocks can't be given back. */
     void cancelAll() {
-        takeIn();
-        for (Request request : List.copyOf(requests.values())) {
-            if (!request.hasEnded()) {
-                end(request, FinishReason.CANCELLED);
+        try {
+            takeIn();
+            for (Request request : List.copyOf(requests.values())) {
+                if (!request.hasEnded()) {
+                    end(request, FinishReason.CANCELLED);
+                }
             }
         }
+        } catch (RuntimeException e) {
+            die(e);
+            return;
         deliver(true);
     }
 

@@ -53,8 +53,10 @@ import org.jspecify.annotations.Nullable;
 public final class LLM implements AutoCloseable {
     private static final System.Logger LOG = System.getLogger(LLM.class.getName());
 
+    /** What {@link #close} closes, the thread first. */
+    private final OpenedParts opened;
+
     private final KvBackend backend;
-    private final boolean ownsBackend;
     private final ModelConfig config;
     private final Tokenizer tokenizer;
     private final LlamaModel model;
@@ -64,7 +66,6 @@ public final class LLM implements AutoCloseable {
     private final Intake intake;
     private final EngineCounters counters = new EngineCounters();
     private final Engine engine;
-    private final @Nullable EngineThread thread;
     private final Delivery delivery;
     private final int maxSequences;
     private final AtomicLong ids = new AtomicLong();
@@ -77,7 +78,7 @@ public final class LLM implements AutoCloseable {
     private volatile GenerationStats lastStats = new GenerationStats(0, 0, 0, 0, 0, 0);
 
     private LLM(Builder builder, Path folder, OpenedParts opened) {
-        ownsBackend = builder.backend == null;
+        this.opened = opened;
         ModelFolder.requireComplete(folder);
         config = ModelConfig.read(folder);
         tokenizer = opened.keep(Tokenizer.load(folder), Tokenizer::close);
@@ -101,7 +102,11 @@ public final class LLM implements AutoCloseable {
         intake = new Intake(builder.maxWaiting);
         delivery = opened.keep(new Delivery(), Delivery::close);
         engine = opened.keep(engine(builder), Engine::close);
-        thread = builder.ownThread ? opened.keep(new EngineThread(engine, intake), EngineThread::close) : null;
+        if (builder.ownThread) {
+            opened.keep(new EngineThread(engine, intake), EngineThread::close);
+        } else {
+            opened.keep(engine, Engine::cancelAll);
+        }
     }
 
     /** Where all layers have a window the cache holds any text, in turns, once it holds the windows and a step of one block. */
@@ -400,20 +405,7 @@ public final class LLM implements AutoCloseable {
                 return;
             }
             closed = true;
-            if (thread != null) {
-                thread.close();
-            } else {
-                engine.cancelAll();
-            }
-            engine.close();
-            delivery.close();
-            rope.close();
-            cache.close();
-            model.close();
-            tokenizer.close();
-            if (ownsBackend) {
-                backend.close();
-            }
+            opened.close();
         } finally {
             lifetime.writeLock().unlock();
         }

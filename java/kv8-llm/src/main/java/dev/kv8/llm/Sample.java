@@ -111,9 +111,12 @@ final class Sample {
 
     private void release(ReleaseHint hint) {
         opened = false;
-        if (swapped != null) {
-            swapped.close();
-            swapped = null;
+        SwappedSequence away = swapped;
+        Sequence held = sequence;
+        swapped = null; // what can't be closed now can't be closed later either
+        sequence = null;
+        if (away != null) {
+            away.close();
         }
         if (sequence != null) {
             sequence.close(hint);
