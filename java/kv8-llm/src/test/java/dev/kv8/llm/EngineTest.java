@@ -566,6 +566,96 @@ class EngineTest {
                     .isThrownBy(() -> llm.submit(request(PROMPT, sampled(2))))
                     .withMessageContaining("The engine is dead")
                     .withMessageContaining("the device is lost");
+            assertThatThrownBy(llm::close).isInstanceOf(DeviceException.class);
+        }
+    }
+
+    /** A request of four texts, of which some are in host memory, and one that waits. */
+    private static List<Generation> swapped(LLM llm) {
+        List<Generation> generations = List.of(
+                llm.submit(request(TinyModel.prompts().get(9), sampled(40).n(4))),
+                llm.submit(request(PROMPT, sampled(200))));
+        while (llm.cache().swappedBytes() == 0) {
+            assertThat(llm.engine().step()).isEqualTo(Engine.Progress.ADVANCED);
+        }
+        return generations;
+    }
+
+    private static LLM swapping(FailingBackend failing) {
+        return builder(failing.backend())
+                .kvCacheMemory(ByteSize.of(26 * BLOCK_BYTES))
+                .preemption(PreemptionPolicy.always(PreemptionPolicy.Action.SWAP))
+                .build();
+    }
+
+    @Test
+    void requestsInHostMemoryEndWhenTheDeviceIsLost() {
+        FailingBackend failing = new FailingBackend(backend);
+        try (LLM llm = swapping(failing)) {
+            List<Generation> generations = swapped(llm);
+            failing.lose();
+            failing.failOnce("attend", 0);
+            llm.engine().step();
+            for (Generation generation : generations) {
+                assertThat(generation.completions())
+                        .failsWithin(Duration.ofSeconds(60))
+                        .withThrowableThat()
+                        .withCauseInstanceOf(DeviceException.class);
+            }
+            assertThat(llm.stats().failedRequests()).isEqualTo(2);
+            assertThat(llm.stats().waiting()).isZero();
+            assertThat(llm.isAccepting()).isFalse();
+            assertThatThrownBy(llm::close).isInstanceOf(DeviceException.class);
+        }
+    }
+
+    @Test
+    void closingEndsRequestsInHostMemoryOfADeviceThatIsLost() {
+        FailingBackend failing = new FailingBackend(backend);
+        try (LLM llm = swapping(failing)) {
+            List<Generation> generations = swapped(llm);
+            failing.lose();
+            assertThatThrownBy(llm::close).isInstanceOf(DeviceException.class);
+            assertThat(generations)
+                    .allSatisfy(one -> assertThat(one.completions().handle((done, error) -> true))
+                            .succeedsWithin(Duration.ofSeconds(60)));
+        }
+    }
+
+    /** The load is over when the cache is polled next; until then it holds the blocks that have come. */
+    @Test
+    void whoWaitsBeginsWhenARequestThatWasLoadingIsCancelled() {
+        String longer = TinyModel.prompts().get(9); // 20 blocks
+        try (UnfinishedStore store = new UnfinishedStore()) {
+            Tiers tiers = Tiers.builder()
+                    .add(store)
+                    .writtenOnFirstUse(true)
+                    .loadDeadline(Duration.ofMinutes(10))
+                    .build();
+            try (LLM writer = builder().tiers(tiers).build()) {
+                writer.submit(request(longer, sampled(1)));
+                finish(writer);
+            }
+            GenerationRequest waiting = request(longer.substring(longer.length() / 2), sampled(4));
+            try (LLM llm = builder()
+                    .tiers(tiers)
+                    .kvCacheMemory(ByteSize.of(23 * BLOCK_BYTES))
+                    .build()) {
+                Generation loading = llm.submit(request(longer, sampled(1)));
+                while (llm.cache().tierStats().get(0).loaded() < 18) {
+                    assertThat(llm.engine().step()).isEqualTo(Engine.Progress.TRANSFERRING);
+                }
+                for (int i = 0; i < 40; i++) { // a step puts some of what has come into the cache
+                    llm.engine().step();
+                }
+                loading.cancel();
+                Generation next = llm.submit(waiting);
+                store.letGo();
+                finish(llm);
+                assertThat(done(loading).get(0).finishReason()).isEqualTo(FinishReason.CANCELLED);
+                assertThat(done(next).get(0).tokenIds())
+                        .isEqualTo(alone(waiting).get(0).tokenIds());
+            }
         }
     }
 
