@@ -30,7 +30,13 @@ final class Sample {
     private @Nullable SwappedSequence swapped;
     private @Nullable FinishReason finished;
 
-    Sample(Request request, int index, long seed, List<Integer> eosTokenIds, Tokenizer tokenizer) {
+    Sample(
+            Request request,
+            int index,
+            long seed,
+            List<Integer> eosTokenIds,
+            List<StopStrings.Pattern> stopPatterns,
+            Tokenizer tokenizer) {
         this.request = request;
         this.index = index;
         this.seed = seed;
@@ -40,7 +46,7 @@ final class Sample {
         tokens = index == 0 ? Arrays.copyOf(promptTokens, promptLength + 16) : promptTokens;
         length = promptLength;
         stream = tokenizer.stream(promptTokens);
-        stops = new StopStrings(request.sampling.stop());
+        stops = new StopStrings(stopPatterns);
     }
 
     /**
@@ -118,14 +124,9 @@ final class Sample {
         if (away != null) {
             away.close();
         }
-        if (sequence != null) {
-            sequence.close(hint);
-            sequence = null;
+        if (held != null) {
+            held.close(hint);
         }
-    }
-
-    boolean hasSequence() {
-        return sequence != null;
     }
 
     Sequence sequence() {
@@ -163,14 +164,14 @@ final class Sample {
         }
         stream.add(token);
         if (stops.endsAt(stream.text()) >= 0
-                || request.sampling.stopTokenIds().contains(token)
+                || request.sampling.stopsAt(token)
                 || (!request.sampling.ignoreEos() && eosTokenIds.contains(token))) {
             finish(FinishReason.STOP, probability);
         } else if (generated() >= request.sampling.maxTokens() || length >= longestSequence) {
             finish(FinishReason.LENGTH, probability);
         } else {
             sequence().append(token);
-            passOn(stops.safeEnd(stream.text()), probability, null);
+            passOn(stops.safeEnd(), probability, null);
         }
     }
 
