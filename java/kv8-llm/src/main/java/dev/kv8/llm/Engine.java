@@ -250,6 +250,7 @@ final class Engine implements AutoCloseable {
             }
         }
         if (hit.isEmpty() || !answers()) {
+            LOG.log(System.Logger.Level.ERROR, "The engine takes no more requests; close its LLM and load it again.");
             die(reason);
         }
     }
@@ -297,10 +298,10 @@ final class Engine implements AutoCloseable {
                     end(request, FinishReason.CANCELLED);
                 }
             }
-        }
         } catch (RuntimeException e) {
             die(e);
             return;
+        }
         deliver(true);
     }
 

@@ -256,6 +256,14 @@ public final class LLM implements AutoCloseable {
             throw failure;
         }
         EngineStats after = stats();
+    /**
+     * Whether {@link #submit} still takes requests: this model is neither closed nor draining, and its device and its engine have not
+     * failed for good. Once false it stays so.
+     */
+    public boolean isAccepting() {
+        return intake.isOpen();
+    }
+
         lastStats = new GenerationStats(
                 generations.stream().mapToInt(Generation::promptTokens).sum(),
                 completions.stream().mapToInt(one -> one.tokenIds().length).sum(),
