@@ -248,7 +248,7 @@ final class Exchange {
             events.event(told.json());
             events.end();
         } else {
-            Replies.error(vertx, request, told);
+            Replies.error(request, told);
         }
     }
 

@@ -118,10 +118,10 @@ final class Routes {
             }
             route.answer().to(request);
         } catch (ApiError e) {
-            Replies.error(vertx, request, e);
+            Replies.error(request, e);
         } catch (RuntimeException e) {
             LOG.log(System.Logger.Level.ERROR, "A request for " + path + " failed.", e);
-            Replies.error(vertx, request, ApiError.failed());
+            Replies.error(request, ApiError.failed());
         }
     }
 
