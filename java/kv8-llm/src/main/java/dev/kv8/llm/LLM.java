@@ -380,7 +380,15 @@ public final class LLM implements AutoCloseable {
     }
 
     public ModelConfig config() {
-        return config;
+        return loaded.config();
+    }
+
+    /**
+     * Tokens of the longest text, prompt and continuation together: what the model was made for, or less where the whole cache
+     * holds less.
+     */
+    public int longestSequence() {
+        return loaded.rope().maxPositions();
     }
 
     public Tokenizer tokenizer() {

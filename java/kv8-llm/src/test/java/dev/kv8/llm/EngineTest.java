@@ -400,6 +400,16 @@ class EngineTest {
     }
 
     @Test
+    void theLongestTextIsTheModelsOrTheCaches() {
+        try (LLM llm = builder().kvCacheMemory(ByteSize.of(8 * BLOCK_BYTES)).build()) {
+            assertThat(llm.longestSequence()).isEqualTo(8 * 16);
+        }
+        try (LLM llm = builder().kvCacheMemory(ByteSize.mib(16)).build()) {
+            assertThat(llm.longestSequence()).isEqualTo(2048);
+        }
+    }
+
+    @Test
     void tokenIdsAreAPromptToo() {
         try (LLM llm = builder().build()) {
             int[] ids = llm.tokenizer().encode(PROMPT);
