@@ -117,6 +117,7 @@ class CalibrateCommandTest {
         calibrate("--model", MODEL, "--data", empty).fails("is empty");
         calibrate("--model", MODEL, "--kv-cache-dtype", "fp8_e5m2").isWrongUsage("fp8_e5m2", "fp8_e4m3");
         calibrate("--model", MODEL, "--observer", "median").isWrongUsage("median", "minmax, percentile and mse");
+        calibrate("--model", MODEL, "--percentile", 99).isWrongUsage("--percentile", "--observer percentile");
         calibrate("--model", MODEL, "--skip-layers", "0,6").isWrongUsage("\"6\"", "0 to 5");
         calibrate("--model", MODEL, "--strategy", "row").isWrongUsage("row");
         Files.createDirectory(output());

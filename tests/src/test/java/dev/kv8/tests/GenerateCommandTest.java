@@ -69,6 +69,17 @@ class GenerateCommandTest {
     }
 
     @Test
+    void options_that_have_no_effect_without_another_are_refused_by_its_name() {
+        Object[] generate = {"generate", "--model", MODEL, "--prompt", "And"};
+        kv8(with(generate, "--dynamic-scales")).isWrongUsage("--dynamic-scales", "--kv-cache-dtype fp8");
+        kv8(with(generate, "--calculate-kv-scales")).isWrongUsage("--calculate-kv-scales", "--kv-cache-dtype fp8");
+        for (String option : List.of("--kv-scale-margin=2", "--kv-scale-granularity=head")) {
+            kv8(with(generate, "--kv-cache-dtype", "fp8", option))
+                    .isWrongUsage(option.substring(0, option.indexOf('=')), "give --calculate-kv-scales");
+        }
+    }
+
+    @Test
     void sampling_options_take_effect() {
         Object[] seeded = {"generate", "--model", MODEL, "--prompt", "And", "--max-tokens", "24", "--json", "--seed"};
         String once = text(with(seeded, 7));

@@ -68,9 +68,21 @@ class PlanCommandTest {
         kv8("plan", "--model", MODEL, "--memory", "100").isWrongUsage("100 B", "block");
         kv8("plan", "--model", MODEL, "--memory", "1MiB", "--block-size", "17").isWrongUsage("17");
         kv8("plan", "--model", MODEL, "--memory", "1MiB", "--length", "0").isWrongUsage("--length");
+        kv8("plan", "--model", MODEL, "--memory", "1MiB", "--kv-cache-dtype", "auto", "--dynamic-scales")
+                .isWrongUsage("--dynamic-scales", "--kv-cache-dtype fp8");
         kv8("plan", "--memory", "1MiB", "--layers", 3).isWrongUsage("--kv-heads", "--head-size");
         kv8("plan", "--memory", "1MiB", "--layers", 3, "--kv-heads", 1, "--head-size", 64, "--model", MODEL)
                 .isWrongUsage("--model", "--layers");
+    }
+
+    @Test
+    void a_chart_can_be_drawn(@TempDir Path folder) throws Exception {
+        for (String dtypes : new String[] {"fp8", "auto,fp8,fp8_e5m2,float32"}) {
+            Path chart = folder.resolve(dtypes + ".svg");
+            kv8("plan", "--model", MODEL, "--memory", "3MiB", "--kv-cache-dtype", dtypes, "--plot", chart)
+                    .succeeds();
+            assertThat(Files.readString(chart)).contains("<svg");
+        }
     }
 
     private static List<Json> plans(String line) {

@@ -43,6 +43,8 @@ final class CalibrateCommand extends Kv8Command {
     private static final String SUFFIX = "-FP8-KV";
     private static final String STATE_SUFFIX = ".calibration";
     private static final String CHOSEN = "auto";
+    private static final String PERCENTILE = "percentile";
+    private static final double MOST_VALUES = 99.9;
     private static final int CONTEXT = 512;
     private static final int EVALUATED_TOKENS = 4097;
 
@@ -88,9 +90,9 @@ final class CalibrateCommand extends Kv8Command {
     @Option(
             names = "--percentile",
             paramLabel = "P",
-            defaultValue = "99.9",
-            description = "Of the values that the percentile observer covers (default: ${DEFAULT-VALUE}).")
-    double percentile;
+            description = "Of the values that --observer percentile covers (default: 99.9).")
+    @Nullable
+    Double percentile;
 
     @Option(
             names = "--margin",
@@ -215,10 +217,13 @@ final class CalibrateCommand extends Kv8Command {
 
     private Optional<CalibrationRecipe> recipe() {
         if (recipe == null) {
+            if (percentile != null && !PERCENTILE.equals(observer)) {
+                throw wrongUsage("--percentile is for one of the observers; give --observer percentile with it.");
+            }
             return Optional.empty();
         }
-        if (strategy != null || observer != null) {
-            throw wrongUsage("--recipe says what --strategy and --observer would; give either.");
+        if (strategy != null || observer != null || percentile != null) {
+            throw wrongUsage("--recipe says what --strategy, --observer and --percentile would; give either.");
         }
         return Optional.of(CalibrationRecipe.read(recipe));
     }
@@ -243,7 +248,8 @@ final class CalibrateCommand extends Kv8Command {
 
     private ScaleRule rule(Optional<CalibrationRecipe> followed) {
         if (followed.isEmpty()) {
-            return ScaleRule.parse(observer == null ? "minmax" : observer, percentile);
+            return ScaleRule.parse(
+                    observer == null ? "minmax" : observer, percentile == null ? MOST_VALUES : percentile);
         }
         KvCacheScheme scheme = followed.get().scheme();
         // Also says that dynamic scales need no calibration.

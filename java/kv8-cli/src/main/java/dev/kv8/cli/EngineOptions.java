@@ -56,8 +56,14 @@ final class EngineOptions {
             description = "Tokens in a cache block (default: ${DEFAULT-VALUE}).")
     int blockSize;
 
-    /** @throws IllegalArgumentException when a value is not allowed */
+    /** @throws IllegalArgumentException when a value is not allowed, or an option has no effect without another */
     LLM.Builder builder() {
+        boolean fp8 = stored.kDtype().isFp8() || stored.vDtype().isFp8();
+        if (!fp8 && (dynamicScales || scales.how != null)) {
+            throw new IllegalArgumentException((dynamicScales ? "--dynamic-scales" : "--calculate-kv-scales")
+                    + " is for an FP8 cache, but --kv-cache-dtype is " + stored.dtypeLabel()
+                    + "; give --kv-cache-dtype fp8 with it.");
+        }
         LLM.Builder builder = LLM.builder()
                 .model(model)
                 .kvCacheDType(stored.kDtype(), stored.vDtype())

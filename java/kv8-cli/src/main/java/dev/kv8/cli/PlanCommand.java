@@ -30,6 +30,7 @@ import picocli.CommandLine.Option;
             "Example:",
             "  kv8 plan --model Llama-3.1-8B-Instruct --memory 8GiB",
             "  kv8 plan --layers 32 --kv-heads 8 --head-size 128 --memory 8GiB --kv-cache-dtype auto,fp8",
+            "  kv8 plan --model Llama-3.1-8B-Instruct --memory 8GiB --plot plan.svg",
         })
 final class PlanCommand extends Kv8Command {
     /** The shape, from a checkpoint or spelled out. */
@@ -100,8 +101,19 @@ final class PlanCommand extends Kv8Command {
             description = "Lengths of sequences to count (default: ${DEFAULT-VALUE}).")
     List<Integer> lengths = new ArrayList<>();
 
+    @Option(
+            names = "--plot",
+            paramLabel = "FILE",
+            converter = PlotFile.Converter.class,
+            description = "Draw tokens by cache dtype, as .svg or .png.")
+    @Nullable
+    PlotFile plot;
+
     @Override
     public Integer call() throws IOException {
+        if (dynamicScales && dtypes.list.stream().noneMatch(KvCacheDType::isFp8)) {
+            throw wrongUsage("--dynamic-scales is for FP8 blocks; give --kv-cache-dtype fp8 with it.");
+        }
         for (int length : lengths) {
             if (length < 1) {
                 throw wrongUsage("--length is " + length + "; a sequence has at least one token.");
@@ -116,6 +128,9 @@ final class PlanCommand extends Kv8Command {
             printJson(generator -> writePlans(generator, cacheShape, plans));
         } else {
             printPlans(cacheShape, plans);
+        }
+        if (plot != null) {
+            plot.write(PlanChart.of(memory + " for the KV cache", plans));
         }
         return 0;
     }

@@ -29,15 +29,15 @@ final class ScaleCalculationOptions {
     @Option(
             names = "--kv-scale-margin",
             paramLabel = "M",
-            defaultValue = "1",
-            description = "Room in calculated scales for later values, as a factor (default: ${DEFAULT-VALUE}).")
-    double margin;
+            description = "Room in calculated scales for later values, as a factor (default: 1).")
+    @Nullable
+    Double margin;
 
     @Option(
             names = "--kv-scale-granularity",
             paramLabel = "G",
-            defaultValue = "tensor",
-            description = "What shares a calculated scale: tensor, head or channel (default: ${DEFAULT-VALUE}).")
+            description = "What shares a calculated scale: tensor, head or channel (default: tensor).")
+    @Nullable
     String granularity;
 
     /** What {@code --calculate-kv-scales} takes. */
@@ -56,6 +56,10 @@ final class ScaleCalculationOptions {
     @Nullable
     KvScaleCalculation calculation() {
         if (how == null) {
+            if (margin != null || granularity != null) {
+                throw new IllegalArgumentException((margin != null ? "--kv-scale-margin" : "--kv-scale-granularity")
+                        + " is for calculated scales; give --calculate-kv-scales with it.");
+            }
             return null;
         }
         KvScaleCalculation source = switch (how) {
@@ -66,10 +70,13 @@ final class ScaleCalculationOptions {
                 throw new IllegalArgumentException("--calculate-kv-scales is \"" + how + "\"; give " + FIRST_PASS + ", "
                         + RANDOM_TOKENS + " or " + VLLM + ".");
         };
-        return source.withGranularity(shared()).withMargin(margin);
+        return source.withGranularity(shared()).withMargin(margin == null ? 1 : margin);
     }
 
     private KvScales.Granularity shared() {
+        if (granularity == null) {
+            return KvScales.Granularity.TENSOR;
+        }
         return switch (granularity) {
             case "tensor", "head", "channel" -> KvScales.Granularity.valueOf(granularity.toUpperCase(Locale.ROOT));
             default ->

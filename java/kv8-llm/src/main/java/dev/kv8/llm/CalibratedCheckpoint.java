@@ -84,6 +84,10 @@ final class CalibratedCheckpoint {
             throw new CheckpointException(source + " is quantized already (" + quantization.method()
                     + "); calibrate the model that it was made from.");
         });
+        JsonObject config = JsonObject.read(source.resolve("config.json"));
+        if (config.isNull("quantization_config")) {
+            throw config.refused("quantization_config", "is null where the copy gets its own; remove it");
+        }
         try (Checkpoint checkpoint = Checkpoint.open(source)) {
             checkpoint.names().stream().filter(LayerNames::isScale).findFirst().ifPresent(name -> {
                 throw new CheckpointException(source + " has KV scales already, such as " + name

@@ -3,10 +3,14 @@ package dev.kv8.llm;
 import com.hubspot.jinjava.Jinjava;
 import com.hubspot.jinjava.JinjavaConfig;
 import com.hubspot.jinjava.LegacyOverrides;
+import com.hubspot.jinjava.el.JinjavaInterpreterResolver;
 import com.hubspot.jinjava.interpret.JinjavaInterpreter;
 import com.hubspot.jinjava.interpret.RenderResult;
 import com.hubspot.jinjava.interpret.TemplateError;
+import com.hubspot.jinjava.lib.exptest.IsIterableExpTest;
+import com.hubspot.jinjava.lib.filter.TrimFilter;
 import com.hubspot.jinjava.lib.fn.ELFunctionDefinition;
+import com.hubspot.jinjava.loader.ResourceNotFoundException;
 import com.hubspot.jinjava.objects.date.StrftimeFormatter;
 import java.io.IOException;
 import java.nio.file.Files;
@@ -18,6 +22,9 @@ import java.util.List;
 import java.util.Map;
 import java.util.Objects;
 import java.util.Optional;
+import jinjava.javax.el.CompositeELResolver;
+import jinjava.javax.el.ELResolver;
+import org.jspecify.annotations.Nullable;
 
 /**
  * A model's chat template: turns a conversation into the text that the model was trained on. It is Jinja, from {@code
@@ -37,7 +44,8 @@ public final class ChatTemplate {
     private ChatTemplate(Path file, String source, String bosToken, String eosToken) {
         this.file = file;
         // Jinja leaves out a template's last line end.
-        this.source = source.endsWith("\n") ? source.substring(0, source.length() - 1) : source;
+        this.source =
+                TemplateSource.forJinjava(source.endsWith("\n") ? source.substring(0, source.length() - 1) : source);
         this.bosToken = bosToken;
         this.eosToken = eosToken;
     }
@@ -50,7 +58,13 @@ public final class ChatTemplate {
                 .withNestedInterpretationEnabled(false)
                 .withMaxOutputSize(MAX_CHARACTERS)
                 .withLegacyOverrides(asJinjaDoes())
+                .withElResolver(resolver())
                 .build());
+        jinja.getGlobalContext().registerFilter(new PythonTrim());
+        jinja.getGlobalContext().registerExpTest(new PythonIterable());
+        jinja.setResourceLocator((name, encoding, interpreter) -> {
+            throw new ResourceNotFoundException("A chat template may not read other files, such as " + name);
+        });
         jinja.getGlobalContext()
                 .registerFunction(
                         new ELFunctionDefinition("", "raise_exception", ChatTemplate.class, "raise", String.class));
@@ -60,11 +74,33 @@ public final class ChatTemplate {
         return jinja;
     }
 
+    /** Jinjava leaves white space beyond ASCII, such as that of Japanese texts. */
+    private static final class PythonTrim extends TrimFilter {
+        @Override
+        public @Nullable Object filter(@Nullable Object value, JinjavaInterpreter interpreter, String... arguments) {
+            return value instanceof String text ? PythonStrings.stripped(text) : value;
+        }
+    }
+
+    /** Strings are iterable in Python, which Llama's templates tell by the JSON that they make of them. */
+    private static final class PythonIterable extends IsIterableExpTest {
+        @Override
+        public boolean evaluate(@Nullable Object value, JinjavaInterpreter interpreter, Object... arguments) {
+            return value instanceof String || value instanceof Map || super.evaluate(value, interpreter, arguments);
+        }
+    }
+
+    private static ELResolver resolver() {
+        CompositeELResolver resolver = new CompositeELResolver();
+        resolver.add(new PythonStrings());
+        resolver.add(JinjavaInterpreterResolver.DEFAULT_RESOLVER_READ_ONLY);
+        return resolver;
+    }
+
     private static LegacyOverrides asJinjaDoes() {
         return LegacyOverrides.newBuilder()
                 .withEvaluateMapKeys(true)
                 .withIterateOverMapKeys(true)
-                .withUsePyishObjectMapper(true)
                 .withUseSnakeCasePropertyNaming(true)
                 .withUseNaturalOperatorPrecedence(true)
                 .withParseWhitespaceControlStrictly(true)

@@ -204,14 +204,34 @@ final class Engine implements AutoCloseable {
                 scheduler.addForks(request);
             }
         }
+        failUndrawn();
         for (int i = 0; i < draw.count(); i++) {
             Sample sample = draw.sample(i);
+            if (sample.request.hasFailed()) {
+                continue;
+            }
             if (sample == sample.request.lead() && sample.generated() == 0) {
                 counters.begun(sample.promptLength(), sample.request.cachedTokens());
             }
             sample.accept(draw.token(i), draw.logprobs(i), longest);
         }
         scheduler.removeFinished();
+    }
+
+    /** Logits that are not numbers end the request that has them, and no other of the step. */
+    private void failUndrawn() {
+        for (int i = 0; i < draw.count(); i++) {
+            Request request = draw.sample(i).request;
+            if (!draw.isDrawn(i) && !request.hasEnded()) {
+                LOG.log(
+                        System.Logger.Level.ERROR,
+                        "Request {0} failed: the model''s logits of its next token are not numbers.",
+                        String.valueOf(request.generation.id()));
+                scheduler.remove(request);
+                request.fail(new IllegalStateException(
+                        "The logits of a text's next token are not numbers, so none can be drawn."));
+            }
+        }
     }
 
     /** Whose tokens were in the step that failed does not get a text; blocks may hold anything now. */
@@ -230,6 +250,7 @@ final class Engine implements AutoCloseable {
             }
         }
         if (hit.isEmpty() || !answers()) {
+            LOG.log(System.Logger.Level.ERROR, "The engine takes no more requests; close its LLM and load it again.");
             die(reason);
         }
     }
@@ -247,7 +268,7 @@ final class Engine implements AutoCloseable {
         return false;
     }
 
-    /** Ends all requests with an error, and takes no more. */
+    /** Ends all requests with an error, and takes no more; whatever else fails meanwhile, who asked is told. */
     void die(Throwable reason) {
         intake.die(reason);
         intake.take(arrived, cancelled);
@@ -257,7 +278,7 @@ final class Engine implements AutoCloseable {
         try {
             scheduler.batch().clear();
         } catch (RuntimeException e) {
-            reason.addSuppressed(e);
+            Request.suppress(e, reason);
         }
         for (Request request : List.copyOf(requests.values())) {
             scheduler.remove(request);
@@ -268,13 +289,18 @@ final class Engine implements AutoCloseable {
         deliver(true);
     }
 
-    /** Ends all requests as cancelled. */
+    /** Ends all requests as cancelled, or with an error when their blocks can't be given back. */
     void cancelAll() {
-        takeIn();
-        for (Request request : List.copyOf(requests.values())) {
-            if (!request.hasEnded()) {
-                end(request, FinishReason.CANCELLED);
+        try {
+            takeIn();
+            for (Request request : List.copyOf(requests.values())) {
+                if (!request.hasEnded()) {
+                    end(request, FinishReason.CANCELLED);
+                }
             }
+        } catch (RuntimeException e) {
+            die(e);
+            return;
         }
         deliver(true);
     }

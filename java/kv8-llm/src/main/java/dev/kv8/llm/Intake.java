@@ -81,6 +81,15 @@ final class Intake {
         }
     }
 
+    boolean isOpen() {
+        lock.lock();
+        try {
+            return state == State.OPEN && death == null;
+        } finally {
+            lock.unlock();
+        }
+    }
+
     /** Ends a request; one that has ended already is not changed. */
     void cancel(long id) {
         lock.lock();

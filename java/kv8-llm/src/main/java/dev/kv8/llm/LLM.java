@@ -1,24 +1,17 @@
 package dev.kv8.llm;
 
-import dev.kv8.Admission;
-import dev.kv8.Batch;
 import dev.kv8.ByteSize;
-import dev.kv8.CapacityPlan;
 import dev.kv8.KvBackend;
 import dev.kv8.KvCache;
-import dev.kv8.KvCacheConfig;
 import dev.kv8.KvCacheDType;
 import dev.kv8.KvScales;
 import dev.kv8.PreemptionPolicy;
-import dev.kv8.Sequence;
 import dev.kv8.Tiers;
 import java.nio.file.Path;
 import java.time.Duration;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
-import java.util.Optional;
-import java.util.Set;
 import java.util.SplittableRandom;
 import java.util.concurrent.CompletionException;
 import java.util.concurrent.ExecutionException;
@@ -26,7 +19,6 @@ import java.util.concurrent.TimeUnit;
 import java.util.concurrent.atomic.AtomicLong;
 import java.util.concurrent.locks.ReadWriteLock;
 import java.util.concurrent.locks.ReentrantReadWriteLock;
-import java.util.stream.IntStream;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -51,20 +43,14 @@ import org.jspecify.annotations.Nullable;
  * <p>Any thread may call it. The same seed gives the same text, whatever else runs.
  */
 public final class LLM implements AutoCloseable {
-    private static final System.Logger LOG = System.getLogger(LLM.class.getName());
+    /** What {@link #close} closes, the thread first. */
+    private final OpenedParts opened;
 
-    private final KvBackend backend;
-    private final boolean ownsBackend;
-    private final ModelConfig config;
-    private final Tokenizer tokenizer;
-    private final LlamaModel model;
-    private final KvCache cache;
-    private final RopeTables rope;
+    private final LoadedModel loaded;
     private final Prompt.Reader prompts;
     private final Intake intake;
     private final EngineCounters counters = new EngineCounters();
     private final Engine engine;
-    private final @Nullable EngineThread thread;
     private final Delivery delivery;
     private final int maxSequences;
     private final AtomicLong ids = new AtomicLong();
@@ -72,120 +58,45 @@ public final class LLM implements AutoCloseable {
     /** Submitting reads, closing writes: what a submission needs is not closed under it. */
     private final ReadWriteLock lifetime = new ReentrantReadWriteLock();
 
-    private @Nullable KvScaleCalculation calculation;
     private boolean closed;
     private volatile GenerationStats lastStats = new GenerationStats(0, 0, 0, 0, 0, 0);
 
     private LLM(Builder builder, Path folder, OpenedParts opened) {
-        ownsBackend = builder.backend == null;
-        ModelFolder.requireComplete(folder);
-        config = ModelConfig.read(folder);
-        tokenizer = opened.keep(Tokenizer.load(folder), Tokenizer::close);
-        backend = builder.backend != null ? builder.backend : opened.keep(KvBackend.open(), KvBackend::close);
-        try (Checkpoint checkpoint = Checkpoint.open(folder)) {
-            KvCacheConfig cacheConfig = cacheConfig(builder, checkpoint);
-            model = opened.keep(LlamaModel.load(backend, config, checkpoint), LlamaModel::close);
-            cache = opened.keep(KvCache.create(backend, cacheConfig), KvCache::close);
-        }
-        int longest = longestText(cache, config);
-        rope = RopeTables.create(backend, config, longest);
-        opened.keep(rope, RopeTables::close);
-        if (calculation != null && calculation.source() == KvScaleCalculation.Source.RANDOM_TOKENS) {
-            profile(calculation, (int) Math.min(
-                    Math.min(longest, builder.maxBatchTokens),
-                    CapacityPlan.of(cache.config()).tokens()));
-            calculation = null;
-        }
+        this.opened = opened;
+        loaded = LoadedModel.load(builder, folder, opened);
         maxSequences = Math.min(builder.maxSequences, builder.maxBatchTokens);
-        prompts = new Prompt.Reader(tokenizer, ChatTemplate.load(folder), config, cache.config(), longest);
+        prompts = new Prompt.Reader(
+                loaded.tokenizer(),
+                ChatTemplate.load(folder),
+                loaded.config(),
+                loaded.cache().config(),
+                longestSequence());
         intake = new Intake(builder.maxWaiting);
         delivery = opened.keep(new Delivery(), Delivery::close);
         engine = opened.keep(engine(builder), Engine::close);
-        thread = builder.ownThread ? opened.keep(new EngineThread(engine, intake), EngineThread::close) : null;
-    }
-
-    /** Where all layers have a window the cache holds any text, in turns, once it holds the windows and a step of one block. */
-    private static int longestText(KvCache cache, ModelConfig config) {
-        int most = config.maxPositions();
-        if (cache.canAdmit(new int[1], most - 1).answer() != Admission.Answer.NEVER) {
-            return most;
+        if (builder.ownThread) {
+            opened.keep(new EngineThread(engine, intake), EngineThread::close);
+        } else {
+            opened.keep(engine, Engine::cancelAll);
         }
-        return (int) Math.min(most, CapacityPlan.of(cache.config()).tokens());
     }
 
     private Engine engine(Builder builder) {
-        Scheduler scheduler = new Scheduler(cache, builder.maxBatchTokens, maxSequences, builder.preemption);
+        Scheduler scheduler = new Scheduler(loaded.cache(), builder.maxBatchTokens, maxSequences, builder.preemption);
         TokenDraw draw = new TokenDraw(
-                backend, new Sampler(backend, maxSequences), new LogitRow(config.vocabularySize(), tokenizer));
-        return new Engine(model, config, cache, rope, scheduler, intake, draw, counters, calculation);
-    }
-
-    /** A pass over random tokens that sets the scales and leaves nothing behind. */
-    private void profile(KvScaleCalculation settings, int count) {
-        int[] tokens = ScaleCalculation.randomTokens(config, count);
-        try (ScaleCalculation writer = new ScaleCalculation(backend, cache, rope, config, settings);
-                Sequence sequence = cache.open(tokens);
-                Batch batch = cache.batch()) {
-            batch.add(sequence);
-            model.forward(cache, batch, rope, writer);
-            backend.synchronize();
-            batch.clear();
-        }
-    }
-
-    private KvCacheConfig cacheConfig(Builder builder, Checkpoint checkpoint) {
-        KvCacheConfig.Builder cacheConfig = config.groupedCacheConfig()
-                .kDtype(builder.kDtype)
-                .vDtype(builder.vDtype)
-                .skipLayers(builder.skipLayers)
-                .blockSize(builder.blockSize)
-                .memory(builder.kvCacheMemory)
-                .prefixCaching(builder.prefixCaching)
-                .tiers(builder.tiers)
-                .modelId(modelId(builder, checkpoint.folder()));
-        if (builder.kDtype.isFp8() || builder.vDtype.isFp8()) {
-            calculation = builder.calculation;
-            scales(builder, checkpoint)
-                    .ifPresent(found -> cacheConfig
-                            .scales(found.scales())
-                            .skipLayers(
-                                    IntStream.concat(IntStream.of(builder.skipLayers), IntStream.of(found.skipLayers()))
-                                            .toArray()));
-        }
-        return cacheConfig.build();
-    }
-
-    /** Only what outlives the process needs to know whose it is. */
-    private static String modelId(Builder builder, Path folder) {
-        if (builder.modelId.isEmpty() && !builder.tiers.stores().isEmpty()) {
-            return ModelDigest.ofWeights(folder);
-        }
-        return builder.modelId;
-    }
-
-    /**
-     * Scales only concern an FP8 cache: given ones, dynamic or calculated ones, the checkpoint's, else 1.0 with a warning. Layers that a
-     * checkpoint has no scales for, because its maker left them alone, stay in the model's own type.
-     */
-    private Optional<CheckpointScales.Found> scales(Builder builder, Checkpoint checkpoint) {
-        if (builder.kvScales != null) {
-            return Optional.of(new CheckpointScales.Found(builder.kvScales, Set.of()));
-        }
-        if (builder.dynamicKvScales) {
-            return Optional.of(new CheckpointScales.Found(KvScales.dynamic(config.layers()), Set.of()));
-        }
-        if (builder.calculation != null) {
-            return Optional.empty();
-        }
-        Optional<CheckpointScales.Found> found = CheckpointScales.read(checkpoint, config);
-        if (found.isEmpty()) {
-            LOG.log(
-                    System.Logger.Level.WARNING,
-                    "{0} has no KV scales, so the FP8 cache uses 1.0, which may cost accuracy. Calculate them"
-                            + " (calculateKvScales), use dynamic ones, or calibrate the model (kv8 calibrate).",
-                    checkpoint.folder());
-        }
-        return found;
+                loaded.backend(),
+                new Sampler(loaded.backend(), maxSequences),
+                new LogitRow(loaded.config().vocabularySize(), loaded.tokenizer()));
+        return new Engine(
+                loaded.model(),
+                loaded.config(),
+                loaded.cache(),
+                loaded.rope(),
+                scheduler,
+                intake,
+                draw,
+                counters,
+                loaded.firstPass());
     }
 
     public static Builder builder() {
@@ -233,7 +144,7 @@ public final class LLM implements AutoCloseable {
     private List<Completion> complete(List<GenerationRequest> asked) {
         long begin = System.nanoTime();
         EngineStats before = stats();
-        long saturatedBefore = cache.stats().saturatedValues();
+        long saturatedBefore = loaded.cache().stats().saturatedValues();
         List<Generation> generations = submit(asked, true);
         List<Completion> completions = new ArrayList<>();
         RuntimeException failure = null;
@@ -257,7 +168,7 @@ public final class LLM implements AutoCloseable {
                 (System.nanoTime() - begin) / 1e9,
                 Math.toIntExact(after.steps() - before.steps()),
                 Math.toIntExact(after.preemptions() - before.preemptions()),
-                Math.max(0, cache.stats().saturatedValues() - saturatedBefore));
+                Math.max(0, loaded.cache().stats().saturatedValues() - saturatedBefore));
         return completions;
     }
 
@@ -324,8 +235,8 @@ public final class LLM implements AutoCloseable {
                 asked,
                 asked.sampling().seed().orElseGet(this::nextSeed),
                 asked.timeout().map(LLM::deadline).orElse(Request.NO_DEADLINE),
-                config.eosTokenIds(),
-                tokenizer,
+                loaded.config().eosTokenIds(),
+                loaded.tokenizer(),
                 generation,
                 engine::ended);
     }
@@ -346,6 +257,14 @@ public final class LLM implements AutoCloseable {
     }
 
     /**
+     * Whether {@link #submit} still takes requests: this model is neither closed nor draining, and its device and its engine have not
+     * failed for good. Once false it stays so.
+     */
+    public boolean isAccepting() {
+        return intake.isOpen();
+    }
+
+    /**
      * Takes no more requests, and waits until those that it has have ended.
      *
      * @param longest how long to wait
@@ -358,7 +277,7 @@ public final class LLM implements AutoCloseable {
 
     /** For tests. */
     LlamaModel model() {
-        return model;
+        return loaded.model();
     }
 
     /** For tests that step it themselves. */
@@ -367,11 +286,19 @@ public final class LLM implements AutoCloseable {
     }
 
     public ModelConfig config() {
-        return config;
+        return loaded.config();
+    }
+
+    /**
+     * Tokens of the longest text, prompt and continuation together: what the model was made for, or less where the whole cache
+     * holds less.
+     */
+    public int longestSequence() {
+        return loaded.rope().maxPositions();
     }
 
     public Tokenizer tokenizer() {
-        return tokenizer;
+        return loaded.tokenizer();
     }
 
     /**
@@ -379,7 +306,7 @@ public final class LLM implements AutoCloseable {
      * is the engine's. Sequences opened on it take blocks away from requests.
      */
     public KvCache cache() {
-        return cache;
+        return loaded.cache();
     }
 
     /** What the last {@link #generate} or {@link #chat} did; steps and preemptions of other requests meanwhile are counted too. */
@@ -400,20 +327,7 @@ public final class LLM implements AutoCloseable {
                 return;
             }
             closed = true;
-            if (thread != null) {
-                thread.close();
-            } else {
-                engine.cancelAll();
-            }
-            engine.close();
-            delivery.close();
-            rope.close();
-            cache.close();
-            model.close();
-            tokenizer.close();
-            if (ownsBackend) {
-                backend.close();
-            }
+            opened.close();
         } finally {
             lifetime.writeLock().unlock();
         }
@@ -421,24 +335,35 @@ public final class LLM implements AutoCloseable {
 
     /** Settings of a model; only {@link #model} must be given. */
     public static final class Builder {
-        private @Nullable Path model;
-        private KvCacheDType kDtype = KvCacheDType.AUTO;
-        private KvCacheDType vDtype = KvCacheDType.AUTO;
-        private int[] skipLayers = {};
-        private boolean dynamicKvScales;
-        private @Nullable KvScaleCalculation calculation;
-        private @Nullable KvScales kvScales;
-        private ByteSize kvCacheMemory = ByteSize.gib(1);
-        private int blockSize = 16;
-        private boolean prefixCaching = true;
-        private @Nullable KvBackend backend;
-        private int maxBatchTokens = 512;
-        private int maxSequences = 256;
-        private int maxWaiting = 1024;
-        private Tiers tiers = Tiers.NONE;
-        private String modelId = "";
-        private boolean ownThread = true;
-        private PreemptionPolicy preemption = PreemptionPolicy.faster();
+        // LoadedModel reads them too.
+        @Nullable
+        Path model;
+
+        KvCacheDType kDtype = KvCacheDType.AUTO;
+        KvCacheDType vDtype = KvCacheDType.AUTO;
+        int[] skipLayers = {};
+        boolean dynamicKvScales;
+
+        @Nullable
+        KvScaleCalculation calculation;
+
+        @Nullable
+        KvScales kvScales;
+
+        ByteSize kvCacheMemory = ByteSize.gib(1);
+        int blockSize = 16;
+        boolean prefixCaching = true;
+
+        @Nullable
+        KvBackend backend;
+
+        int maxBatchTokens = 512;
+        int maxSequences = 256;
+        int maxWaiting = 1024;
+        Tiers tiers = Tiers.NONE;
+        String modelId = "";
+        boolean ownThread = true;
+        PreemptionPolicy preemption = PreemptionPolicy.faster();
 
         private Builder() {}
 

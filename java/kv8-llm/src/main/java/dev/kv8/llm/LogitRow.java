@@ -1,6 +1,7 @@
 package dev.kv8.llm;
 
 import java.nio.FloatBuffer;
+import java.util.Arrays;
 
 /**
  * One row of logits in Java, for what the device's sampling does not do: penalties and min-p, which change the row before a token
@@ -43,6 +44,23 @@ final class LogitRow {
         row.put(logits);
     }
 
+    /** Whether a token can be drawn from it: neither NaN nor positive infinity, and something finite. */
+    boolean isDrawable() {
+        boolean anyFinite = false;
+        for (float logit : logits) {
+            if (!(logit <= Float.MAX_VALUE)) {
+                return false;
+            }
+            anyFinite |= logit >= -Float.MAX_VALUE;
+        }
+        return anyFinite;
+    }
+
+    /** Makes all tokens equally probable. */
+    void clear() {
+        Arrays.fill(logits, 0);
+    }
+
     /**
      * Applies what {@code sampling} asks for, in vLLM's order: penalties, then min-p at the temperature.
      *
@@ -62,12 +80,21 @@ final class LogitRow {
         for (int i = 0; i < length; i++) {
             int token = tokens[i];
             if (counts[token]++ == 0) {
-                logits[token] = (float) (logits[token] > 0 ? logits[token] / penalty : logits[token] * penalty);
+                logits[token] = penalized(logits[token], penalty);
             }
         }
         for (int i = 0; i < length; i++) {
             counts[tokens[i]] = 0;
         }
+    }
+
+    /** Infinite only where the logit was: from infinite ones nothing can be drawn. */
+    private static float penalized(float logit, double penalty) {
+        if (Float.isInfinite(logit)) {
+            return logit;
+        }
+        double changed = logit > 0 ? logit / penalty : logit * penalty;
+        return (float) Math.max(-Float.MAX_VALUE, Math.min(Float.MAX_VALUE, changed));
     }
 
     private void penalizePresence(SamplingParams sampling, int[] tokens, int from, int to) {

@@ -12,6 +12,9 @@ import java.util.Set;
 
 /** Turns config.json into a {@link ModelConfig}, refusing by name what the engine would compute wrongly. */
 final class ModelConfigReader {
+    /** Far more than any model has; lists of so many can be made. */
+    private static final int MAX_LAYERS = 4096;
+
     private final Path file;
     private final JsonObject json;
     private final ModelFamily family;
@@ -100,7 +103,11 @@ final class ModelConfigReader {
     }
 
     private List<ModelConfig.Layer> layers(RopeReader rope) {
-        LayerWindows windows = LayerWindows.read(json, family, json.requireSize("num_hidden_layers"));
+        int count = json.requireSize("num_hidden_layers");
+        if (count > MAX_LAYERS) {
+            throw json.wrong("num_hidden_layers", count, "at most " + MAX_LAYERS);
+        }
+        LayerWindows windows = LayerWindows.read(json, family, count);
         List<ModelConfig.Layer> layers = new ArrayList<>();
         for (int layer = 0; layer < windows.layers(); layer++) {
             layers.add(new ModelConfig.Layer(windows.window(layer), rope.rope(windows.slides(layer))));

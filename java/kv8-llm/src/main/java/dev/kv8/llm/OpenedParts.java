@@ -4,7 +4,7 @@ import java.util.ArrayList;
 import java.util.List;
 import java.util.function.Consumer;
 
-/** What a constructor has opened so far, to be closed in reverse when its next step fails. */
+/** What was opened one after the other, to be closed in reverse: all of it, also when a part of it can't be. */
 final class OpenedParts implements AutoCloseable {
     private final List<Runnable> closers = new ArrayList<>();
 
@@ -15,9 +15,21 @@ final class OpenedParts implements AutoCloseable {
 
     @Override
     public void close() {
+        RuntimeException failure = null;
         for (int i = closers.size() - 1; i >= 0; i--) {
-            closers.get(i).run();
+            try {
+                closers.get(i).run();
+            } catch (RuntimeException e) {
+                if (failure == null) {
+                    failure = e;
+                } else {
+                    failure.addSuppressed(e);
+                }
+            }
         }
         closers.clear();
+        if (failure != null) {
+            throw failure;
+        }
     }
 }

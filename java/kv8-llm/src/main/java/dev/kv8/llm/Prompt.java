@@ -53,6 +53,7 @@ final class Prompt {
         /** @throws IllegalArgumentException saying what is wrong with the prompt */
         Prompt read(GenerationRequest request) {
             Prompt prompt = tokenized(request);
+            checkIds(prompt);
             checkLength(prompt);
             return prompt;
         }
@@ -60,7 +61,6 @@ final class Prompt {
         private Prompt tokenized(GenerationRequest request) {
             Optional<int[]> ids = request.promptTokenIds();
             if (ids.isPresent()) {
-                checkIds(ids.get());
                 return new Prompt(null, ids.get());
             }
             Optional<String> text = request.prompt();
@@ -71,10 +71,13 @@ final class Prompt {
             return new Prompt(rendered, tokenizer.encodeTemplated(rendered));
         }
 
-        private void checkIds(int[] ids) {
+        /** A tokenizer may have tokens that were added after the model was made. */
+        private void checkIds(Prompt prompt) {
+            int[] ids = prompt.tokens;
             for (int i = 0; i < ids.length; i++) {
                 if (ids[i] < 0 || ids[i] >= model.vocabularySize()) {
                     throw new IllegalArgumentException("Token " + i + " of the prompt is " + ids[i]
+                            + (prompt.text == null ? "" : ", \"" + tokenizer.tokenText(ids[i]) + "\" to the tokenizer")
                             + "; the model has tokens 0 to " + (model.vocabularySize() - 1) + ".");
                 }
             }

@@ -51,9 +51,10 @@ final class Request {
                 .priority(asked.priority())
                 .salt(asked.cacheSalt())
                 .build();
+        List<StopStrings.Pattern> stopPatterns = StopStrings.Pattern.all(sampling.stop());
         Sample[] all = new Sample[sampling.n()];
         for (int i = 0; i < all.length; i++) {
-            all[i] = new Sample(this, i, Sampler.seedOf(seed, i), eosTokenIds, tokenizer);
+            all[i] = new Sample(this, i, Sampler.seedOf(seed, i), eosTokenIds, stopPatterns, tokenizer);
         }
         samples = List.copyOf(Arrays.asList(all));
         unfinished = all.length;
@@ -130,12 +131,25 @@ final class Request {
         }
     }
 
-    /** Ends all of it without a result. */
+    /** Ends all of it without a result, even when what it holds can't be given back, as on a device that is lost. */
     void fail(Throwable reason) {
         failure = reason;
         unfinished = 0;
-        samples.forEach(Sample::discard);
+        for (Sample sample : samples) {
+            try {
+                sample.discard();
+            } catch (RuntimeException e) {
+                suppress(e, reason);
+            }
+        }
         whenEnded.accept(this);
+    }
+
+    /** Tells it with the reason that somebody gets, unless it is the same. */
+    static void suppress(Throwable later, Throwable reason) {
+        if (later != reason) {
+            reason.addSuppressed(later);
+        }
     }
 
     boolean hasFailed() {

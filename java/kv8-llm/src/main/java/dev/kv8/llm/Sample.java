@@ -30,7 +30,13 @@ final class Sample {
     private @Nullable SwappedSequence swapped;
     private @Nullable FinishReason finished;
 
-    Sample(Request request, int index, long seed, List<Integer> eosTokenIds, Tokenizer tokenizer) {
+    Sample(
+            Request request,
+            int index,
+            long seed,
+            List<Integer> eosTokenIds,
+            List<StopStrings.Pattern> stopPatterns,
+            Tokenizer tokenizer) {
         this.request = request;
         this.index = index;
         this.seed = seed;
@@ -40,7 +46,7 @@ final class Sample {
         tokens = index == 0 ? Arrays.copyOf(promptTokens, promptLength + 16) : promptTokens;
         length = promptLength;
         stream = tokenizer.stream(promptTokens);
-        stops = new StopStrings(request.sampling.stop());
+        stops = new StopStrings(stopPatterns);
     }
 
     /**
@@ -111,18 +117,16 @@ final class Sample {
 
     private void release(ReleaseHint hint) {
         opened = false;
-        if (swapped != null) {
-            swapped.close();
-            swapped = null;
+        SwappedSequence away = swapped;
+        Sequence held = sequence;
+        swapped = null; // what can't be closed now can't be closed later either
+        sequence = null;
+        if (away != null) {
+            away.close();
         }
-        if (sequence != null) {
-            sequence.close(hint);
-            sequence = null;
+        if (held != null) {
+            held.close(hint);
         }
-    }
-
-    boolean hasSequence() {
-        return sequence != null;
     }
 
     Sequence sequence() {
@@ -160,14 +164,14 @@ final class Sample {
         }
         stream.add(token);
         if (stops.endsAt(stream.text()) >= 0
-                || request.sampling.stopTokenIds().contains(token)
+                || request.sampling.stopsAt(token)
                 || (!request.sampling.ignoreEos() && eosTokenIds.contains(token))) {
             finish(FinishReason.STOP, probability);
         } else if (generated() >= request.sampling.maxTokens() || length >= longestSequence) {
             finish(FinishReason.LENGTH, probability);
         } else {
             sequence().append(token);
-            passOn(stops.safeEnd(stream.text()), probability, null);
+            passOn(stops.safeEnd(), probability, null);
         }
     }
 

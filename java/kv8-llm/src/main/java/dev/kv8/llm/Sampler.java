@@ -30,11 +30,11 @@ final class Sampler implements AutoCloseable {
         idsView = backend.hostView(hostIds, 0, capacity * Integer.BYTES);
     }
 
-    /** Sets how row {@code row} is drawn. */
+    /** Sets how row {@code row} is drawn. A share of probability too small for a float keeps one token, as the smallest float does. */
     void set(int row, SamplingParams sampling, long seed, int position) {
         int at = row * PARAMS_BYTES;
         paramsView.putFloat(at, (float) sampling.temperature());
-        paramsView.putFloat(at + 4, (float) sampling.topP());
+        paramsView.putFloat(at + 4, Math.max(Float.MIN_NORMAL, (float) sampling.topP()));
         paramsView.putInt(at + 8, sampling.topK());
         paramsView.putFloat(at + 12, uniform(seed, position));
     }

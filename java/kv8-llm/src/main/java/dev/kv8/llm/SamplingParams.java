@@ -4,6 +4,7 @@ import java.util.ArrayList;
 import java.util.List;
 import java.util.OptionalInt;
 import java.util.OptionalLong;
+import java.util.Set;
 
 /**
  * How tokens are drawn and when a text ends. Immutable; the defaults are vLLM's.
@@ -14,6 +15,11 @@ import java.util.OptionalLong;
  */
 public final class SamplingParams {
     private static final int MAX_LOGPROBS = 20;
+    /** Stops are looked for at each token of each text, so who asks for many would hold all others up. */
+    private static final int MAX_STOPS = 64;
+
+    private static final int MAX_STOP_CHARACTERS = 1024;
+    private static final int MAX_STOP_TOKENS = 1024;
 
     private final int n;
     private final double temperature;
@@ -27,6 +33,9 @@ public final class SamplingParams {
     private final int maxTokens;
     private final List<String> stop;
     private final List<Integer> stopTokenIds;
+    /** The same for looking up. */
+    private final Set<Integer> stopTokens;
+
     private final OptionalLong seed;
     private final boolean ignoreEos;
 
@@ -43,6 +52,7 @@ public final class SamplingParams {
         maxTokens = builder.maxTokens;
         stop = List.copyOf(builder.stop);
         stopTokenIds = List.copyOf(builder.stopTokenIds);
+        stopTokens = Set.copyOf(builder.stopTokenIds);
         seed = builder.seed;
         ignoreEos = builder.ignoreEos;
     }
@@ -104,6 +114,10 @@ public final class SamplingParams {
 
     public List<Integer> stopTokenIds() {
         return stopTokenIds;
+    }
+
+    boolean stopsAt(int token) {
+        return stopTokens.contains(token);
     }
 
     public OptionalLong seed() {
@@ -236,24 +250,35 @@ public final class SamplingParams {
             return this;
         }
 
-        /** Ends the text where one of these strings appears; it is not part of the text. */
+        /**
+         * Ends the text where one of these strings appears; it is not part of the text. At most 64 in all, of 1 to 1024 characters each.
+         */
         public Builder stop(String... values) {
             for (String value : values) {
                 if (value.isEmpty()) {
                     throw new IllegalArgumentException("A stop string is empty; give one with at least one character.");
                 }
+                if (value.length() > MAX_STOP_CHARACTERS) {
+                    throw bad("the length of a stop string", value.length(), "at most " + MAX_STOP_CHARACTERS);
+                }
                 stop.add(value);
+            }
+            if (stop.size() > MAX_STOPS) {
+                throw bad("the number of stop strings", stop.size(), "at most " + MAX_STOPS);
             }
             return this;
         }
 
-        /** Ends the text after one of these tokens. */
+        /** Ends the text after one of these tokens, at most 1024 in all. */
         public Builder stopTokenIds(int... values) {
             for (int value : values) {
                 if (value < 0) {
                     throw bad("a stop token id", value, "0 or more");
                 }
                 stopTokenIds.add(value);
+            }
+            if (stopTokenIds.size() > MAX_STOP_TOKENS) {
+                throw bad("the number of stop token ids", stopTokenIds.size(), "at most " + MAX_STOP_TOKENS);
             }
             return this;
         }

@@ -129,8 +129,19 @@ final class Scheduler implements AutoCloseable {
         if (allFit && !running.isEmpty()) {
             return scheduleThoseThatWait();
         }
-        makeRoom();
-        return Outcome.MADE_ROOM;
+        return running.isEmpty() ? beginAfterPoll(together) : madeRoom();
+    }
+
+    /** Blocks that a tier has brought for a request that ended meanwhile are held until the cache is polled. */
+    private Outcome beginAfterPoll(boolean together) {
+        if (cache.poll()) {
+            return Outcome.LOADING;
+        }
+        admit(together);
+        if (batch.sequences() > 0) {
+            return Outcome.SCHEDULED;
+        }
+        return running.isEmpty() ? madeRoom() : Outcome.MADE_ROOM;
     }
 
     /** Places those that are meant, in place of others where blocks are missing; false when one runs alone and has none. */
@@ -251,7 +262,7 @@ final class Scheduler implements AutoCloseable {
         return true;
     }
 
-    private void makeRoom() {
+    private Outcome madeRoom() {
         if (running.size() > 1) {
             preemptUnscheduled();
         } else if (running.size() == 1) {
@@ -265,6 +276,7 @@ final class Scheduler implements AutoCloseable {
                             + cache.config().blocks()
                             + ". Close sequences that were opened on this cache elsewhere."));
         }
+        return Outcome.MADE_ROOM;
     }
 
     /** It has the whole cache, so that is how long it can become. */

@@ -11,6 +11,12 @@ final class TextStream {
     /** Tokens of the prompt that are decoded along, so that the first new token is not taken for a text's beginning. */
     private static final int CONTEXT = 5;
 
+    /**
+     * Tokens that wait at most, more than any character has: tokens that say nothing, or bytes that never become a character, would
+     * otherwise all be decoded again with each that comes.
+     */
+    private static final int MOST_WAITING = 16;
+
     private static final char REPLACEMENT = '\uFFFD';
 
     private final Tokenizer tokenizer;
@@ -49,6 +55,11 @@ final class TextStream {
         return text;
     }
 
+    /** Tokens that are decoded at a time. */
+    int window() {
+        return count - from;
+    }
+
     /** Where {@code part} begins in the text, at {@code start} or later; -1 if nowhere. Copies nothing. */
     int indexOf(String part, int start) {
         return text.indexOf(part, start);
@@ -58,8 +69,11 @@ final class TextStream {
         String before = tokenizer.decode(Arrays.copyOfRange(tokens, from, taken));
         String all = tokenizer.decode(Arrays.copyOfRange(tokens, from, count));
         boolean complete = all.isEmpty() || all.charAt(all.length() - 1) != REPLACEMENT;
-        if (all.length() > before.length() && (complete || incompleteToo)) {
-            text.append(all, before.length(), all.length());
+        boolean adds = all.length() > before.length();
+        if ((adds && (complete || incompleteToo)) || count - taken > MOST_WAITING) {
+            if (adds) {
+                text.append(all, before.length(), all.length());
+            }
             from = taken;
             taken = count;
         }

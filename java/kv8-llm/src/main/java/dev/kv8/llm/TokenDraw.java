@@ -6,6 +6,7 @@ import java.nio.ByteBuffer;
 import java.nio.ByteOrder;
 import java.util.ArrayList;
 import java.util.Arrays;
+import java.util.BitSet;
 import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
@@ -23,6 +24,8 @@ final class TokenDraw implements AutoCloseable {
     private int[] rows = new int[16];
     /** By place in {@link #samples}, for those that asked for probabilities. */
     private final Map<Integer, Probabilities> probabilities = new HashMap<>();
+    /** Places in {@link #samples} whose logits are not numbers. */
+    private final BitSet undrawable = new BitSet();
     /** For the most rows so far; made when a request first needs it. */
     private @Nullable ByteBuffer buffer;
 
@@ -36,6 +39,7 @@ final class TokenDraw implements AutoCloseable {
     void clear() {
         samples.clear();
         probabilities.clear();
+        undrawable.clear();
     }
 
     /** The sample's next token comes from this row. */
@@ -55,11 +59,7 @@ final class TokenDraw implements AutoCloseable {
         return samples.get(i);
     }
 
-    /**
-     * Draws them all from the model's last forward pass, and waits for it.
-     *
-     * @throws IllegalStateException when a row has no token to draw: its logits are not numbers
-     */
+    /** Draws them all from the model's last forward pass, and waits for it; those that are {@link #isDrawn} have tokens then. */
     void draw(LlamaModel model) {
         int count = samples.size();
         if (count == 0) {
@@ -80,13 +80,42 @@ final class TokenDraw implements AutoCloseable {
         if (first < end) {
             pass(logits, first, end);
         }
-        sampler.draw(logits, count);
+        try {
+            sampler.draw(logits, count);
+        } catch (IllegalArgumentException e) {
+            if (!coverUndrawable(logits, count)) {
+                throw e;
+            }
+            sampler.draw(logits, count);
+        }
+    }
+
+    /**
+     * The device draws all rows or complains of one; so that only those suffer who have them, rows without a token to draw are
+     * remembered, and replaced by ones that the device takes. False when there are none.
+     */
+    private boolean coverUndrawable(HeadRows logits, int count) {
+        int rowBytes = logits.width() * Float.BYTES;
+        ByteBuffer bytes = bufferFor(Math.multiplyExact(count, rowBytes));
+        backend.download(logits.memory(), logits.offset(), bytes);
         for (int i = 0; i < count; i++) {
-            if (sampler.token(i) < 0) {
-                throw new IllegalStateException(
-                        "The logits of a text's next token are not numbers, so none can be drawn.");
+            ByteBuffer of = rowOf(bytes, i, rowBytes);
+            row.read(of.asFloatBuffer());
+            if (!row.isDrawable()) {
+                undrawable.set(i);
+                row.clear();
+                row.write(of.asFloatBuffer());
             }
         }
+        if (undrawable.isEmpty()) {
+            return false;
+        }
+        backend.upload(bytes.rewind(), logits.memory(), logits.offset());
+        return true;
+    }
+
+    private static ByteBuffer rowOf(ByteBuffer rows, int i, int rowBytes) {
+        return rows.slice(i * rowBytes, rowBytes).order(ByteOrder.nativeOrder());
     }
 
     /** Takes rows through Java, those between that need it not as well: one copy each way waits once, however many there are. */
@@ -102,7 +131,7 @@ final class TokenDraw implements AutoCloseable {
             if (!LogitRow.isNeeded(sampling)) {
                 continue;
             }
-            ByteBuffer of = bytes.slice((i - first) * rowBytes, rowBytes).order(ByteOrder.nativeOrder());
+            ByteBuffer of = rowOf(bytes, i - first, rowBytes);
             row.read(of.asFloatBuffer());
             if (sampling.logprobs().isPresent()) {
                 probabilities.put(i, row.probabilities(sampling.logprobs().getAsInt()));
@@ -126,6 +155,11 @@ final class TokenDraw implements AutoCloseable {
             buffer = room;
         }
         return room.clear().limit(bytes);
+    }
+
+    /** False when the sample's logits are not numbers, so that it has no next token. */
+    boolean isDrawn(int i) {
+        return !undrawable.get(i) && sampler.token(i) >= 0;
     }
 
     int token(int i) {

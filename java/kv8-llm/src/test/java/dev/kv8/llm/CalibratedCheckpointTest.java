@@ -360,6 +360,16 @@ class CalibratedCheckpointTest {
     }
 
     @Test
+    void refusesAConfigurationThatNamesNoQuantization() throws IOException {
+        Path source = sharded();
+        String config = Files.readString(source.resolve("config.json"));
+        Files.writeString(source.resolve("config.json"), config.replaceFirst("\\{", "{\"quantization_config\": null,"));
+        assertThatExceptionOfType(CheckpointException.class)
+                .isThrownBy(() -> CalibratedCheckpoint.check(source, target()))
+                .withMessageContaining("\"quantization_config\" is null");
+    }
+
+    @Test
     void refusesScalesThatDoNotFit() throws IOException {
         Path source = sharded();
         KvCacheScheme byTensor = KvCacheScheme.of(Granularity.TENSOR, Observer.MINMAX);

@@ -162,5 +162,16 @@ class ChatTemplateTest {
                 .isThrownBy(() -> render("{{ messages[0].getClass().forName('java.lang.Runtime') }}", CHAT, false));
         assertThatExceptionOfType(CheckpointException.class)
                 .isThrownBy(() -> render("{% include '/etc/passwd' %}", CHAT, false));
+        // As it is in every jar of the class path.
+        for (String reading : new String[] {
+            "{% include 'META-INF/MANIFEST.MF' %}",
+            "{% import 'META-INF/MANIFEST.MF' as other %}{{ other }}",
+            "{% from 'META-INF/MANIFEST.MF' import other %}",
+            "{% extends 'META-INF/MANIFEST.MF' %}"
+        }) {
+            assertThatExceptionOfType(CheckpointException.class)
+                    .as(reading)
+                    .isThrownBy(() -> render(reading, CHAT, false));
+        }
     }
 }

@@ -6,18 +6,27 @@ import static org.assertj.core.api.Assertions.assertThatIllegalArgumentException
 import static org.assertj.core.api.Assertions.assertThatIllegalStateException;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
+import com.google.gson.JsonObject;
+import com.google.gson.JsonParser;
 import dev.kv8.ByteSize;
 import dev.kv8.CachePriority;
 import dev.kv8.DeviceException;
 import dev.kv8.KvBackend;
 import dev.kv8.PreemptionPolicy;
+import dev.kv8.Tiers;
+import java.io.IOException;
+import java.nio.file.Files;
+import java.nio.file.Path;
 import java.time.Duration;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.concurrent.CompletableFuture;
+import java.util.concurrent.locks.LockSupport;
+import java.util.stream.Stream;
 import org.junit.jupiter.api.AfterAll;
 import org.junit.jupiter.api.BeforeAll;
 import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.io.TempDir;
 
 /** The engine step by step, on the test's own thread. */
 class EngineTest {
@@ -63,8 +72,12 @@ class EngineTest {
 
     private static void finish(LLM llm) {
         int steps = 0;
-        while (llm.engine().step() != Engine.Progress.IDLE) {
+        Engine.Progress progress;
+        while ((progress = llm.engine().step()) != Engine.Progress.IDLE) {
             assertThat(++steps).as("steps").isLessThan(5000);
+            if (progress == Engine.Progress.TRANSFERRING) {
+                LockSupport.parkNanos(1_000_000);
+            }
         }
     }
 
@@ -387,6 +400,16 @@ class EngineTest {
     }
 
     @Test
+    void theLongestTextIsTheModelsOrTheCaches() {
+        try (LLM llm = builder().kvCacheMemory(ByteSize.of(8 * BLOCK_BYTES)).build()) {
+            assertThat(llm.longestSequence()).isEqualTo(8 * 16);
+        }
+        try (LLM llm = builder().kvCacheMemory(ByteSize.mib(16)).build()) {
+            assertThat(llm.longestSequence()).isEqualTo(2048);
+        }
+    }
+
+    @Test
     void tokenIdsAreAPromptToo() {
         try (LLM llm = builder().build()) {
             int[] ids = llm.tokenizer().encode(PROMPT);
@@ -451,6 +474,93 @@ class EngineTest {
     }
 
     @Test
+    void whatOneRequestAsksForFailsNoOtherOfItsStep() {
+        GenerationRequest other =
+                request(PROMPT, SamplingParams.builder().temperature(0).maxTokens(8));
+        int[] expected = alone(other).get(0).tokenIds();
+        for (SamplingParams.Builder extreme : List.of(
+                sampled(8).topP(1e-50),
+                sampled(8).topP(Float.MIN_VALUE),
+                sampled(8).temperature(1e-50),
+                sampled(8).minP(Double.MIN_VALUE),
+                sampled(8).repetitionPenalty(1e-39),
+                sampled(8).repetitionPenalty(Double.MIN_VALUE).temperature(0))) {
+            try (LLM llm = builder().build()) {
+                Generation odd = llm.submit(request("In the beginning God created", extreme));
+                Generation plain = llm.submit(other);
+                finish(llm);
+                assertThat(done(plain).get(0).tokenIds()).isEqualTo(expected);
+                assertThat(done(odd).get(0).tokenIds()).hasSize(8);
+                assertThat(llm.stats().failedRequests()).isZero();
+            }
+        }
+    }
+
+    @Test
+    void aShareOfProbabilityThatIsNoFloatKeepsTheMostProbableToken() {
+        assertThat(alone(request(PROMPT, sampled(8).topP(1e-50))).get(0).tokenIds())
+                .isEqualTo(
+                        alone(request(PROMPT, sampled(8).temperature(0))).get(0).tokenIds());
+    }
+
+    @Test
+    void logitsThatAreNoNumbersFailTheRequestThatHasThem() {
+        for (int row = 0; row < 3; row++) {
+            FailingBackend failing = new FailingBackend(backend);
+            try (LLM llm = builder(failing.backend()).build()) {
+                List<GenerationRequest> asked = List.of(
+                        request(PROMPT, sampled(8).logprobs(1)),
+                        request("In the beginning God created", sampled(8)),
+                        request(PROMPT, sampled(8).seed(12).repetitionPenalty(1.5)));
+                List<Generation> all = asked.stream().map(llm::submit).toList();
+                llm.engine().step();
+                llm.engine().step();
+                failing.poison(row);
+                finish(llm);
+                for (int i = 0; i < 3; i++) {
+                    Generation one = all.get(i);
+                    if (i == row) {
+                        assertThatThrownBy(() -> done(one))
+                                .hasCauseInstanceOf(IllegalStateException.class)
+                                .hasMessageContaining("are not numbers");
+                    } else {
+                        assertThat(done(one).get(0).tokenIds())
+                                .isEqualTo(alone(asked.get(i)).get(0).tokenIds());
+                    }
+                }
+                assertThat(llm.stats().failedRequests()).isEqualTo(1);
+                assertAllGivenBack(llm);
+            }
+        }
+    }
+
+    /** As of a tokenizer that got a token for padding after the model was made. */
+    @Test
+    void aTextOfTokensThatTheModelLacksIsRefused(@TempDir Path folder) throws IOException {
+        try (Stream<Path> files = Files.list(TinyModel.FOLDER)) {
+            for (Path file : files.toList()) {
+                Files.copy(file, folder.resolve(file.getFileName()));
+            }
+        }
+        Path tokenizer = folder.resolve("tokenizer.json");
+        JsonObject json = JsonParser.parseString(Files.readString(tokenizer)).getAsJsonObject();
+        JsonObject added =
+                json.getAsJsonArray("added_tokens").get(0).getAsJsonObject().deepCopy();
+        int vocabulary = ModelConfig.read(folder).vocabularySize();
+        added.addProperty("id", vocabulary);
+        added.addProperty("content", "[PAD]");
+        json.getAsJsonArray("added_tokens").add(added);
+        Files.delete(tokenizer);
+        Files.writeString(tokenizer, json.toString());
+        try (LLM llm = builder().model(folder).build()) {
+            assertThatIllegalArgumentException()
+                    .isThrownBy(() -> llm.submit(request("In the[PAD] beginning", sampled(2))))
+                    .withMessageContaining("is " + vocabulary
+                            + ", \"[PAD]\" to the tokenizer; the model has tokens 0 to " + (vocabulary - 1));
+        }
+    }
+
+    @Test
     void anEngineWhoseDeviceIsLostSaysSo() {
         FailingBackend failing = new FailingBackend(backend);
         try (LLM llm = builder(failing.backend()).maxSequences(1).build()) {
@@ -466,6 +576,96 @@ class EngineTest {
                     .isThrownBy(() -> llm.submit(request(PROMPT, sampled(2))))
                     .withMessageContaining("The engine is dead")
                     .withMessageContaining("the device is lost");
+            assertThatThrownBy(llm::close).isInstanceOf(DeviceException.class);
+        }
+    }
+
+    /** A request of four texts, of which some are in host memory, and one that waits. */
+    private static List<Generation> swapped(LLM llm) {
+        List<Generation> generations = List.of(
+                llm.submit(request(TinyModel.prompts().get(9), sampled(40).n(4))),
+                llm.submit(request(PROMPT, sampled(200))));
+        while (llm.cache().swappedBytes() == 0) {
+            assertThat(llm.engine().step()).isEqualTo(Engine.Progress.ADVANCED);
+        }
+        return generations;
+    }
+
+    private static LLM swapping(FailingBackend failing) {
+        return builder(failing.backend())
+                .kvCacheMemory(ByteSize.of(26 * BLOCK_BYTES))
+                .preemption(PreemptionPolicy.always(PreemptionPolicy.Action.SWAP))
+                .build();
+    }
+
+    @Test
+    void requestsInHostMemoryEndWhenTheDeviceIsLost() {
+        FailingBackend failing = new FailingBackend(backend);
+        try (LLM llm = swapping(failing)) {
+            List<Generation> generations = swapped(llm);
+            failing.lose();
+            failing.failOnce("attend", 0);
+            llm.engine().step();
+            for (Generation generation : generations) {
+                assertThat(generation.completions())
+                        .failsWithin(Duration.ofSeconds(60))
+                        .withThrowableThat()
+                        .withCauseInstanceOf(DeviceException.class);
+            }
+            assertThat(llm.stats().failedRequests()).isEqualTo(2);
+            assertThat(llm.stats().waiting()).isZero();
+            assertThat(llm.isAccepting()).isFalse();
+            assertThatThrownBy(llm::close).isInstanceOf(DeviceException.class);
+        }
+    }
+
+    @Test
+    void closingEndsRequestsInHostMemoryOfADeviceThatIsLost() {
+        FailingBackend failing = new FailingBackend(backend);
+        try (LLM llm = swapping(failing)) {
+            List<Generation> generations = swapped(llm);
+            failing.lose();
+            assertThatThrownBy(llm::close).isInstanceOf(DeviceException.class);
+            assertThat(generations)
+                    .allSatisfy(one -> assertThat(one.completions().handle((done, error) -> true))
+                            .succeedsWithin(Duration.ofSeconds(60)));
+        }
+    }
+
+    /** The load is over when the cache is polled next; until then it holds the blocks that have come. */
+    @Test
+    void whoWaitsBeginsWhenARequestThatWasLoadingIsCancelled() {
+        String longer = TinyModel.prompts().get(9); // 20 blocks
+        try (UnfinishedStore store = new UnfinishedStore()) {
+            Tiers tiers = Tiers.builder()
+                    .add(store)
+                    .writtenOnFirstUse(true)
+                    .loadDeadline(Duration.ofMinutes(10))
+                    .build();
+            try (LLM writer = builder().tiers(tiers).build()) {
+                writer.submit(request(longer, sampled(1)));
+                finish(writer);
+            }
+            GenerationRequest waiting = request(longer.substring(longer.length() / 2), sampled(4));
+            try (LLM llm = builder()
+                    .tiers(tiers)
+                    .kvCacheMemory(ByteSize.of(23 * BLOCK_BYTES))
+                    .build()) {
+                Generation loading = llm.submit(request(longer, sampled(1)));
+                while (llm.cache().tierStats().get(0).loaded() < 18) {
+                    assertThat(llm.engine().step()).isEqualTo(Engine.Progress.TRANSFERRING);
+                }
+                for (int i = 0; i < 40; i++) { // a step puts some of what has come into the cache
+                    llm.engine().step();
+                }
+                loading.cancel();
+                Generation next = llm.submit(waiting);
+                store.letGo();
+                finish(llm);
+                assertThat(done(loading).get(0).finishReason()).isEqualTo(FinishReason.CANCELLED);
+                assertThat(done(next).get(0).tokenIds())
+                        .isEqualTo(alone(waiting).get(0).tokenIds());
+            }
         }
     }
 

@@ -38,6 +38,18 @@ class LogitRowTest {
     }
 
     @Test
+    void aPenaltyMakesNoLogitInfinite() {
+        float most = Float.MAX_VALUE;
+        for (double penalty : new double[] {Double.MIN_VALUE, 1e-39, 100}) {
+            SamplingParams.Builder params = SamplingParams.builder().repetitionPenalty(penalty);
+            float[] changed = changed(params, new int[] {0, 1, 2, 3}, 4, 4, -most, 0, NONE, 9);
+            assertThat(changed[0]).isBetween(-most, most);
+            assertThat(changed[1]).isBetween(-most, most);
+            assertThat(changed).endsWith(0, NONE, 9);
+        }
+    }
+
+    @Test
     void presenceAndFrequencyCountTheTextAlone() {
         assertThat(changed(
                         SamplingParams.builder().presencePenalty(0.5).frequencyPenalty(1),

@@ -237,6 +237,7 @@ class ModelConfigTest {
                     'torch_dtype':'int8'                     | "torch_dtype" is int8; it must be bfloat16, float16 or float32
                     'eos_token_id':[1,'x']                   | "eos_token_id" is [1, x]; it must be a whole number or a list
                     'tie_word_embeddings':1                  | "tie_word_embeddings" is 1; it must be true or false
+                    'num_hidden_layers':2000000000 | "num_hidden_layers" is 2000000000; it must be at most 4096
                     'quantization_config':{'quant_method':'gptq'} | weights quantized by gptq are not read
                     'quantization_config':{'quant_method':'compressed-tensors','config_groups':{'group_0':{}}} | weights quantized by compressed-tensors are not read
                     """)

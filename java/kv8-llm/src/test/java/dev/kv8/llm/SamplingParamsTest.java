@@ -5,6 +5,7 @@ import static org.assertj.core.api.Assertions.assertThatIllegalArgumentException
 import static org.assertj.core.api.Assertions.within;
 
 import java.util.function.Consumer;
+import java.util.stream.IntStream;
 import org.junit.jupiter.api.Test;
 
 class SamplingParamsTest {
@@ -35,6 +36,10 @@ class SamplingParamsTest {
         refused(b -> b.logprobs(-1), "logprobs is -1");
         refused(b -> b.stop("a", ""), "A stop string is empty");
         refused(b -> b.stopTokenIds(3, -3), "a stop token id is -3");
+        refused(b -> b.stop("x".repeat(1025)), "the length of a stop string is 1025; it must be at most 1024");
+        String[] stops = IntStream.range(0, 64).mapToObj(i -> "stop " + i).toArray(String[]::new);
+        refused(b -> b.stop(stops).stop("one"), "the number of stop strings is 65; it must be at most 64");
+        refused(b -> b.stopTokenIds(new int[1025]), "the number of stop token ids is 1025; it must be at most 1024");
     }
 
     @Test

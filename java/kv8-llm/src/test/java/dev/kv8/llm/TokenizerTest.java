@@ -62,6 +62,26 @@ class TokenizerTest {
         }
     }
 
+    /** A token that says nothing, and one that is a byte within a character, without end. */
+    @Test
+    void decodesFewTokensAtATimeWhateverComes() {
+        try (Tokenizer tokenizer = Tokenizer.load(TinyModel.FOLDER)) {
+            int[] party = tokenizer.encode("🎉");
+            for (int endless : new int[] {0, party[party.length - 1]}) {
+                TextStream stream = tokenizer.stream(tokenizer.encode("In the beginning"));
+                for (int i = 0; i < 500; i++) {
+                    stream.add(endless);
+                    assertThat(stream.window()).isLessThan(50);
+                }
+                for (int id : tokenizer.encode(" and a🎉 day")) {
+                    stream.add(id);
+                }
+                stream.finish();
+                assertThat(stream.text().toString()).endsWith("and a🎉 day");
+            }
+        }
+    }
+
     private Tokenizer withConfig(String config) throws IOException {
         Files.copy(TinyModel.FOLDER.resolve("tokenizer.json"), folder.resolve("tokenizer.json"));
         Files.writeString(folder.resolve("tokenizer_config.json"), config);

@@ -112,6 +112,15 @@ final class ApiError extends RuntimeException {
         return new ApiError(503, SERVER, null, "shutting_down", "The server is shutting down; try another or later.");
     }
 
+    static ApiError engineFailed() {
+        return new ApiError(
+                503,
+                SERVER,
+                null,
+                "engine_failed",
+                "The model takes no more requests; the server's log says why, and it must be started anew.");
+    }
+
     static ApiError timedOut(long seconds) {
         return new ApiError(
                 504,

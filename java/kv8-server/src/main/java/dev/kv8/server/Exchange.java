@@ -87,15 +87,15 @@ final class Exchange {
         }
     }
 
-    private static RuntimeException refusal(Call call, RuntimeException e) {
+    private RuntimeException refusal(Call call, RuntimeException e) {
         if (e instanceof TooManyRequestsException) {
             return ApiError.tooMany(String.valueOf(e.getMessage()));
         }
         if (e instanceof IllegalArgumentException) {
             return ApiError.invalid(call.promptField(), String.valueOf(e.getMessage()));
         }
-        if (e instanceof IllegalStateException) {
-            return ApiError.shuttingDown();
+        if (e instanceof IllegalStateException && !model.llm().isAccepting()) {
+            return ApiError.engineFailed();
         }
         return e;
     }
@@ -248,7 +248,7 @@ final class Exchange {
             events.event(told.json());
             events.end();
         } else {
-            Replies.error(vertx, request, told);
+            Replies.error(request, told);
         }
     }
 

@@ -74,7 +74,7 @@ public final class LlmServer implements AutoCloseable {
                 .connectionHandler(connections::opened)
                 .invalidRequestHandler(this::refuseMalformed)
                 .requestHandler(request -> {
-                    connections.asks(request.connection());
+                    connections.asks(request);
                     routes.handle(request);
                 });
         try {

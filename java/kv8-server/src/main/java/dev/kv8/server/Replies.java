@@ -1,15 +1,11 @@
 package dev.kv8.server;
 
-import io.vertx.core.Vertx;
 import io.vertx.core.http.HttpHeaders;
 import io.vertx.core.http.HttpServerRequest;
 import io.vertx.core.http.HttpServerResponse;
 
 /** Answers that are sent at once. */
 final class Replies {
-    /** How long a refused body may go on arriving. */
-    private static final long LEFTOVER_MILLIS = 2_000;
-
     private static final int RETRY_SECONDS = 1;
 
     private Replies() {}
@@ -27,7 +23,7 @@ final class Replies {
         }
     }
 
-    static void error(Vertx vertx, HttpServerRequest request, ApiError error) {
+    static void error(HttpServerRequest request, ApiError error) {
         HttpServerResponse response = request.response();
         if (response.ended() || response.closed() || response.headWritten()) {
             return;
@@ -38,13 +34,6 @@ final class Replies {
         }
         if (error.status() == 401) {
             response.putHeader("WWW-Authenticate", "Bearer");
-        }
-        if (!request.isEnded()) {
-            vertx.setTimer(LEFTOVER_MILLIS, id -> {
-                if (!request.isEnded()) {
-                    request.connection().close();
-                }
-            });
         }
         json(response, error.json());
     }

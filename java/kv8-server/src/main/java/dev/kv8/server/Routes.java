@@ -118,10 +118,10 @@ final class Routes {
             }
             route.answer().to(request);
         } catch (ApiError e) {
-            Replies.error(vertx, request, e);
+            Replies.error(request, e);
         } catch (RuntimeException e) {
             LOG.log(System.Logger.Level.ERROR, "A request for " + path + " failed.", e);
-            Replies.error(vertx, request, ApiError.failed());
+            Replies.error(request, ApiError.failed());
         }
     }
 
@@ -154,10 +154,13 @@ final class Routes {
         Replies.text(request.response(), "text/html; charset=utf-8", page);
     }
 
-    /** 503 while the server is shutting down, so that a load balancer sends nothing more. */
+    /** 503 once the server is shutting down or its model has failed, so that a load balancer sends nothing more. */
     private void health(HttpServerRequest request) {
         if (exchanges.isClosing()) {
             throw ApiError.shuttingDown();
+        }
+        if (!model.llm().isAccepting()) {
+            throw ApiError.engineFailed();
         }
         Replies.json(request.response(), "{\"status\":\"ok\"}");
     }

@@ -46,8 +46,13 @@ final class SamplingFields {
         return this;
     }
 
+    /** @throws ApiError for {@code n}, the only field whose check needs others */
     SamplingParams build() {
-        return params.build();
+        try {
+            return params.build();
+        } catch (IllegalArgumentException e) {
+            throw ApiError.invalid(body.name("n"), String.valueOf(e.getMessage()));
+        }
     }
 
     private void number(String name, DoubleSetter setter) {

@@ -28,7 +28,7 @@ final class ServedModel {
 
     /** Tokens of the longest sequence, prompt and answer together. */
     int longestSequence() {
-        return llm.config().maxPositions();
+        return llm.longestSequence();
     }
 
     /** Tokens of an answer that names no number. */

@@ -215,7 +215,7 @@ public final class ServerConfig {
         }
 
         private static Duration positive(String name, Duration time) {
-            if (time.toMillis() < 1 || time.compareTo(Duration.ofDays(30)) > 0) {
+            if (time.compareTo(Duration.ofMillis(1)) < 0 || time.compareTo(Duration.ofDays(30)) > 0) {
                 throw new IllegalArgumentException(name + " is " + time + "; it must be 1 ms to 30 days.");
             }
             return time;

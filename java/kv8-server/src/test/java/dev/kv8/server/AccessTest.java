@@ -114,6 +114,8 @@ class AccessTest {
         assertThatThrownBy(() -> ServerConfig.builder().maxRequests(0)).hasMessageContaining("maxRequests is 0");
         assertThatThrownBy(() -> ServerConfig.builder().requestTimeout(Duration.ZERO))
                 .hasMessageContaining("requestTimeout");
+        assertThatThrownBy(() -> ServerConfig.builder().requestTimeout(Duration.ofSeconds(99_999_999_999_999_999L)))
+                .hasMessageContaining("1 ms to 30 days");
         assertThatThrownBy(() -> LlmServer.start(
                         open.llm,
                         ServerConfig.builder().port(open.server.uri().getPort()).build()))

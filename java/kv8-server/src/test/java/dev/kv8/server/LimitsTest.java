@@ -1,5 +1,6 @@
 package dev.kv8.server;
 
+import static java.nio.charset.StandardCharsets.ISO_8859_1;
 import static org.assertj.core.api.Assertions.assertThat;
 
 import java.io.IOException;
@@ -77,6 +78,36 @@ class LimitsTest {
         try (TinyServer tiny = TinyServer.start(config -> config.bodyTimeout(Duration.ofMillis(200)))) {
             assertThat(RawRequest.status(tiny.server.uri(), "GET /health HTTP/1.1\r\nHost: loc"))
                     .isEqualTo(-1);
+        }
+    }
+
+    @Test
+    void connectionThatAsksOnceAndThenBeginsForEverIsClosed() throws IOException {
+        try (TinyServer tiny = TinyServer.start(config -> config.bodyTimeout(Duration.ofSeconds(1)));
+                Socket socket = RawRequest.open(
+                        tiny.server.uri(),
+                        "GET /health HTTP/1.1\r\nHost: localhost\r\n\r\nGET /health HTTP/1.1\r\nHo")) {
+            String answers = new String(socket.getInputStream().readAllBytes(), ISO_8859_1);
+            assertThat(answers).startsWith("HTTP/1.1 200").containsOnlyOnce("HTTP/1.1");
+        }
+    }
+
+    @Test
+    void connectionWhoseBodyGoesOnAfterTheAnswerIsClosed() throws IOException {
+        try (TinyServer tiny = TinyServer.start(config -> config.bodyTimeout(Duration.ofMinutes(10)));
+                Socket socket = RawRequest.open(
+                        tiny.server.uri(), "GET /health HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\n{")) {
+            String answers = new String(socket.getInputStream().readAllBytes(), ISO_8859_1);
+            assertThat(answers).startsWith("HTTP/1.1 200").containsOnlyOnce("HTTP/1.1");
+        }
+    }
+
+    @Test
+    void connectionThatIsBeingAnsweredMayBeSilent() throws IOException {
+        try (TinyServer tiny = TinyServer.start(config -> config.bodyTimeout(Duration.ofSeconds(1)));
+                Socket socket = RawRequest.open(tiny.server.uri(), RawRequest.post("/v1/completions", LONG))) {
+            String answer = new String(socket.getInputStream().readAllBytes(), ISO_8859_1);
+            assertThat(answer).startsWith("HTTP/1.1 200").contains("data: [DONE]");
         }
     }
 

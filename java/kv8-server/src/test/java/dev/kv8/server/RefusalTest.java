@@ -85,6 +85,7 @@ class RefusalTest {
                 "{'prompt':'x','frequency_penalty':-3}              | frequency_penalty | 2",
                 "{'prompt':'x','repetition_penalty':0}              | repetition_penalty | 0",
                 "{'prompt':'x','n':0}                               | n               | 1",
+                "{'prompt':'x','n':2,'temperature':0}               | n               | the same text 2 times",
                 "{'prompt':'x','n':9}                               | prompt          | limit of 8",
                 "{'prompt':['x','y','z'],'n':3}                     | prompt          | limit of 8",
                 "{'prompt':'x','max_tokens':0}                      | max_tokens      | 1 or more",
@@ -128,6 +129,7 @@ class RefusalTest {
                 "{'messages':[{'role':'user','content':'x'}],'top_logprobs':2}  | top_logprobs      | only allowed",
                 "{'messages':[{'role':'user','content':'x'}],'response_format':{'type':'json_object'}} | response_format.type | json_object",
                 "{'messages':[{'role':'user','content':'x'}],'max_completion_tokens':-1} | max_completion_tokens | 1 or more",
+                "{'messages':[{'role':'user','content':'x'}],'n':2,'temperature':0} | n             | the same text 2 times",
                 "{'messages':[{'role':'user','content':'x'}],'prompt':'x'}      | prompt            | Unrecognized"
             })
     void badChatIsRefusedByTheNameOfTheField(String body, String param, String words) {
