@@ -284,7 +284,6 @@ AttentionSchedule Scheduler::write() const {
             item += int32_t(items.size());
         }
     }
-    schedule.known.bytes = schedule.workspace_bytes;
     schedule.known.combine_rows = combine_rows_;
     schedule.known.shape = {args_.num_seqs,       args_.q_heads, args_.kv_heads,          args_.head_size,
                             header.total_queries, longest_,      schedule.workspace_bytes};

@@ -12,7 +12,7 @@ void PlanRegistry::remember(uint64_t workspace, const KnownPlan& plan) {
 KnownPlan PlanRegistry::find(uint64_t workspace, uint64_t bytes) const {
     std::lock_guard<std::mutex> lock(turn_);
     const auto known = plans_.find(workspace);
-    if (known == plans_.end() || bytes < known->second.bytes)
+    if (known == plans_.end() || bytes < known->second.shape.bytes)
         refuse(KV8_INVALID_ARGUMENT,
                "plan is not a workspace that kv8_attention_plan filled on this device, or not the whole of it; it has "
                "%llu bytes.",

@@ -10,7 +10,6 @@ namespace kv8::gpu {
 
 struct KnownPlan {
     AttentionShape shape;
-    uint64_t bytes;
     int slots[2];       // of each list of tiles, in the plan
     int used_slots[2];  // of these, the first ones with work
     int combine_rows;
