@@ -3,6 +3,7 @@
 #include "cpu/attention_plan.h"
 
 #include <algorithm>
+#include <cstddef>
 #include <cstring>
 
 #include "dispatch/checks.h"
@@ -113,6 +114,18 @@ class Cutting {
     int64_t most_work_;
 };
 
+// Of all that attention takes for granted in a plan: in the caller's workspace something else may have been written over it.
+uint64_t checksum_of(const AttentionPlan& plan) {
+    uint64_t sum = 0;
+    for (uint64_t offset = offsetof(AttentionPlan, bytes); offset < plan.partials_offset; offset += sizeof(sum)) {
+        uint64_t word;
+        std::memcpy(&word, plan.at<char>(offset), sizeof(word));
+        sum = (sum ^ word) * 0x9e3779b97f4a7c15ull;
+        sum ^= sum >> 32;
+    }
+    return sum;
+}
+
 void check_block_table(const kv8_attention_args& args, const AttentionPlan& plan) {
     const kv8_cache_view& view = *args.view;
     for (int32_t s = 0; s < plan.num_seqs; s++) {
@@ -208,6 +221,8 @@ void plan_attention(kv8_attention_plan_args& args, int threads) {
         if (a.first_split != b.first_split) return a.first_split < b.first_split;
         return a.first_kv_head < b.first_kv_head;
     });
+    plan.checksum = checksum_of(*reinterpret_cast<const AttentionPlan*>(workspace));
+    std::memcpy(workspace, &plan, sizeof(plan));
 }
 
 const AttentionPlan& checked_attention_plan(const kv8_attention_args& args) {
@@ -218,6 +233,11 @@ const AttentionPlan& checked_attention_plan(const kv8_attention_args& args) {
                "%llu "
                "bytes.",
                (unsigned long long)args.plan.bytes);
+    if (plan.partials_offset > plan.bytes || plan.checksum != checksum_of(plan))
+        refuse(
+            KV8_INVALID_ARGUMENT,
+            "plan has been written over since kv8_attention_plan filled it. Plan again, and let nothing but attention "
+            "write to the workspace until the step's last layer is done.");
     check_against_plan(args, {plan.num_seqs, plan.q_heads, plan.kv_heads, plan.head_size, plan.total_queries,
                               plan.longest, plan.bytes});
     check_block_table(args, plan);

@@ -30,6 +30,7 @@ struct AttentionItem {
 // The workspace's first bytes. Offsets count from there, so that a workspace may be copied.
 struct AttentionPlan {
     uint64_t magic;
+    uint64_t checksum;  // of what follows, up to the partials
     uint64_t bytes;
     int32_t num_seqs;
     int32_t total_queries;
@@ -76,8 +77,8 @@ struct AttentionPlan {
 // checked the arguments and their arrays. Throws Refusal.
 void plan_attention(kv8_attention_plan_args& args, int threads);
 
-// The plan in args.plan, after the checks that need it: that it is one, that the call's arrays hold its batch, and that
-// every table entry which a visible key occupies names a block. Throws Refusal.
+// The plan in args.plan, after the checks that need it: that it is one and nobody has written to it, that the call's arrays hold
+// its batch, and that every table entry which a visible key occupies names a block. Throws Refusal.
 const AttentionPlan& checked_attention_plan(const kv8_attention_args& args);
 
 }  // namespace kv8::cpu

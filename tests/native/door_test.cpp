@@ -482,6 +482,16 @@ TEST_F(Door, OfAttentionNeedsAPlanOfTheViewsShape) {
     EXPECT_REFUSED(attend(), KV8_INVALID_ARGUMENT, "The plan is for 4 KV heads of 64 elements, view has 2 of 64");
 }
 
+// No split is shared here, so that nothing in the workspace is for attention to write.
+TEST_F(Door, OfAttentionNeedsAPlanThatNobodyWroteOver) {
+    if (gpu) GTEST_SKIP() << "on a GPU kernels compare the plan with the call; graph_test changes it";
+    for (int64_t i = 0; i < int64_t(c.attention.plan.bytes); i++) {
+        auto& byte = DoorCalls::at<uint8_t>(c.attention.plan, i);
+        refuses(
+            byte, byte ^ 0x10, [&] { return attend(); }, i < 8 ? "plan is not a workspace" : "plan ");
+    }
+}
+
 TEST_F(Door, OfMergeStates) {
     const auto call = [&] { return merge(); };
     refuses(c.merge_states.tokens, -1, call, "tokens is -1");

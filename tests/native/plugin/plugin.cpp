@@ -75,7 +75,7 @@ kv8_status stream_wrap(kv8_impl_device*, uint64_t native, kv8_impl_stream** out)
 kv8_status stream_create(kv8_impl_device* device, kv8_impl_stream** out) { return stream_wrap(device, 0, out); }
 
 Gate* gate_of(const kv8_impl_stream* stream) {
-    constexpr uint64_t kNoAddress = 4096;
+    constexpr uint64_t kNoAddress = 1 << 16;
     return stream == nullptr || stream->native < kNoAddress ? nullptr : static_cast<Gate*>(pointer(stream->native));
 }
 
