@@ -31,28 +31,13 @@ class Schedule {
     // Whether the workspace holds a plan for this call's shape, and for no more than what the host has checked the call's spans
     // for: a graph's plan is made anew without that. If not, a fault is reported.
     KV8_DEVICE bool is_legal() const {
-        const int sequences = field<int32_t>(offsetof(PlanHeader, num_seqs)),
-                  queries = field<int32_t>(offsetof(PlanHeader, total_queries)),
-                  longest = field<int32_t>(offsetof(PlanHeader, longest));
         const bool is_plan = field<uint64_t>(offsetof(PlanHeader, magic)) == kPlanMagic &&
                              kv_heads() == params_.view.kv_heads && q_heads() == params_.q_heads &&
                              field<int32_t>(offsetof(PlanHeader, head_size)) == params_.view.head_size;
-        const bool fits = sequences <= params_.num_seqs && queries <= params_.total_queries;
-        if (is_plan && fits && longest <= params_.most_keys) return true;
-        if (thread() != 0) return false;
-        const bool by_sequences = sequences > params_.num_seqs;
-        const BadPlan how = !is_plan       ? kNoPlan
-                            : fits         ? kTooManyKeys
-                            : by_sequences ? kTooManySequences
-                                           : kTooManyQueries;
-        const int64_t value = fits           ? longest
-                              : by_sequences ? sequences
-                                             : queries,
-                      most = fits           ? params_.most_keys
-                             : by_sequences ? params_.num_seqs
-                                            : params_.total_queries;
-        report(params_.fault, kBadPlan, how, value, most + 1);
-        return false;
+        return within(kNoPlan, is_plan ? 0 : 1, 0) &&
+               within(kTooManySequences, field<int32_t>(offsetof(PlanHeader, num_seqs)), params_.num_seqs) &&
+               within(kTooManyQueries, field<int32_t>(offsetof(PlanHeader, total_queries)), params_.total_queries) &&
+               within(kTooManyKeys, field<int32_t>(offsetof(PlanHeader, longest)), params_.most_keys);
     }
 
     KV8_DEVICE int q_heads() const { return field<int32_t>(offsetof(PlanHeader, q_heads)); }
@@ -82,6 +67,13 @@ class Schedule {
     KV8_DEVICE uint64_t totals() const { return plan_ + field<uint64_t>(offsetof(PlanHeader, total_offset)); }
 
   private:
+    // One number after the other, so that they are not in registers at once.
+    KV8_DEVICE bool within(BadPlan how, int64_t value, int64_t most) const {
+        if (value <= most) return true;
+        if (thread() == 0) report(params_.fault, kBadPlan, how, value, most + 1);
+        return false;
+    }
+
     KV8_DEVICE static int list(int tiles) { return int(offsetof(PlanHeader, lists)) + tiles * int(sizeof(PlanList)); }
 
     template <class T>
