@@ -10,6 +10,8 @@ import dev.kv8.KvCacheConfig;
 import dev.kv8.KvCacheDType;
 import dev.kv8.KvScales.Granularity;
 import dev.kv8.RopeTable;
+import java.nio.ByteBuffer;
+import java.nio.ByteOrder;
 import java.util.Random;
 import org.jspecify.annotations.Nullable;
 
@@ -70,11 +72,24 @@ final class WriteCase implements AutoCloseable {
         return (tokens + BLOCK_SIZE - 1) / BLOCK_SIZE * BLOCK_SIZE;
     }
 
-    /** Any numbers do: the time does not depend on them. */
+    /**
+     * Turns by random angles. They must be turns: K stays as large as it is then, and larger values would saturate, which a static
+     * scale's write does the long way.
+     */
     private static RopeTable table(KvBackend backend, Shape shape, Random random) {
-        long angles = (long) shape.tokens() * shape.headSize();
-        DeviceMemory table = backend.allocate(angles * Float.BYTES);
-        NormalValues.upload(backend, table, angles, random);
+        int half = shape.headSize() / 2;
+        ByteBuffer rows = ByteBuffer.allocateDirect(shape.tokens() * shape.headSize() * Float.BYTES)
+                .order(ByteOrder.nativeOrder());
+        for (int token = 0; token < shape.tokens(); token++) {
+            int row = token * shape.headSize() * Float.BYTES;
+            for (int i = 0; i < half; i++) {
+                double angle = random.nextDouble() * 2 * Math.PI;
+                rows.putFloat(row + i * Float.BYTES, (float) Math.cos(angle));
+                rows.putFloat(row + (half + i) * Float.BYTES, (float) Math.sin(angle));
+            }
+        }
+        DeviceMemory table = backend.allocate(rows.capacity());
+        backend.upload(rows, table, 0);
         return new RopeTable(table, shape.headSize(), RopeTable.Style.HALF);
     }
 
