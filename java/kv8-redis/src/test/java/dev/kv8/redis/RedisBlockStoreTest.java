@@ -23,7 +23,7 @@ class RedisBlockStoreTest {
 
     /** Soon becomes so by itself, as when a connection is made again. */
     private static void await(Callable<Boolean> condition) throws Exception {
-        long end = System.nanoTime() + 20_000_000_000L;
+        long end = System.nanoTime() + 120_000_000_000L;
         while (!condition.call()) {
             assertThat(System.nanoTime()).as("waited too long").isLessThan(end);
         }
@@ -148,7 +148,7 @@ class RedisBlockStoreTest {
                 server.kill();
                 assertThat(Transfers.store(store, 2, SMALL)).isEqualTo(Outcome.FAILED);
                 server.restart();
-                long end = System.nanoTime() + 20_000_000_000L;
+                long end = System.nanoTime() + 120_000_000_000L;
                 while (Transfers.store(store, 2, SMALL) != Outcome.DONE) {
                     assertThat(System.nanoTime())
                             .as("it connects again by itself")

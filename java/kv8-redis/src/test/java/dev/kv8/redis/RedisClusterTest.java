@@ -60,7 +60,7 @@ class RedisClusterTest {
     }
 
     private static void await(Condition condition) throws Exception {
-        long end = System.nanoTime() + 30_000_000_000L;
+        long end = System.nanoTime() + 120_000_000_000L;
         while (!condition.holds()) {
             assertThat(System.nanoTime()).as("waited too long").isLessThan(end);
         }
