@@ -6,17 +6,16 @@ import dev.kv8.DeviceInfo;
 import dev.kv8.KvCacheDType;
 import dev.kv8.cli.ServeRun.Quantiles;
 import dev.kv8.llm.GenerationRequest;
-import dev.kv8.llm.KvScaleCalculation;
 import dev.kv8.llm.LLM;
 import dev.kv8.llm.SamplingParams;
 import java.io.IOException;
 import java.nio.file.Path;
 import java.util.ArrayList;
-import java.util.LinkedHashSet;
 import java.util.List;
 import java.util.Locale;
 import java.util.SplittableRandom;
 import picocli.CommandLine.Command;
+import picocli.CommandLine.Mixin;
 import picocli.CommandLine.Option;
 
 /** {@code kv8 bench decode}: how fast a model reads a prompt and writes one text, alone, by what the cache stores. */
@@ -36,17 +35,8 @@ final class BenchDecodeCommand extends Kv8Command {
     @Option(names = "--model", paramLabel = "DIR", required = true, description = "Hugging Face folder of a model.")
     Path model;
 
-    @Option(
-            names = "--kv-cache-dtype",
-            paramLabel = "D",
-            split = ",",
-            defaultValue = "auto,fp8",
-            converter = CacheDType.class,
-            completionCandidates = CacheDType.class,
-            description =
-                    "One or more of ${COMPLETION-CANDIDATES}; FP8 with scales by tensor, found by a pass over random"
-                            + " tokens (default: ${DEFAULT-VALUE}).")
-    List<KvCacheDType> dtypes = new ArrayList<>();
+    @Mixin
+    ComparedEngines engines;
 
     @Option(
             names = "--kv-cache-memory",
@@ -122,7 +112,7 @@ final class BenchDecodeCommand extends Kv8Command {
         checkAtLeastOne("--rounds", rounds);
         List<Run> runs = new ArrayList<>();
         try (ProgressLine progress = new ProgressLine(err(), "measure")) {
-            for (KvCacheDType dtype : new LinkedHashSet<>(dtypes)) {
+            for (KvCacheDType dtype : engines.dtypes()) {
                 runs.add(new Run(dtype, open(dtype), rounds));
             }
             runs.forEach(run -> seconds(run.llm, 1 + outputTokens)); // compiles the code
@@ -142,12 +132,9 @@ final class BenchDecodeCommand extends Kv8Command {
 
     private LLM open(KvCacheDType dtype) {
         try {
-            LLM.Builder builder = LLM.builder()
-                    .model(model)
-                    .kvCacheDType(dtype)
-                    .kvCacheMemory(kvCacheMemory)
-                    .prefixCaching(false);
-            return (dtype.isFp8() ? builder.calculateKvScales(KvScaleCalculation.randomTokens()) : builder).build();
+            LLM.Builder settings =
+                    LLM.builder().model(model).kvCacheMemory(kvCacheMemory).prefixCaching(false);
+            return ComparedEngines.open(settings, dtype);
         } catch (IllegalArgumentException e) {
             throw wrongUsage(e);
         }
@@ -180,13 +167,7 @@ final class BenchDecodeCommand extends Kv8Command {
             printJson(generator -> write(generator, device, runs));
             return;
         }
-        out().printf(
-                        Locale.ROOT,
-                        "%s, %s (%s), %d threads%n",
-                        device.name(),
-                        device.backend(),
-                        device.arch(),
-                        device.threads());
+        out().println(new Machine(device).line());
         out().printf(
                         Locale.ROOT,
                         "one text of %d + %d tokens; median and best of %d%n%n",
@@ -208,11 +189,7 @@ final class BenchDecodeCommand extends Kv8Command {
     }
 
     private void write(JsonGenerator generator, DeviceInfo device, List<Run> runs) throws IOException {
-        generator.writeObjectFieldStart("machine");
-        generator.writeStringField("name", device.name());
-        generator.writeStringField("isa", device.arch());
-        generator.writeNumberField("threads", device.threads());
-        generator.writeEndObject();
+        new Machine(device).write(generator);
         generator.writeNumberField("prompt_tokens", promptTokens);
         generator.writeNumberField("output_tokens", outputTokens);
         generator.writeArrayFieldStart("runs");

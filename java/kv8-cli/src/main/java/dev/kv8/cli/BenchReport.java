@@ -15,11 +15,8 @@ record BenchReport(DeviceInfo device, double readGbps, double copyGbps) {
     String line() {
         return String.format(
                 Locale.ROOT,
-                "%s, %s (%s), %d threads; reads %.1f GB/s, copies %.1f GB/s (read and written)",
-                device.name(),
-                device.backend(),
-                device.arch(),
-                device.threads(),
+                "%s; reads %.1f GB/s, copies %.1f GB/s (read and written)",
+                new Machine(device).line(),
                 readGbps,
                 copyGbps);
     }

@@ -4,19 +4,18 @@ import com.fasterxml.jackson.core.JsonGenerator;
 import dev.kv8.ByteSize;
 import dev.kv8.DeviceInfo;
 import dev.kv8.KvCacheDType;
-import dev.kv8.llm.KvScaleCalculation;
 import dev.kv8.llm.LLM;
 import java.io.IOException;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.LinkedHashMap;
-import java.util.LinkedHashSet;
 import java.util.List;
 import java.util.Locale;
 import java.util.Map;
 import java.util.Objects;
 import org.jspecify.annotations.Nullable;
 import picocli.CommandLine.Command;
+import picocli.CommandLine.Mixin;
 import picocli.CommandLine.Option;
 
 /** {@code kv8 bench serve}: the same requests at the same times into the same memory, by what the cache stores. */
@@ -47,17 +46,8 @@ final class BenchServeCommand extends Kv8Command {
     @Nullable
     String randomWeights;
 
-    @Option(
-            names = "--kv-cache-dtype",
-            paramLabel = "D",
-            split = ",",
-            defaultValue = "auto,fp8",
-            converter = CacheDType.class,
-            completionCandidates = CacheDType.class,
-            description =
-                    "One or more of ${COMPLETION-CANDIDATES}; FP8 with scales by tensor, found by a pass over random"
-                            + " tokens (default: ${DEFAULT-VALUE}).")
-    List<KvCacheDType> dtypes = new ArrayList<>();
+    @Mixin
+    ComparedEngines compared;
 
     @Option(
             names = "--kv-cache-memory",
@@ -145,7 +135,7 @@ final class BenchServeCommand extends Kv8Command {
     private void measure(Path measured, List<ServeLoad> loads) throws IOException {
         Map<KvCacheDType, LLM> engines = new LinkedHashMap<>();
         try {
-            for (KvCacheDType dtype : new LinkedHashSet<>(dtypes)) {
+            for (KvCacheDType dtype : compared.dtypes()) {
                 engines.put(dtype, open(measured, dtype));
             }
             Map<KvCacheDType, List<ServeRun>> runs = run(engines, loads);
@@ -204,13 +194,12 @@ final class BenchServeCommand extends Kv8Command {
 
     private LLM open(Path measured, KvCacheDType dtype) {
         try {
-            LLM.Builder builder = LLM.builder()
+            LLM.Builder settings = LLM.builder()
                     .model(measured)
-                    .kvCacheDType(dtype)
                     .kvCacheMemory(kvCacheMemory)
                     .maxBatchTokens(maxBatchTokens)
                     .maxWaiting(Math.max(requests, 1));
-            return (dtype.isFp8() ? builder.calculateKvScales(KvScaleCalculation.randomTokens()) : builder).build();
+            return ComparedEngines.open(settings, dtype);
         } catch (IllegalArgumentException e) {
             throw wrongUsage(e);
         }
@@ -221,13 +210,7 @@ final class BenchServeCommand extends Kv8Command {
             printJson(generator -> write(generator, device, runs));
             return;
         }
-        out().printf(
-                        Locale.ROOT,
-                        "%s, %s (%s), %d threads%n",
-                        device.name(),
-                        device.backend(),
-                        device.arch(),
-                        device.threads());
+        out().println(new Machine(device).line());
         out().printf(
                         Locale.ROOT,
                         "%s MiB of cache, %d requests of %d + %d tokens%n%n",
@@ -270,7 +253,7 @@ final class BenchServeCommand extends Kv8Command {
 
     /** Of each dtype against the first one, at the greatest load. */
     private void printRatios(Map<KvCacheDType, List<ServeRun>> runs) {
-        KvCacheDType first = dtypes.get(0);
+        KvCacheDType first = compared.list.get(0);
         ServeRun base = last(runs.get(first));
         runs.forEach((dtype, ofDtype) -> {
             if (dtype != first) {
@@ -300,11 +283,7 @@ final class BenchServeCommand extends Kv8Command {
 
     private void write(JsonGenerator generator, DeviceInfo device, Map<KvCacheDType, List<ServeRun>> runs)
             throws IOException {
-        generator.writeObjectFieldStart("machine");
-        generator.writeStringField("name", device.name());
-        generator.writeStringField("isa", device.arch());
-        generator.writeNumberField("threads", device.threads());
-        generator.writeEndObject();
+        new Machine(device).write(generator);
         generator.writeNumberField("memory_bytes", kvCacheMemory.bytes());
         generator.writeNumberField("requests", requests);
         generator.writeNumberField("prompt_tokens", promptTokens);
