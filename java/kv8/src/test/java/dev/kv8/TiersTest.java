@@ -17,6 +17,20 @@ class TiersTest {
         return HostBlockStore.create(ByteSize.of((long) blocks * TieredCache.frameBytes()), EvictionPolicyKind.LRU);
     }
 
+    /** Tiers that have the blocks of {@code prompt}, and are waited for as long as a test may take. */
+    private static Tiers patient(int[] prompt) {
+        Tiers tiers = Tiers.builder()
+                .add(host(100))
+                .writtenOnFirstUse(true)
+                .loadDeadline(Duration.ofMinutes(1))
+                .build();
+        try (TieredCache test = new TieredCache(40, tiers)) {
+            test.serve(prompt);
+            test.settle();
+        }
+        return tiers;
+    }
+
     @ParameterizedTest
     @ValueSource(booleans = {true, false})
     void aBlockComesBackFromTheTierBitForBit(boolean hostAccessible) {
@@ -145,16 +159,7 @@ class TiersTest {
     /** Whoever began the load may be gone when it ends, and the rest has no deadline of its own. */
     @Test
     void theRestOfALongerPromptComesUntilTheSameDeadlineWhoeverBegan() {
-        HostBlockStore host = host(100);
-        Tiers tiers = Tiers.builder()
-                .add(host)
-                .writtenOnFirstUse(true)
-                .loadDeadline(Duration.ofMinutes(1))
-                .build();
-        try (TieredCache test = new TieredCache(40, tiers)) {
-            test.serve(PROMPT);
-            test.settle();
-        }
+        Tiers tiers = patient(PROMPT);
         try (TieredCache test = new TieredCache(40, tiers)) {
             Sequence shorter = test.cache.open(TieredCache.prompt(1, 25));
             Sequence whole = test.cache.open(PROMPT);
@@ -175,16 +180,7 @@ class TiersTest {
 
     @Test
     void whatIsAbsentIsAskedForOnceHoweverManyWait() {
-        HostBlockStore host = host(100);
-        Tiers tiers = Tiers.builder()
-                .add(host)
-                .writtenOnFirstUse(true)
-                .loadDeadline(Duration.ofMinutes(1))
-                .build();
-        try (TieredCache test = new TieredCache(40, tiers)) {
-            test.serve(TieredCache.prompt(1, 25));
-            test.settle();
-        }
+        Tiers tiers = patient(TieredCache.prompt(1, 25));
         try (TieredCache test = new TieredCache(40, tiers);
                 Sequence first = test.cache.open(PROMPT);
                 Sequence second = test.cache.open(PROMPT);
