@@ -37,13 +37,6 @@ KV8_INLINE u16 to_f16_bits(const u8& codes) {
         codes);
 }
 
-// Whether rows of so many bytes make one run of memory.
-KV8_INLINE bool one_after_the_other(const uint8_t* const* rows, int count, int row_bytes) {
-    int64_t off = 0;
-    for (int i = 1; i < count; i++) off |= rows[i] - rows[i - 1] - row_bytes;
-    return off == 0;
-}
-
 // Registers of codes and of twice as many bytes of halves: of the hardware's width, except where a row's rest is shorter.
 template <int Bytes>
 struct CodeRegister {
@@ -106,38 +99,36 @@ KV8_INLINE bool any_at_least(const Codes& marks, int least) {
     return any != 0;
 }
 
-// to_f16_bits of codes, right for all but NaN. Returns whether there is a NaN, except in a format whose NaN comes out as it should.
+// to_f16_bits of rows of `size` codes, one behind the other, right for all but NaN; as many lines of `asked`, row by row, are asked
+// for on the way. Returns whether there is a NaN, except in a format whose NaN comes out as it should.
 template <class Format>
-KV8_INLINE bool halves_of_run(const uint8_t* codes, int size, uint8_t* halves) {
+KV8_INLINE bool halves_of_rows(const uint8_t* const* rows, const uint8_t* const* asked, int count, int size,
+                               uint8_t* halves) {
     constexpr bool kScans = Format::mantissa_bits == 3 || Format::fnuz;
-    constexpr int kLeast = Format::fnuz ? 0xFF : 2 * (Format::last_number + 1);
+    constexpr int kLeast = Format::fnuz ? 0xFF : 2 * (Format::last_number + 1), kLine = 64;
     typename CodeRegister<kScanBytes>::Unsigned most{};
-    int d = 0;
-    KV8_UNROLL(4)
-    for (; d + kScanBytes <= size; d += kScanBytes) {
-        if constexpr (kScans) {
-            const auto mark = nan_mark<Format>(load<decltype(most)>(codes + d));
-            most = mark > most ? mark : most;
-        }
-        for (int part = 0; part < kScanBytes; part += kCodeBytes)
-            halves_of_register<Format, kCodeBytes>(codes + d + part, halves + 2 * (d + part));
-    }
-    bool found = kScans && any_at_least<kScanBytes>(most, kLeast);
-    for (; d < size; d += 16) {
-        if constexpr (kScans)
-            found |= any_at_least<16>(nan_mark<Format>(load<typename CodeRegister<16>::Unsigned>(codes + d)), kLeast);
-        halves_of_register<Format, 16>(codes + d, halves + 2 * d);
-    }
-    return found;
-}
-
-// The same of rows, one behind the other; at one go where they lie so.
-template <class Format>
-KV8_INLINE bool halves_of_numbers(const uint8_t* const* rows, int count, int size, uint8_t* halves) {
-    if (one_after_the_other(rows, count, size)) return halves_of_run<Format>(rows[0], count * size, halves);
     bool found = false;
-    for (int i = 0; i < count; i++) found |= halves_of_run<Format>(rows[i], size, halves + i * size * 2);
-    return found;
+    for (int i = 0; i < count; i++, halves += 2 * size) {
+        const uint8_t *const codes = rows[i], *const ask = asked[i];
+        int d = 0;
+        for (; d + kLine <= size; d += kLine) {
+            __builtin_prefetch(ask + d);
+            for (int part = d; kScans && part < d + kLine; part += kScanBytes) {
+                const auto mark = nan_mark<Format>(load<decltype(most)>(codes + part));
+                most = mark > most ? mark : most;
+            }
+            for (int part = d; part < d + kLine; part += kCodeBytes)
+                halves_of_register<Format, kCodeBytes>(codes + part, halves + 2 * part);
+        }
+        if (d < size) __builtin_prefetch(ask + d);
+        for (; d < size; d += 16) {
+            if constexpr (kScans)
+                found |=
+                    any_at_least<16>(nan_mark<Format>(load<typename CodeRegister<16>::Unsigned>(codes + d)), kLeast);
+            halves_of_register<Format, 16>(codes + d, halves + 2 * d);
+        }
+    }
+    return found || (kScans && any_at_least<kScanBytes>(most, kLeast));
 }
 
 // Sixteen codes' values.

@@ -72,7 +72,7 @@ struct BFloatTable {
 
 // Rows of codes as rows of bfloat16, one after the other: 64 codes by two look-ups in a table of 128 bytes.
 template <class Format>
-void widen_to_bfloat(const uint8_t* const* rows, int count, int head_size, uint8_t* wide) {
+void widen_to_bfloat(const uint8_t* const* rows, const uint8_t* const* asked, int count, int head_size, uint8_t* wide) {
     static constexpr BFloatTable<Format> kTable;
     const __m512i low_table[2] = {load<__m512i>(kTable.low), load<__m512i>(kTable.low + 64)};
     const __m512i high_table[2] = {load<__m512i>(kTable.high), load<__m512i>(kTable.high + 64)};
@@ -81,6 +81,7 @@ void widen_to_bfloat(const uint8_t* const* rows, int count, int head_size, uint8
     const __m512i sign = _mm512_set1_epi8(char(0x80));
     for (int i = 0; i < count; i++) {
         for (int d = 0; d < head_size; d += 64, wide += 128) {
+            __builtin_prefetch(asked[i] + d);
             const int rest = head_size - d;
             const __mmask64 in_row = rest >= 64 ? ~uint64_t(0) : (uint64_t(1) << rest) - 1;
             const __m512i codes = _mm512_permutexvar_epi64(order, _mm512_maskz_loadu_epi8(in_row, rows[i] + d));

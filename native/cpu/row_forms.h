@@ -70,26 +70,28 @@ KV8_INLINE void with_form(RowForm form, const Body& body) {
     body(FloatForm{});
 }
 
-// Writes rows of the cache's dtype to `wide`, one after the other, in the form.
-typedef void (*WidenRows)(const uint8_t* const* rows, int count, int head_size, uint8_t* wide);
+// Writes rows of the cache's dtype to `wide`, one after the other, in the form, and asks for as many others on the way.
+typedef void (*WidenRows)(const uint8_t* const* rows, const uint8_t* const* asked, int count, int head_size,
+                          uint8_t* wide);
 
 template <class Format>
-void widen_to_half(const uint8_t* const* rows, int count, int head_size, uint8_t* wide) {
-    if (!halves_of_numbers<Format>(rows, count, head_size, wide)) return;
+void widen_to_half(const uint8_t* const* rows, const uint8_t* const* asked, int count, int head_size, uint8_t* wide) {
+    if (!halves_of_rows<Format>(rows, asked, count, head_size, wide)) return;
     for (int i = 0; i < count; i++)
         for (int d = 0; d < head_size; d += kLanes)
             store(wide + (i * head_size + d) * 2, to_f16_bits<Format>(load<u8>(rows[i] + d)));
 }
 
 template <class Element>
-void widen_to_float(const uint8_t* const* rows, int count, int head_size, uint8_t* wide) {
+void widen_to_float(const uint8_t* const* rows, const uint8_t* const* asked, int count, int head_size, uint8_t* wide) {
     if constexpr (Element::fp8 && kConvertsHalf) {
         // The halves lie in the upper half of the floats' place, and are read before floats reach them.
         const int elements = count * head_size;
         const uint8_t* const halves = wide + elements * 2;
-        widen_to_half<typename Element::Format>(rows, count, head_size, wide + elements * 2);
+        widen_to_half<typename Element::Format>(rows, asked, count, head_size, wide + elements * 2);
         for (int i = 0; i < elements; i += kWidth) store(wide + i * 4, HalfForm::load(halves + i * 2));
     } else {
+        prefetch_rows(asked, count, head_size * Element::bytes);
         for (int i = 0; i < count; i++)
             for (int d = 0; d < head_size; d += kLanes)
                 store(wide + (i * head_size + d) * 4, Element::load(rows[i] + d * Element::bytes));

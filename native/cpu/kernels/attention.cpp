@@ -55,10 +55,9 @@ KV8_INLINE Paired paired(const kv8_attention_args& args) {
     return {may && fits_bfloat(k.dtype) && shares_scale(k), may && fits_bfloat(v.dtype)};
 }
 
-// What is in use and what is on its way, of K and V, stay in the first-level cache together.
-constexpr int kChunkBytes = 4096, kBytesAhead = 4096;
-// Are asked for at once: many more lines would fill the processor's queue of misses, and it would wait instead of computing.
-constexpr int kKeysAsked = 8;
+// What is in use and what is on its way, of K and V, stay in the first-level cache together. Few lines are asked for at once: many
+// would fill the processor's queue of misses, and it would wait instead of computing.
+constexpr int kChunkBytes = 2048, kBytesAhead = 8192;
 
 // K or V of the tile in use and of the next, which is asked for meanwhile.
 class SideStream {
@@ -67,10 +66,12 @@ class SideStream {
         : reading_(reading_of(side.dtype, query_rows, pairs)),
           head_size_(head_size),
           row_bytes_(int(head_size * element_bytes(side.dtype))),
-          chunk_(keys_within(kChunkBytes, row_bytes_, kChunkKeys)),
-          ahead_(keys_within(kBytesAhead, row_bytes_, kTileKeys)),
-          wide_row_bytes_(head_size * (reading_.form == RowForm::kFloat ? 4 : 2)),
-          wide_(wide) {}
+          chunk_(query_rows > kMostRowsInHalf ? kChunkKeys : keys_within(kChunkBytes)),
+          ahead_(keys_within(kBytesAhead)),
+          wide_(wide) {
+        const int wide_row_bytes = head_size * (reading_.form == RowForm::kFloat ? 4 : 2);
+        for (int i = 0; i < kChunkKeys; i++) wide_rows_[i] = wide + i * wide_row_bytes;
+    }
 
     KV8_INLINE TileSide& current() { return tiles_[current_]; }
     // To be filled with the rows of the next tile.
@@ -98,35 +99,33 @@ class SideStream {
     // Keys [first, first + count), which are in one chunk, in the form to read, while as many later ones are asked for.
     KV8_INLINE const uint8_t* const* rows(int first, int count) {
         const uint8_t* const* const here = tiles_[current_].rows + first;
-        for (int i = 0; i < count; i += kKeysAsked) {
-            const int some = int(least(count - i, kKeysAsked));
-            ask_for(first + i + ahead_, some);
-            if (reading_.widen != nullptr) reading_.widen(here + i, some, head_size_, wide_ + i * wide_row_bytes_);
+        const uint8_t* const* const asked = later(first + ahead_, count);
+        if (reading_.widen == nullptr) {
+            prefetch_rows(asked, count, row_bytes_);
+            return here;
         }
-        if (reading_.widen == nullptr) return here;
-        for (int i = 0; i < count; i++) wide_rows_[i] = wide_ + i * wide_row_bytes_;
+        reading_.widen(here, asked, count, head_size_, wide_);
         return wide_rows_;
     }
 
   private:
-    static KV8_INLINE int keys_within(int bytes, int row_bytes, int most_keys) {
-        int keys = most_keys;
-        while (keys > kSums && keys * row_bytes > bytes) keys /= 2;
+    KV8_INLINE int keys_within(int bytes) const {
+        int keys = kChunkKeys;
+        while (keys > kSums && keys * row_bytes_ > bytes) keys /= 2;
         return keys;
     }
 
-    // Keys from `first` on, of the tile in use and, behind its last one, of the next.
-    KV8_INLINE void ask_for(int first, int count) const {
+    // Rows of keys from `first` on, of the tile in use or, behind its end, of the next; where neither has so many, some of the tile's.
+    KV8_INLINE const uint8_t* const* later(int first, int count) const {
         const TileSide &here = tiles_[current_], &next = tiles_[1 - current_];
-        const int of_here = int(most(least(here.end - first, count), 0));
-        prefetch_rows(here.rows + first, of_here, row_bytes_);
-        const int behind = next.begin + first + of_here - here.end;
-        if (of_here == count || !has_next_ || behind >= kTileKeys) return;
-        prefetch_rows(next.rows + behind, int(least(count - of_here, kTileKeys - behind)), row_bytes_);
+        if (first + count <= kTileKeys) return here.rows + first;
+        if (has_next_ && first >= kTileKeys && first - kTileKeys + count <= kTileKeys)
+            return next.rows + first - kTileKeys;
+        return here.rows + kTileKeys - count;
     }
 
     const RowReading reading_;
-    const int head_size_, row_bytes_, chunk_, ahead_, wide_row_bytes_;
+    const int head_size_, row_bytes_, chunk_, ahead_;
     uint8_t* const wide_;
     TileSide tiles_[2];
     int current_ = 0;
