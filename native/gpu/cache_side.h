@@ -19,7 +19,7 @@ KV8_DEVICE bool has_row_scales(const kv8_side& side) { return side.row_scale_off
 
 KV8_DEVICE uint8_t* cache_chunk(const kv8_cache_view& view, const kv8_side& side, const CachePlace& at) {
     return address_of(view.memory) + at.block * view.block_stride + side.offset + at.head * side.head_stride +
-           at.slot * side.slot_stride + at.first * bytes_of(side.dtype);
+           at.slot * side.slot_stride + at.first * element_bytes(side.dtype);
 }
 
 KV8_DEVICE uint8_t* row_scale(const kv8_cache_view& view, const kv8_side& side, const CachePlace& at) {
