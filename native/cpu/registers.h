@@ -65,28 +65,14 @@ KV8_INLINE rf lane_numbers() {
     return r;
 }
 
-// All lanes joined by an operation, halves first.
-template <class Vector, class Join>
-KV8_INLINE float join_lanes(Vector v, const Join& join) {
-    if constexpr (sizeof(Vector) > 16) {
-        typedef float half __attribute__((vector_size(sizeof(Vector) / 2)));
-        half part[2];
-        std::memcpy(part, &v, sizeof(v));
-        return join_lanes(join(part[0], part[1]), join);
-    } else {
-        const Vector pairs = join(v, __builtin_shufflevector(v, v, 2, 3, 0, 1));
-        return join(pairs, __builtin_shufflevector(pairs, pairs, 1, 0, 3, 2))[0];
-    }
-}
-
 KV8_INLINE float sum_of(rf v) {
-    return join_lanes(
+    return join_lanes<float>(
         v, KV8_LAMBDA(auto a, auto b) { return a + b; });
 }
 
 // The largest lane; a NaN in any lane may or may not win.
 KV8_INLINE float largest_of(rf v) {
-    return join_lanes(
+    return join_lanes<float>(
         v, KV8_LAMBDA(auto a, auto b) { return a > b ? a : b; });
 }
 

@@ -10,7 +10,6 @@
 #include <cstdint>
 #include <cstring>
 #include <type_traits>
-#include <utility>
 
 #if defined(__AVX2__)
 // GCC's header starts registers that it overwrites wholly from themselves, and warns of that wherever they are inlined.
@@ -276,15 +275,18 @@ KV8_INLINE f32 fma(const f32& a, const f32& b, const f32& c) {
         a, b, c);
 }
 
-// Lane i of a part joined with lane i + Half, round about. The lanes' numbers are written out, or GCC computes them each time.
-template <int Half, class Part, class Operation, size_t... I>
-KV8_INLINE Part join_lanes(const Part& x, const Operation& join, std::index_sequence<I...>) {
-    constexpr int kWidth = sizeof...(I);
-    const i32::Part upper = {int32_t((I + Half) % kWidth)...};
-    const Part other = __builtin_shuffle(x, upper);
-    const Part joined = join(x, other);
-    if constexpr (Half > 1) return join_lanes<Half / 2>(joined, join, std::index_sequence<I...>{});
-    return joined;
+// The lanes of one hardware register, of T, joined halves first.
+template <class T, class Vector, class Operation>
+KV8_INLINE T join_lanes(Vector v, const Operation& join) {
+    if constexpr (sizeof(v) > 16) {
+        typedef T Half __attribute__((vector_size(sizeof(v) / 2)));
+        Half half[2];
+        std::memcpy(half, &v, sizeof(v));
+        return join_lanes<T>(join(half[0], half[1]), join);
+    } else {
+        const Vector pairs = join(v, __builtin_shufflevector(v, v, 2, 3, 0, 1));
+        return join(pairs, __builtin_shufflevector(pairs, pairs, 1, 0, 3, 2))[0];
+    }
 }
 
 // Joins lane i with lane i + 8, then i + 4, i + 2, i + 1: one order on every instruction set.
@@ -293,8 +295,7 @@ KV8_INLINE T reduce(const Lanes<T>& v, const Operation& join) {
     auto x = v.part[0];
     if constexpr (kParts == 2) x = join(x, v.part[1]);
     if constexpr (kParts == 4) x = join(join(x, v.part[2]), join(v.part[1], v.part[3]));
-    constexpr int kWidth = kLanes / kParts;
-    return join_lanes<kWidth / 2>(x, join, std::make_index_sequence<kWidth>{})[0];
+    return join_lanes<T>(x, join);
 }
 KV8_INLINE float reduce_add(const f32& v) {
     return reduce(

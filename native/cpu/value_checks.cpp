@@ -5,6 +5,7 @@
 
 #include "dispatch/error.h"
 #include "dispatch/extents.h"
+#include "fp8/fp8.h"
 
 namespace kv8::cpu {
 namespace {
@@ -17,7 +18,7 @@ const T* at(const kv8_span& span) {
 // Written for the compiler to do many at a time: every call looks at all of a cache's channels.
 bool are_legal(const float* scales, int32_t count) {
     int32_t illegal = 0;
-    for (int32_t d = 0; d < count; d++) illegal |= !is_scale(scales[d]);
+    for (int32_t d = 0; d < count; d++) illegal |= !fp8::is_scale(scales[d]);
     return illegal == 0;
 }
 
@@ -31,7 +32,7 @@ void check_scales_of_side(const char* name, char letter, const kv8_side& side, c
         if (side.chan_dim_stride == 1 && are_legal(of_head, channels)) continue;
         for (int32_t d = 0; d < channels; d++) {
             const float scale = of_head[d * side.chan_dim_stride];
-            if (!is_scale(scale))
+            if (!fp8::is_scale(scale))
                 refuse(KV8_INVALID_ARGUMENT, "%s.%c.chan of head %d, channel %d is %g; %s.", name, letter, h, d,
                        static_cast<double>(scale), kScaleRule);
         }

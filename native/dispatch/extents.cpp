@@ -6,6 +6,7 @@
 #include <iterator>
 
 #include "dispatch/error.h"
+#include "fp8/fp8.h"
 
 namespace kv8 {
 namespace {
@@ -51,12 +52,12 @@ void check_finite(const Name& name, float value) {
 }
 
 void check_scale(const Name& name, float scale) {
-    if (!is_scale(scale))
+    if (!fp8::is_scale(scale))
         refuse(KV8_INVALID_ARGUMENT, "%s is %g; %s.", Spelled(name).text, static_cast<double>(scale), kScaleRule);
 }
 
 void check_cap(const Name& name, float cap) {
-    if (!is_scale(cap))
+    if (!fp8::is_scale(cap))
         refuse(KV8_INVALID_ARGUMENT, "%s is %g; it must be from 2^-126 to 2^126.", Spelled(name).text,
                static_cast<double>(cap));
 }

@@ -31,9 +31,7 @@ void check_at_least(const Name& name, int64_t given, int64_t least);
 void check_head_size(const Name& name, int32_t head_size);
 void check_finite(const Name& name, float value);
 
-// Whether a number and its reciprocal are normal and positive: what is multiplied by it is divided by it again. Without
-// branches, so that the compiler does many at a time.
-inline bool is_scale(float x) { return (x >= 0x1p-126f) & (x <= 0x1p126f); }
+// What fp8::is_scale asks for.
 constexpr char kScaleRule[] = "a scale is finite, positive and normal, and so is its reciprocal: 2^-126 to 2^126";
 void check_scale(const Name& name, float scale);
 void check_cap(const Name& name, float cap);

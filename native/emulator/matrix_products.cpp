@@ -3,6 +3,7 @@
 #include <cstring>
 #include <vector>
 
+#include "dispatch/dtypes.h"
 #include "emulator/conversions.h"
 #include "emulator/device_memory.h"
 
@@ -10,8 +11,6 @@ namespace kv8::emulator {
 namespace {
 
 constexpr size_t kParts = 8;  // of a sum, side by side, which the compiler makes a vector of
-
-uint64_t bytes_of(kv8_dtype dtype) { return dtype == KV8_F32 ? 4 : 2; }
 
 void read(kv8_dtype dtype, uint64_t address, float* to, size_t count) {
     const void* from = reinterpret_cast<const void*>(address);
@@ -45,7 +44,7 @@ float product_of(const float* a, const float* b, size_t count) {
 void check_rows(const char* what, const kv8_rows& rows, uint64_t tokens, uint64_t width) {
     for (uint64_t t = 0; t < tokens; t++)
         device_memory.check_range(what, rows.data.ptr + t * static_cast<uint64_t>(rows.token_stride),
-                                  width * bytes_of(rows.dtype));
+                                  width * static_cast<uint64_t>(element_bytes(rows.dtype)));
 }
 
 }  // namespace
@@ -53,7 +52,8 @@ void check_rows(const char* what, const kv8_rows& rows, uint64_t tokens, uint64_
 void multiply(const kv8_matmul_args& args) {
     const size_t tokens = static_cast<size_t>(args.tokens), outputs = static_cast<size_t>(args.outputs),
                  inputs = static_cast<size_t>(args.inputs);
-    const uint64_t weight_row = inputs * bytes_of(args.x.dtype), y_size = bytes_of(args.y.dtype);
+    const uint64_t weight_row = inputs * static_cast<uint64_t>(element_bytes(args.x.dtype)),
+                   y_size = static_cast<uint64_t>(element_bytes(args.y.dtype));
     const bool has_bias = args.bias.ptr != 0;
     check_rows("the rows of a product", args.x, tokens, inputs);
     check_rows("the result of a product", args.y, tokens, outputs);

@@ -86,6 +86,10 @@ struct Derived {
 KV8_FP8_FUNCTION uint32_t bits_of(float x) { return __builtin_bit_cast(uint32_t, x); }
 KV8_FP8_FUNCTION float float_of(uint32_t bits) { return __builtin_bit_cast(float, bits); }
 
+// Whether a number and its reciprocal are normal and positive: what is multiplied by it is divided by it again. Without
+// branches, so that the compiler does many at a time.
+KV8_FP8_FUNCTION bool is_scale(float x) { return (x >= 0x1p-126f) & (x <= 0x1p126f); }
+
 template <class Format>
 KV8_FP8_FUNCTION bool is_nan(uint8_t code) {
     return Format::fnuz ? code == Format::nan_code : (code & 0x7F) > Format::last_number;

@@ -132,7 +132,7 @@ class PreciseAttention {
         return load_cached(side.dtype,
                            reinterpret_cast<const uint8_t*>(
                                block + uint64_t(side.offset + kv_head_ * side.head_stride + slot * side.slot_stride) +
-                               uint64_t(chunk * kChunk * bytes_of(side.dtype))));
+                               uint64_t(chunk * kChunk * element_bytes(side.dtype))));
     }
     KV8_DEVICE float row_scale(const kv8_side& side, uint64_t block, int slot) const {
         if (side.row_scale_offset < 0) return 1.0f;

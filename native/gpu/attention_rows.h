@@ -4,8 +4,7 @@
 
 #include "gpu/attention_params.h"
 #include "gpu/attention_plan.h"
-#include "gpu/numerics.h"
-#include "gpu/report.h"
+#include "gpu/channel_scales.h"
 
 namespace kv8::gpu {
 
@@ -191,20 +190,6 @@ struct Finish {
         lse = (reference + log2_fast(all)) * kLn2;
     }
 };
-
-KV8_DEVICE float channel_scale(const kv8_side& side, int head, int d) {
-    return side.chan.ptr == 0 ? 1.0f
-                              : load_at<float>(side.chan.ptr, head * side.chan_head_stride + d * side.chan_dim_stride);
-}
-
-// An illegal one is reported, by the first head and channel that share it, and used.
-KV8_DEVICE float checked_channel_scale(const kv8_side& side, int head, int d, Fault* fault) {
-    const float scale = channel_scale(side, head, d);
-    if (!(scale >= 0x1p-126f && scale <= 0x1p126f))
-        report(fault, kBadScale, side.chan_dim_stride == 0 ? 0 : d, int64_t(__builtin_bit_cast(uint32_t, scale)), 0,
-               side.chan_head_stride == 0 ? 0u : uint32_t(head));
-    return scale;
-}
 
 // A row of q, or of the output.
 KV8_DEVICE uint64_t row_of(const kv8_rows& rows, int64_t token, int head) {

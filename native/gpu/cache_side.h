@@ -2,8 +2,8 @@
 // aligned, so a thread moves its chunk whole.
 #pragma once
 
+#include "gpu/channel_scales.h"
 #include "gpu/elements.h"
-#include "gpu/report.h"
 
 namespace kv8::gpu {
 
@@ -19,7 +19,7 @@ KV8_DEVICE bool has_row_scales(const kv8_side& side) { return side.row_scale_off
 
 KV8_DEVICE uint8_t* cache_chunk(const kv8_cache_view& view, const kv8_side& side, const CachePlace& at) {
     return address_of(view.memory) + at.block * view.block_stride + side.offset + at.head * side.head_stride +
-           at.slot * side.slot_stride + at.first * bytes_of(side.dtype);
+           at.slot * side.slot_stride + at.first * element_bytes(side.dtype);
 }
 
 KV8_DEVICE uint8_t* row_scale(const kv8_cache_view& view, const kv8_side& side, const CachePlace& at) {
@@ -28,18 +28,6 @@ KV8_DEVICE uint8_t* row_scale(const kv8_cache_view& view, const kv8_side& side, 
 }
 
 // ---- static scales
-
-KV8_DEVICE bool is_scale(float x) { return x >= 0x1p-126f && x <= 0x1p126f; }
-
-KV8_DEVICE float chan_at(const kv8_side& side, int64_t head, int64_t d) {
-    return load<float>(address_of(side.chan) + 4 * (head * side.chan_head_stride + d * side.chan_dim_stride));
-}
-
-// Reports an illegal one, by the first head and channel that share it.
-KV8_DEVICE void check_scale(const kv8_side& side, float scale, int64_t head, int64_t d, Fault* fault) {
-    if (is_scale(scale)) return;
-    report(fault, kBadScale, d, int64_t(bits_of(scale)), 0, side.chan_head_stride == 0 ? 0u : uint32_t(head));
-}
 
 // Of the chunk's elements; an illegal one is reported, and used.
 KV8_DEVICE Chunk chan_of(const kv8_side& side, int64_t head, int first, Fault* fault) {
@@ -58,7 +46,7 @@ KV8_DEVICE Chunk chan_of(const kv8_side& side, int64_t head, int first, Fault* f
     }
     bool legal = true;
 #pragma unroll
-    for (int i = 0; i < kChunk; i++) legal &= is_scale(c.x[i]);
+    for (int i = 0; i < kChunk; i++) legal &= fp8::is_scale(c.x[i]);
     if (legal) return c;
 #pragma unroll
     for (int i = 0; i < kChunk; i++) check_scale(side, c.x[i], head, first + i, fault);

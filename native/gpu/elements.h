@@ -2,6 +2,7 @@
 // by the widest accesses that their address allows.
 #pragma once
 
+#include "dispatch/dtypes.h"
 #include "gpu/kernel_params.h"
 #include "gpu/numerics.h"
 
@@ -113,8 +114,6 @@ KV8_DEVICE void store_some(uint8_t* to, const Chunk& c, int64_t count) {
 }
 
 // The same for a dtype of kv8_rows that is known when the kernel runs; all threads branch alike.
-KV8_DEVICE int bytes_of(kv8_dtype dtype) { return dtype >= KV8_E4M3FN ? 1 : dtype == KV8_F32 ? 4 : 2; }
-
 KV8_DEVICE Chunk load_plain(kv8_dtype dtype, const uint8_t* from, int64_t count) {
     if (dtype == KV8_F32) return load_some<Float32>(from, count);
     if (dtype == KV8_F16) return load_some<Float16>(from, count);

@@ -31,7 +31,7 @@ struct LogitRow {
     int32_t vocabulary;
 
     KV8_DEVICE Chunk chunk(int64_t first) const {
-        return load_plain(dtype, logits + first * bytes_of(dtype), vocabulary - first);
+        return load_plain(dtype, logits + first * element_bytes(dtype), vocabulary - first);
     }
 
     // visit(first id, chunk, count) for this thread's share of the row, in ascending order of ids. Two chunks are on

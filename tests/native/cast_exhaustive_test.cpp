@@ -65,15 +65,8 @@ TEST(CastExhaustive, EncodesEveryFloat) {
         for (size_t f = 0; f < formats.size(); f++) {
             ASSERT_NO_FATAL_FAILURE(formats[f].fill(static_cast<uint32_t>(first), kChunk, want.data()));
             for (const auto& device : devices()) {
-                kv8_cast_args args = {};
-                args.struct_size = sizeof(args);
-                args.scale = 1.0f;
-                args.src = span_of(src);
-                args.dst = span_of(dst);
-                args.src_dtype = KV8_F32;
-                args.dst_dtype = kFp8[f];
-                args.count = kChunk;
-                ASSERT_EQ(run(*device, args), KV8_OK) << kv8_last_error();
+                ASSERT_EQ(run(*device, cast_args(span_of(src), KV8_F32, span_of(dst), kFp8[f], kChunk)), KV8_OK)
+                    << kv8_last_error();
                 const auto wrong = std::mismatch(dst.begin(), dst.end(), want.begin());
                 ASSERT_EQ(wrong.first, dst.end()) << device->name() << " " << name_of(kFp8[f]) << " of float32 bits 0x"
                                                   << std::hex << src[static_cast<size_t>(wrong.first - dst.begin())]

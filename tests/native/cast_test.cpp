@@ -12,19 +12,6 @@ namespace {
 
 using namespace kv8_test;
 
-void cast(const TestDevice& device, kv8_span src, kv8_dtype from, kv8_span dst, kv8_dtype to, int64_t count,
-          float scale) {
-    kv8_cast_args args = {};
-    args.struct_size = sizeof(args);
-    args.scale = scale;
-    args.src = src;
-    args.dst = dst;
-    args.src_dtype = from;
-    args.dst_dtype = to;
-    args.count = count;
-    ASSERT_EQ(run(device, args), KV8_OK) << kv8_last_error();
-}
-
 uint32_t expected(kv8_dtype from, kv8_dtype to, uint32_t bits, float scale) {
     if (is_fp8(to) && !is_fp8(from)) return exact::quantize(from, to, bits, bits_of(scale));
     if (is_fp8(from) && !is_fp8(to)) return exact::dequantize(from, to, bits, bits_of(scale));
@@ -38,7 +25,8 @@ void expect_casts(kv8_dtype from, kv8_dtype to, const std::vector<uint32_t>& val
     const Elements src(from, values);
     for (const auto& device : devices()) {
         const Elements dst(to, values.size());
-        cast(*device, src.span(), from, dst.span(), to, static_cast<int64_t>(values.size()), scale);
+        ASSERT_EQ(run(*device, cast_args(src.span(), from, dst.span(), to, values.size(), scale)), KV8_OK)
+            << kv8_last_error();
         for (size_t i = 0; i < values.size(); i++)
             ASSERT_EQ(dst.at(i), want[i]) << device->name() << ": " << name_of(from) << " 0x" << std::hex << values[i]
                                           << " to " << name_of(to) << ", scale " << scale;
@@ -214,7 +202,7 @@ TEST(Cast, TouchesCountElementsAndNothingBeside) {
                     const kv8_span in = {reinterpret_cast<uint64_t>(src.data() + lead * from_bytes),
                                          count * from_bytes};
                     const kv8_span out = {reinterpret_cast<uint64_t>(dst.data() + lead * to_bytes), count * to_bytes};
-                    cast(*device, in, from, out, to, static_cast<int64_t>(count), 1.0f);
+                    ASSERT_EQ(run(*device, cast_args(in, from, out, to, count)), KV8_OK) << kv8_last_error();
                     for (size_t i = 0; i < dst.size(); i++) {
                         if (i >= lead * to_bytes && i < (lead + count) * to_bytes) continue;
                         ASSERT_EQ(dst[i], kGuard) << device->name() << " wrote beside " << count << " elements, "
@@ -237,7 +225,8 @@ TEST(Cast, WorksInPlaceBetweenDtypesOfOneSize) {
     const std::vector<uint32_t> values = random_floats(40'000);
     for (const auto& device : devices()) {
         Elements data(KV8_F16, values);
-        cast(*device, data.span(), KV8_F16, data.span(), KV8_BF16, static_cast<int64_t>(values.size()), 1.0f);
+        ASSERT_EQ(run(*device, cast_args(data.span(), KV8_F16, data.span(), KV8_BF16, values.size())), KV8_OK)
+            << kv8_last_error();
         for (size_t i = 0; i < values.size(); i++)
             ASSERT_EQ(load_bits(KV8_BF16, reinterpret_cast<const uint16_t*>(data.span().ptr) + i),
                       exact::convert(KV8_F16, KV8_BF16, values[i] & 0xFFFFu))

@@ -73,7 +73,7 @@ struct DoorCalls {
     }
 
     kv8_rows rows(int32_t tokens, int32_t heads, int32_t width, kv8_dtype dtype = KV8_F32) {
-        const int64_t row = int64_t{width} * (dtype == KV8_F32 ? 4 : 2);
+        const int64_t row = int64_t{width} * bytes_of(dtype);
         kv8_rows r{};
         r.data = allocate(static_cast<size_t>(tokens * heads * row));
         r.token_stride = heads * row;

@@ -33,15 +33,7 @@ void expect_nvidias_codes(kv8_dtype from, kv8_dtype to, const std::vector<uint32
     const Elements src(from, values);
     for (const auto& device : devices()) {
         const Elements dst(to, values.size());
-        kv8_cast_args args = {};
-        args.struct_size = sizeof(args);
-        args.scale = 1.0f;
-        args.src = src.span();
-        args.dst = dst.span();
-        args.src_dtype = from;
-        args.dst_dtype = to;
-        args.count = static_cast<int64_t>(values.size());
-        ASSERT_EQ(run(*device, args), KV8_OK) << kv8_last_error();
+        ASSERT_EQ(run(*device, cast_args(src.span(), from, dst.span(), to, values.size())), KV8_OK) << kv8_last_error();
         for (size_t i = 0; i < values.size(); i++)
             ASSERT_EQ(dst.at(i), nvidia(from, to, values[i]))
                 << device->name() << ": " << name_of(from) << " 0x" << std::hex << values[i] << " to " << name_of(to);
@@ -77,15 +69,8 @@ TEST(NvidiaFp8, DecodesEveryCodeAlike) {
         const Elements src(from, codes);
         for (const auto& device : devices()) {
             const Elements dst(KV8_F16, codes.size());
-            kv8_cast_args args = {};
-            args.struct_size = sizeof(args);
-            args.scale = 1.0f;
-            args.src = src.span();
-            args.dst = dst.span();
-            args.src_dtype = from;
-            args.dst_dtype = KV8_F16;
-            args.count = 256;
-            ASSERT_EQ(run(*device, args), KV8_OK) << kv8_last_error();
+            ASSERT_EQ(run(*device, cast_args(src.span(), from, dst.span(), KV8_F16, codes.size())), KV8_OK)
+                << kv8_last_error();
             for (uint32_t code : codes) {
                 const uint32_t theirs =
                     __nv_cvt_fp8_to_halfraw(static_cast<__nv_fp8_storage_t>(code), interpretation(from)).x;

@@ -157,6 +157,19 @@ class Staging {
 
 // ---- the calls
 
+inline kv8_cast_args cast_args(kv8_span src, kv8_dtype from, kv8_span dst, kv8_dtype to, size_t count,
+                               float scale = 1) {
+    kv8_cast_args args = {};
+    args.struct_size = sizeof(args);
+    args.scale = scale;
+    args.src = src;
+    args.dst = dst;
+    args.src_dtype = from;
+    args.dst_dtype = to;
+    args.count = static_cast<int64_t>(count);
+    return args;
+}
+
 inline kv8_status run(const TestDevice& device, kv8_cast_args args) {
     Staging staging(device);
     staging.reads(args.src);

@@ -131,7 +131,7 @@ KV8_KERNEL(kv8_write_kernel, WriteParams::kThreads, WriteParams::kResident, Writ
             const int64_t given_slot = load_slot(args.slots, of.quotient);
             const int32_t position = turns ? load_position(args.rope, of.quotient) : 0;
             const uint8_t* from = row_at(rows, of.quotient, of.remainder);
-            c = load_plain(rows.dtype, from + first * bytes_of(rows.dtype), kChunk);
+            c = load_plain(rows.dtype, from + first * element_bytes(rows.dtype), kChunk);
             const int64_t slot = checked_slot(view, given_slot, of.quotient, params.fault).number;
             valid = slot >= 0;
             place = place_of(view, valid ? slot : 0, of.remainder, first);
@@ -165,7 +165,7 @@ KV8_KERNEL(kv8_gather_kernel, GatherParams::kThreads, GatherParams::kResident, G
         Chunk c = chunk_of(0.0f);
         if (slot.number >= 0)
             c = get_row(view, of_v ? view.v : view.k, place_of(view, slot.number, of.remainder, first), params.fault);
-        store_plain(rows.dtype, row_at(rows, of.quotient, of.remainder) + first * bytes_of(rows.dtype), c, kChunk);
+        store_plain(rows.dtype, row_at(rows, of.quotient, of.remainder) + first * element_bytes(rows.dtype), c, kChunk);
     }
 }
 
@@ -199,7 +199,7 @@ KV8_KERNEL(kv8_move_blocks_kernel, MoveBlocksParams::kThreads, MoveBlocksParams:
             const Chunk c = valid ? get_row(src, from, source, params.fault) : chunk_of(0.0f);
             put_row(c, dst, to, target, valid, share.threads, false, params.fault);
         } else if (valid) {
-            copy_chunk(cache_chunk(dst, to, target), cache_chunk(src, from, source), bytes_of(from.dtype));
+            copy_chunk(cache_chunk(dst, to, target), cache_chunk(src, from, source), element_bytes(from.dtype));
             if (first == 0 && has_row_scales(from))
                 store(row_scale(dst, to, target), load<uint32_t>(row_scale(src, from, source)));
         }

@@ -27,7 +27,7 @@ KV8_DEVICE void raise(uint8_t* out, int64_t index, uint32_t magnitude) {
 KV8_DEVICE uint32_t largest_of_chunks(const kv8_rows& x, const uint8_t* row, const RowShare& share, int width) {
     uint32_t largest = 0;
     for (int64_t chunk = share.chunk; chunk < chunks_of(width); chunk += share.threads) {
-        const Chunk c = load_plain(x.dtype, row + chunk * kChunk * bytes_of(x.dtype), width - chunk * kChunk);
+        const Chunk c = load_plain(x.dtype, row + chunk * kChunk * element_bytes(x.dtype), width - chunk * kChunk);
 #pragma unroll
         for (int i = 0; i < kChunk; i++) largest = larger(largest, magnitude_bits(c.x[i]));
     }
@@ -69,7 +69,7 @@ KV8_DEVICE void amax_of_channels(const kv8_amax_args& args) {
         uint32_t largest[kChunk] = {};
         for (int64_t token = part.quotient; token < args.tokens; token += slices) {
             const uint8_t* row = row_at(args.x, token, head);
-            const Chunk c = load_plain(args.x.dtype, row + channel * bytes_of(args.x.dtype), args.width - channel);
+            const Chunk c = load_plain(args.x.dtype, row + channel * element_bytes(args.x.dtype), args.width - channel);
 #pragma unroll
             for (int j = 0; j < kChunk; j++) largest[j] = larger(largest[j], magnitude_bits(c.x[j]));
         }
@@ -89,7 +89,7 @@ KV8_KERNEL(kv8_cast_kernel, CastParams::kThreads, CastParams::kResident, CastPar
     const Quotients quotient(args.scale);
     const int64_t step = int64_t(blocks()) * CastParams::kThreads * kChunk;
     const auto load_at = [&](int64_t i) {
-        return load_any(args.src_dtype, src + i * bytes_of(args.src_dtype), args.count - i);
+        return load_any(args.src_dtype, src + i * element_bytes(args.src_dtype), args.count - i);
     };
     const auto finish = [&](Chunk& c, int64_t i) {
         if (to_fp8 && !from_fp8) {
@@ -99,7 +99,7 @@ KV8_KERNEL(kv8_cast_kernel, CastParams::kThreads, CastParams::kResident, CastPar
 #pragma unroll
             for (int j = 0; j < kChunk; j++) c.x[j] *= args.scale;
         }
-        store_any(args.dst_dtype, dst + i * bytes_of(args.dst_dtype), c, args.count - i);
+        store_any(args.dst_dtype, dst + i * element_bytes(args.dst_dtype), c, args.count - i);
     };
     constexpr int kAtOnce = 4;  // chunks on their way at a time
     for (int64_t i = (int64_t(block()) * CastParams::kThreads + thread()) * kChunk; i < args.count;

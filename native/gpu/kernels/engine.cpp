@@ -18,12 +18,12 @@ KV8_DEVICE float sum_of_block(float x, int threads) {
 }
 
 KV8_DEVICE Chunk load_at(const kv8_rows& rows, int64_t token, int64_t head, int64_t first, int64_t count) {
-    return load_plain(rows.dtype, row_at(rows, token, head) + first * bytes_of(rows.dtype), count);
+    return load_plain(rows.dtype, row_at(rows, token, head) + first * element_bytes(rows.dtype), count);
 }
 
 KV8_DEVICE void store_at(const kv8_rows& rows, int64_t token, int64_t head, int64_t first, const Chunk& c,
                          int64_t count) {
-    store_plain(rows.dtype, row_at(rows, token, head) + first * bytes_of(rows.dtype), c, count);
+    store_plain(rows.dtype, row_at(rows, token, head) + first * element_bytes(rows.dtype), c, count);
 }
 
 // A thread's part of the sum of squares of a row, to which the residual is added on the way.
@@ -54,7 +54,7 @@ KV8_DEVICE void scale_row(const kv8_rms_norm_args& args, int64_t token, int64_t 
         const int64_t first = chunk * kChunk, count = args.width - first;
         Chunk c = load_at(normalized, token, head, first, count);
         const Chunk weight =
-            load_plain(args.weight_dtype, address_of(args.weight) + first * bytes_of(args.weight_dtype), count);
+            load_plain(args.weight_dtype, address_of(args.weight) + first * element_bytes(args.weight_dtype), count);
 #pragma unroll
         for (int i = 0; i < kChunk; i++) c.x[i] = c.x[i] * scale * weight.x[i];
         store_at(args.out, token, head, first, c, count);
@@ -198,7 +198,8 @@ KV8_KERNEL(kv8_embedding_kernel, EmbeddingParams::kThreads, EmbeddingParams::kRe
             continue;
         }
         const int64_t element = int64_t(id) * args.width + first;
-        Chunk c = load_plain(args.table_dtype, address_of(args.table) + element * bytes_of(args.table_dtype), count);
+        Chunk c =
+            load_plain(args.table_dtype, address_of(args.table) + element * element_bytes(args.table_dtype), count);
 #pragma unroll
         for (int j = 0; j < kChunk; j++) c.x[j] *= args.scale;
         store_at(args.out, token, 0, first, c, count);

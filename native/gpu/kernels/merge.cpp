@@ -25,7 +25,7 @@ KV8_DEVICE Factors factors_of(float lse_a, float lse_b) {
 // A side that takes no part may hold anything.
 KV8_DEVICE Chunk part_of(const kv8_rows& rows, int64_t token, int64_t head, int64_t first, int width, float factor) {
     if (factor == 0.0f) return chunk_of(0.0f);
-    Chunk c = load_plain(rows.dtype, row_at(rows, token, head) + first * bytes_of(rows.dtype), width - first);
+    Chunk c = load_plain(rows.dtype, row_at(rows, token, head) + first * element_bytes(rows.dtype), width - first);
 #pragma unroll
     for (int i = 0; i < kChunk; i++) c.x[i] *= factor;
     return c;
@@ -54,7 +54,7 @@ KV8_KERNEL(kv8_merge_states_kernel, MergeStatesParams::kThreads, MergeStatesPara
             const Chunk b = part_of(args.b, token, head, first, args.width, factors.b);
 #pragma unroll
             for (int i = 0; i < kChunk; i++) joined.x[i] += b.x[i];
-            store_plain(args.out.dtype, row_at(args.out, token, head) + first * bytes_of(args.out.dtype), joined,
+            store_plain(args.out.dtype, row_at(args.out, token, head) + first * element_bytes(args.out.dtype), joined,
                         args.width - first);
         }
         if (valid && share.chunk == 0 && args.lse.ptr != 0) store(address_of(args.lse) + 4 * row, factors.lse);

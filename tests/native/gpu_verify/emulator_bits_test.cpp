@@ -71,13 +71,7 @@ TEST(EmulatorBits, AreTheDevicesInCasts) {
     for (kv8_dtype to : kFp8) {
         std::vector<uint8_t> got(src.size()), want(src.size());
         for (std::vector<uint8_t>* codes : {&got, &want}) {
-            kv8_cast_args args = {};
-            args.struct_size = sizeof(args);
-            args.scale = 0.0123f;
-            args.src = span_of(src);
-            args.dst = span_of(*codes);
-            args.dst_dtype = to;
-            args.count = static_cast<int64_t>(src.size());
+            const kv8_cast_args args = cast_args(span_of(src), KV8_F32, span_of(*codes), to, src.size(), 0.0123f);
             ASSERT_EQ(run(codes == &got ? *devices().front() : *emulated, args), KV8_OK) << kv8_last_error();
         }
         ASSERT_EQ(got, want) << name_of(to);
