@@ -1,5 +1,10 @@
 #include "cpu/isa.h"
 
+#if defined(__aarch64__)
+#include <asm/hwcap.h>
+#include <sys/auxv.h>
+#endif
+
 #include <cstdlib>
 #include <cstring>
 #include <string>
@@ -28,15 +33,16 @@ bool has_avx512() {
 bool has_avx512_bf16() {
     return has_avx512() && __builtin_cpu_supports("avx512vbmi") && __builtin_cpu_supports("avx512bf16");
 }
+#elif defined(__aarch64__)
+bool has_neon_bf16() { return (getauxval(AT_HWCAP2) & HWCAP2_BF16) != 0; }
 #endif
 
-#if KV8_HAVE_AVX512_BF16
-// Processors that have vdpbf16ps start two of them in a cycle, or one in two: flags do not tell.
+// Processors that have products of pairs start as many of them in a cycle as products of float32, or a quarter: flags do not tell.
+template <const AttentionKernels& pairs, const AttentionKernels& floats>
 bool pairs_pay() {
-    static const bool pay = is_clearly_faster(avx512_bf16::attention_kernels, avx512::attention_kernels);
+    static const bool pay = is_clearly_faster(pairs, floats);
     return pay;
 }
-#endif
 
 struct Variant {
     Kernels kernels;
@@ -49,14 +55,16 @@ struct Variant {
         {#isa, &isa::cast_kernels, &isa::cache_row_kernels, &isa::attention_kernels, &isa::engine_kernels}, supported, \
             always                                                                                                     \
     }
+#define KV8_PAIRS_VARIANT(pairs, isa, supported)                                                                \
+    {                                                                                                           \
+        {#pairs, &isa::cast_kernels, &isa::cache_row_kernels, &pairs::attention_kernels, &isa::engine_kernels}, \
+            supported, pairs_pay<pairs::attention_kernels, isa::attention_kernels>                              \
+    }
 
 // The best first.
 const Variant kVariants[] = {
 #if KV8_HAVE_AVX512_BF16
-    {{"avx512_bf16", &avx512::cast_kernels, &avx512::cache_row_kernels, &avx512_bf16::attention_kernels,
-      &avx512::engine_kernels},
-     has_avx512_bf16,
-     pairs_pay},
+    KV8_PAIRS_VARIANT(avx512_bf16, avx512, has_avx512_bf16),
 #endif
 #if KV8_HAVE_AVX512
     KV8_VARIANT(avx512, has_avx512),
@@ -64,11 +72,15 @@ const Variant kVariants[] = {
 #if KV8_HAVE_AVX2
     KV8_VARIANT(avx2, has_avx2),
 #endif
+#if KV8_HAVE_NEON_BF16
+    KV8_PAIRS_VARIANT(neon_bf16, neon, has_neon_bf16),
+#endif
 #if KV8_HAVE_NEON
     KV8_VARIANT(neon, always),
 #endif
     KV8_VARIANT(scalar, always),
 };
+#undef KV8_PAIRS_VARIANT
 #undef KV8_VARIANT
 
 std::string usable_names() {

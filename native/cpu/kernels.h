@@ -65,9 +65,12 @@ KV8_DECLARE_KERNELS(avx512)
 KV8_DECLARE_KERNELS(neon)
 #undef KV8_DECLARE_KERNELS
 
-// avx512 with products of pairs of bfloat16 in attention.
+// avx512 and neon with products of pairs of bfloat16 in attention.
 namespace avx512_bf16 {
 extern const AttentionKernels attention_kernels;
 }  // namespace avx512_bf16
+namespace neon_bf16 {
+extern const AttentionKernels attention_kernels;
+}  // namespace neon_bf16
 
 }  // namespace kv8::cpu

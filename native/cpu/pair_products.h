@@ -9,6 +9,12 @@
 // sum. So scores are as good as those of float32 products, however large. A weight's first part is off by 2^-8 of it at most, the
 // second by 2^-8 of that, so out is off by 2^-16 sum p|v| and float32's sums, whatever q and the number of keys.
 //
+// How sums are rounded. Both instructions round twice, the sum of two products and its sum with the register: VDPBF16PS to nearest,
+// BFDOT to odd (Arm Architecture Reference Manual, where FPCR.EBF is 0), which is off by less than a unit of the last place
+// and not by half of one. NEON takes as many steps in p.v as with float32 products and no more in q.k, so there the bounds of
+// float32's sums double: to 2^-23 of the sum at each of a split's 512 steps, 6e-5 sum p|v| if all were off the same way. What is
+// subnormal, a number or a sum, is zero to both instructions: a bfloat16 cache loses values below 2^-126.
+//
 // A weight of one part would be off by 2^-8; sums of half floats (VFMADDPH) by 2^-11 of themselves at each of up to 32 steps in p.v,
 // and in q.k by an estimated 0.01 for scores of 50. Neither stays below 2e-3.
 #pragma once
@@ -37,8 +43,9 @@ KV8_INLINE void dot_pair_rows(const uint8_t* q, const uint8_t* const* k, int cou
                 }
         };
         int d = 0;
-        for (; d + kPairElements <= head_size; d += kPairElements) add(d, load_pairs);
-        if (d < head_size) add(d, load_last_pairs);
+        for (; d + kPairElements <= head_size; d += kPairElements) add(d, load_pairs<>);
+        if constexpr (kPairElements > kLanes)
+            if (d < head_size) add(d, load_pairs<kWidth>);
         float totals[kSums];
         sums_of<kSums>(sums, totals);
         for (int r = 0; r < Rows; r++) std::memcpy(scores + r * kTileKeys + key, totals + r * kKeys, kKeys * 4);
@@ -77,19 +84,19 @@ KV8_INLINE void accumulate_pair_columns(const uint16_t* p, const KeyPair* v, int
         rp value[Registers];
         const uint8_t *const first = v[pair].first + d * 2, *const second = v[pair].second + d * 2;
         if constexpr (Registers == 1) {
-            value[0] = pair_first(load_last_pairs(first), load_last_pairs(second));
+            value[0] = pair_first(load_pairs<kWidth>(first), load_pairs<kWidth>(second));
         } else {
             for (int i = 0; i < Registers; i += 2) {
-                const rp a = load_pairs(first + i * kWidth * 2), b = load_pairs(second + i * kWidth * 2);
+                const rp a = load_pairs<>(first + i * kWidth * 2), b = load_pairs<>(second + i * kWidth * 2);
                 value[i] = pair_first(a, b);
                 value[i + 1] = pair_second(a, b);
             }
         }
         for (int r = 0; r < Rows; r++) {
             const uint16_t* const weights = p + r * 2 * kTileKeys + 2 * pair;
-            const rp parts[2] = {all_pairs(load<uint32_t>(weights)), all_pairs(load<uint32_t>(weights + kTileKeys))};
-            for (const rp& part : parts)
-                for (int i = 0; i < Registers; i++) total[r][i] = add_products(total[r][i], part, value[i]);
+            const SharedPair parts[2] = {shared_pair(weights), shared_pair(weights + kTileKeys)};
+            for (const SharedPair& part : parts)
+                for (int i = 0; i < Registers; i++) total[r][i] = add_shared_products(total[r][i], part, value[i]);
         }
     }
     for (int r = 0; r < Rows; r++)
@@ -102,7 +109,7 @@ KV8_INLINE void accumulate_pair_rows(const uint16_t* p, const KeyPair* v, int co
                                      int d = 0) {
     for (; d + Registers * kWidth <= head_size; d += Registers * kWidth)
         accumulate_pair_columns<Rows, Registers>(p, v, count, head_size, d, sums);
-    if constexpr (Registers > 1)
+    if constexpr (Registers * kWidth > kLanes)
         if (d < head_size) accumulate_pair_rows<Rows, Registers / 2>(p, v, count, head_size, sums, d);
 }
 

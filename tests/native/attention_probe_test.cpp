@@ -41,7 +41,7 @@ int64_t items;
 
 // The step that is timed has to be a legal one for every set of kernels.
 TEST(AttentionProbe, times_a_step_that_every_set_of_kernels_computes) {
-    for (const char* isa : {"scalar", "avx2", "avx512", "avx512_bf16", "neon"}) {
+    for (const char* isa : {"scalar", "avx2", "avx512", "avx512_bf16", "neon", "neon_bf16"}) {
         try {
             timed = &choose_kernels(isa);
         } catch (...) {

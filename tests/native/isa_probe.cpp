@@ -1,5 +1,9 @@
 // Prints the instruction sets that this processor runs, as a CMake list.
 #include <cstdio>
+#if defined(__aarch64__)
+#include <asm/hwcap.h>
+#include <sys/auxv.h>
+#endif
 
 int main() {
     std::printf("scalar");
@@ -15,5 +19,6 @@ int main() {
         std::printf(";avx512_bf16");
 #elif defined(__aarch64__)
     std::printf(";neon");
+    if (getauxval(AT_HWCAP2) & HWCAP2_BF16) std::printf(";neon_bf16");
 #endif
 }

@@ -48,7 +48,7 @@ class TestDevice {
     // elements are skipped; the CPU looks at all of them first and refuses the call.
     bool is_gpu() const { return backend_ != "cpu"; }
     // A processor whose attention multiplies pairs of bfloat16 where queries have 16 bits.
-    bool has_pairs() const { return name_ == "avx512_bf16"; }
+    bool has_pairs() const { return name_ == "avx512_bf16" || name_ == "neon_bf16"; }
     bool is_emulated() const { return backend_ == "emulator"; }
     bool converts(kv8_dtype dtype) const { return info_.native_fp8 >> dtype & 1; }
 
@@ -79,7 +79,7 @@ inline const std::vector<std::unique_ptr<TestDevice>>& devices() {
             list->push_back(std::make_unique<TestDevice>(nullptr));
         } else {
             const char* only = std::getenv("KV8_TEST_ISA");
-            for (const char* isa : {"scalar", "avx2", "avx512", "avx512_bf16", "neon"}) {
+            for (const char* isa : {"scalar", "avx2", "avx512", "avx512_bf16", "neon", "neon_bf16"}) {
                 if (only != nullptr && only != std::string(isa)) continue;
                 auto device = std::make_unique<TestDevice>(isa);
                 if (device->status() == KV8_OK || list->empty()) {

@@ -112,7 +112,7 @@ typedef struct kv8_device_options {
        its cgroups */
     int32_t threads;
     int32_t reserved;
-    /* CPU: "scalar", "avx2", "avx512", "avx512_bf16", "neon"; null = KV8_ISA from the environment, else the best */
+    /* CPU: "scalar", "avx2", "avx512", "avx512_bf16", "neon", "neon_bf16"; null = KV8_ISA from the environment, else the best */
     const char* isa;
     /* GPU: the path of cuBLASLt or hipBLASLt; null = KV8_BLAS_LIBRARY from the environment, else where the loader finds it */
     const char* blas_library;

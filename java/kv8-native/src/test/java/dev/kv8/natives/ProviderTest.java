@@ -44,7 +44,7 @@ class ProviderTest {
         }
         assertThat(info.backend()).isEqualTo("cpu");
         assertThat(info.name()).isNotBlank();
-        assertThat(info.arch()).isIn("scalar", "avx2", "avx512", "avx512_bf16", "neon");
+        assertThat(info.arch()).isIn("scalar", "avx2", "avx512", "avx512_bf16", "neon", "neon_bf16");
         assertThat(info.memoryBytes()).isGreaterThan(info.freeBytes()).isGreaterThan(1 << 20);
         assertThat(info.storable()).containsExactly(DType.values());
         assertThat(info.threads()).isPositive();
