@@ -1,5 +1,6 @@
 // Makes and checks attention schedules. A tile is cut into several items only when it alone would keep a worker busy
-// while the others wait; how it is cut cannot be seen in the results.
+// while the others wait; how it is cut cannot be seen in the results. What is shared out is what the planned window leaves to
+// see: the splits before it all go to the tile's first item, and cost nothing where it is the window that attention has.
 #include "cpu/attention_plan.h"
 
 #include <algorithm>
@@ -39,6 +40,8 @@ int group_of(const kv8_attention_plan_args& args) { return args.q_heads / args.k
 
 int32_t rows_of(const AttentionItem& item, int group) { return item.kv_heads * item.queries * group; }
 
+int32_t seen_splits(const AttentionItem& item) { return item.splits - item.hidden; }
+
 // Of one split, in products of a row with a key.
 int64_t split_work(const AttentionItem& item, int group) {
     return int64_t(kSplitKeys) * item.kv_heads * (item.queries * group + kConversionRows);
@@ -67,11 +70,12 @@ void for_each_tile(const kv8_attention_plan_args& args, const Tiling& tiling, co
             const KeyRange seen = visible_keys(first, count, queries, keys, args.window);
             Tile tile{};
             const int32_t splits = int32_t((seen.last + kSplitKeys - 1) / kSplitKeys), rows = count * group;
+            const int32_t hidden = int32_t(seen.first / kSplitKeys);
             const int32_t heads =
                 rows > kMostRowsOfHead ? 1 : std::max(1, std::min(tiling.tile_heads, kMostRowsOfHeads / rows));
             for (int32_t head = 0; head < args.kv_heads; head += heads) {
                 const int32_t some = std::min(heads, args.kv_heads - head);
-                tile.whole = {s, head, some, int32_t(first), count, 0, splits, 0, -1};
+                tile.whole = {s, head, some, int32_t(first), count, 0, splits, hidden, -1};
                 tile.work = (seen.last - seen.first + 1) * some * (int64_t(rows) + kConversionRows);
                 visit(tile);
             }
@@ -84,7 +88,7 @@ Tiling tiling_for(const kv8_attention_plan_args& args, int threads) {
     Tiling tiling{std::max(1, kTileRows / group_of(args)), args.kv_heads};
     const auto items = [&] {
         int64_t count = 0;
-        for_each_tile(args, tiling, [&](const Tile& tile) { count += std::max(tile.whole.splits, 1); });
+        for_each_tile(args, tiling, [&](const Tile& tile) { count += std::max(seen_splits(tile.whole), 1); });
         return count;
     };
     while (threads > 1 && tiling.tile_heads > 1 && items() < int64_t(threads) * kItemsPerThread)
@@ -92,7 +96,7 @@ Tiling tiling_for(const kv8_attention_plan_args& args, int threads) {
     return tiling;
 }
 
-// Decides in how many splits an item may grow.
+// Decides to how many splits that are seen an item may grow.
 class Cutting {
   public:
     Cutting(const kv8_attention_plan_args& args, const Tiling& tiling, int threads)
@@ -104,9 +108,10 @@ class Cutting {
     }
 
     int32_t splits_per_item(const Tile& tile) const {
-        if (tile.work <= most_work_) return std::max(tile.whole.splits, 1);
+        const int32_t all = std::max(seen_splits(tile.whole), 1);
+        if (tile.work <= most_work_) return all;
         const int64_t most = most_work_ / split_work(tile.whole, group_);
-        return int32_t(std::max<int64_t>(std::min<int64_t>(most, tile.whole.splits), 1));
+        return int32_t(std::max<int64_t>(std::min<int64_t>(most, all), 1));
     }
 
   private:
@@ -165,7 +170,7 @@ void plan_attention(kv8_attention_plan_args& args, int threads) {
     int64_t partials = 0;
     for_each_tile(args, tiling, [&](const Tile& tile) {
         const int64_t cut = cutting.splits_per_item(tile);
-        const int64_t items = std::max<int64_t>((tile.whole.splits + cut - 1) / cut, 1);
+        const int64_t items = std::max<int64_t>((seen_splits(tile.whole) + cut - 1) / cut, 1);
         plan.items += items;
         plan.most_rows = std::max(plan.most_rows, rows_of(tile.whole, group));
         if (items == 1) return;
@@ -196,17 +201,18 @@ void plan_attention(kv8_attention_plan_args& args, int threads) {
     int64_t partial = 0;
     for_each_tile(args, tiling, [&](const Tile& tile) {
         const int32_t cut = cutting.splits_per_item(tile);
-        if (tile.whole.splits <= cut) {
+        if (seen_splits(tile.whole) <= cut) {
             *item++ = tile.whole;
             return;
         }
         *combine = tile.whole;
         combine->partial = partial;
         combine++;
-        for (int32_t first = 0; first < tile.whole.splits; first += cut) {
+        for (int32_t first = 0, end = tile.whole.hidden + cut; first < tile.whole.splits; first = end, end += cut) {
             *item = tile.whole;
             item->first_split = first;
-            item->splits = std::min(cut, tile.whole.splits - first);
+            item->splits = std::min(end, tile.whole.splits) - first;
+            item->hidden = first == 0 ? tile.whole.hidden : 0;
             item->partial = partial + int64_t(first) * rows_of(tile.whole, group);
             item++;
         }
@@ -214,7 +220,7 @@ void plan_attention(kv8_attention_plan_args& args, int threads) {
     });
     // Workers take items in this order: the long ones must not be the last to start.
     std::sort(items, item, [&](const AttentionItem& a, const AttentionItem& b) {
-        const int64_t work_a = a.splits * split_work(a, group), work_b = b.splits * split_work(b, group);
+        const int64_t work_a = seen_splits(a) * split_work(a, group), work_b = seen_splits(b) * split_work(b, group);
         if (work_a != work_b) return work_a > work_b;
         if (a.sequence != b.sequence) return a.sequence < b.sequence;
         if (a.first_query != b.first_query) return a.first_query < b.first_query;

@@ -23,7 +23,7 @@ struct AttentionItem {
     int32_t queries;
     int32_t first_split;
     int32_t splits;  // 0: no query of the tile has a key
-    int32_t reserved;
+    int32_t hidden;  // the first of them that the planned window leaves no query; attention with a larger one sees them
     int64_t partial;  // of split first_split, row 0; -1: the item covers every split and writes the output itself
 };
 

@@ -114,6 +114,28 @@ TEST(Attention, GivesTheSameBitsFromOnePlanAgainAndFromAUsedWorkspace) {
     }
 }
 
+// A hint: keys that it hides and attention sees are seen, and the other way round.
+TEST(Attention, GivesTheSameBitsWhateverWindowIsPlannedFor) {
+    for (int index = 0; index < case_count() / 8; index++) {
+        const AttentionCase c = case_of_run(attention_seed() + 4, index);
+        SCOPED_TRACE(name_of_case(c, index));
+        for (const DeviceSet& set : device_sets()) {
+            SCOPED_TRACE(set.name);
+            AttentionBatch batch(c, whole_batch(c), {});
+            ASSERT_EQ(KV8_OK, batch.run(*set.devices[2])) << kv8_last_error();
+            std::vector<std::vector<RowResult>> expected;
+            for (size_t s = 0; s < c.sequences.size(); s++)
+                expected.push_back(results(c, batch, int(s), c.sequences[s].queries));
+            for (int window : {1, c.window, 600, INT_MAX}) {
+                ASSERT_EQ(KV8_OK, batch.run(*set.devices[2], KV8_PLAN_BATCH_INVARIANT, window)) << kv8_last_error();
+                for (size_t s = 0; s < c.sequences.size(); s++)
+                    ASSERT_EQ(expected[s], results(c, batch, int(s), c.sequences[s].queries))
+                        << "sequence " << s << ", planned for a window of " << window;
+            }
+        }
+    }
+}
+
 // Heads a gigabyte apart: offsets within a block, of V in a block and of the second block are all beyond 2^31.
 TEST(Attention, ReachesBlocksThatLieFarApart) {
     for (int index = 0; index < 42; index++) {

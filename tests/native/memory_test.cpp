@@ -2,7 +2,11 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <cstdio>
 #include <cstring>
+#include <filesystem>
+#include <fstream>
+#include <string>
 #include <thread>
 #include <vector>
 
@@ -37,6 +41,32 @@ TEST(Memory, IsAlignedCountedAndFreed) {
     EXPECT_REFUSED(kv8_free(device, pointers[0] + 1), KV8_INVALID_ARGUMENT, "is not an allocation of this device");
     EXPECT_REFUSED(kv8_free(device, 0), KV8_INVALID_ARGUMENT, "ptr 0x0 is not an allocation");
     EXPECT_EQ(kv8_device_close(device), KV8_OK);  // frees the rest, as the leak check sees
+}
+
+// What the kernel was advised of the range that an address is in: two letters each, as in "rd wr hg".
+std::string advice_on(uint64_t ptr) {
+    std::ifstream ranges("/proc/self/smaps");
+    bool within = false;
+    for (std::string line; std::getline(ranges, line);) {
+        unsigned long long begin = 0, end = 0;
+        if (std::sscanf(line.c_str(), "%llx-%llx ", &begin, &end) == 2) within = begin <= ptr && ptr < end;
+        if (within && line.rfind("VmFlags:", 0) == 0) return line;
+    }
+    return "no range";
+}
+
+TEST(Memory, IsOfHugePagesWhereSomeFit) {
+    if (!std::filesystem::exists("/sys/kernel/mm/transparent_hugepage/enabled"))
+        GTEST_SKIP() << "this kernel has no transparent huge pages";
+    kv8_device* device = open(cpu());
+    for (uint64_t bytes : {uint64_t{2} << 20, (uint64_t{4} << 20) + 5}) {
+        uint64_t ptr = 0;
+        ASSERT_EQ(kv8_alloc(device, bytes, KV8_MEMORY_DEVICE, &ptr), KV8_OK) << kv8_last_error();
+        for (uint64_t at = 0; at + (2u << 20) <= bytes; at += 2u << 20)
+            EXPECT_NE(advice_on(ptr + at).find(" hg"), std::string::npos)
+                << at << " of " << bytes << ": " << advice_on(ptr + at);
+    }
+    EXPECT_EQ(kv8_device_close(device), KV8_OK);
 }
 
 TEST(Memory, OfAbsurdSizeIsRefused) {
