@@ -1,6 +1,7 @@
 package dev.kv8.server;
 
 import com.fasterxml.jackson.core.JsonGenerator;
+import dev.kv8.llm.internal.JsonWriting;
 import java.io.IOException;
 import org.jspecify.annotations.Nullable;
 

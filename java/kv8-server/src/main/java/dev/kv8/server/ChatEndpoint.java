@@ -23,7 +23,7 @@ final class ChatEndpoint implements Endpoint {
         List<ChatMessage> messages = messages(body);
         SamplingFields sampling = SamplingFields.read(body);
         maxTokens(body, sampling);
-        boolean logprobs = body.flag("logprobs");
+        boolean logprobs = body.isSet("logprobs");
         OptionalInt top = body.integer("top_logprobs");
         if (top.isPresent() && !logprobs) {
             throw ApiError.invalid("top_logprobs", "\"top_logprobs\" is only allowed when \"logprobs\" is true.");
@@ -38,7 +38,7 @@ final class ChatEndpoint implements Endpoint {
         SamplingParams params = sampling.build();
         model.checkChoices("n", 1, params.n());
         refuseWhatIsNotText(body);
-        boolean stream = body.flag("stream");
+        boolean stream = body.isSet("stream");
         boolean includeUsage = StreamOptions.includeUsage(body, stream);
         String salt = body.text("cache_salt").orElse("");
         body.finish();

@@ -31,7 +31,7 @@ final class CompletionEndpoint implements Endpoint {
             }
             sampling.logprobs("logprobs", count);
         });
-        boolean echo = body.flag("echo");
+        boolean echo = body.isSet("echo");
         if (echo && logprobs.isPresent()) {
             throw ApiError.invalid(
                     "echo", "unsupported_parameter", "\"echo\" with \"logprobs\" is not supported by this server.");
@@ -45,7 +45,7 @@ final class CompletionEndpoint implements Endpoint {
         });
         body.refuse("suffix");
         CommonFields.read(body);
-        boolean stream = body.flag("stream");
+        boolean stream = body.isSet("stream");
         boolean includeUsage = StreamOptions.includeUsage(body, stream);
         String salt = body.text("cache_salt").orElse("");
         body.finish();

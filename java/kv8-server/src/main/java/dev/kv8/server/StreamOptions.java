@@ -14,7 +14,7 @@ final class StreamOptions {
         if (!stream) {
             throw ApiError.invalid("stream_options", "\"stream_options\" is only allowed when \"stream\" is true.");
         }
-        boolean include = options.get().flag("include_usage");
+        boolean include = options.get().isSet("include_usage");
         options.get().ignore("include_obfuscation");
         options.get().finish();
         return include;
