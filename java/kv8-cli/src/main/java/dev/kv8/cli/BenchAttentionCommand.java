@@ -174,15 +174,11 @@ final class BenchAttentionCommand extends Kv8Command {
     }
 
     private void open(KvBackend backend, DecodeCase.Shape shape, List<DecodeCase> cases, List<DecodeRun> runs) {
-        try {
-            for (MeasuredCaches.Kind kind : caches.kinds()) {
-                DecodeCase decode = new DecodeCase(backend, shape, kind.dtype(), kind.scales());
-                cases.add(decode);
-                runs.add(new DecodeRun(
-                        shape, kind.dtype(), kind.scales(), decode.bytes(), new Timings(measurement.rounds)));
-            }
-        } catch (IllegalArgumentException e) {
-            throw wrongUsage(e);
+        for (MeasuredCaches.Kind kind : caches.kinds()) {
+            DecodeCase decode = fromOptions(() -> new DecodeCase(backend, shape, kind.dtype(), kind.scales()));
+            cases.add(decode);
+            runs.add(
+                    new DecodeRun(shape, kind.dtype(), kind.scales(), decode.bytes(), new Timings(measurement.rounds)));
         }
     }
 

@@ -139,7 +139,7 @@ final class BenchWriteCommand extends Kv8Command {
         List<WriteCase> cases = new ArrayList<>();
         try {
             for (MeasuredCaches.Kind kind : caches.kinds()) {
-                WriteCase write = new WriteCase(backend, shape, kind.dtype(), kind.scales());
+                WriteCase write = fromOptions(() -> new WriteCase(backend, shape, kind.dtype(), kind.scales()));
                 cases.add(write);
                 runs.add(new Run(shape, kind.dtype(), kind.scales(), write.bytes(), new Timings(measurement.rounds)));
             }
@@ -150,8 +150,6 @@ final class BenchWriteCommand extends Kv8Command {
                     runs.get(i).timings().time(round, cases.get(i)::write);
                 }
             }
-        } catch (IllegalArgumentException e) {
-            throw wrongUsage(e);
         } finally {
             cases.forEach(WriteCase::close);
         }

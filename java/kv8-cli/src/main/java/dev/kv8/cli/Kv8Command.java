@@ -5,6 +5,7 @@ import dev.kv8.llm.internal.JsonWriting;
 import java.io.IOException;
 import java.io.PrintWriter;
 import java.util.concurrent.Callable;
+import java.util.function.Supplier;
 import picocli.CommandLine.Command;
 import picocli.CommandLine.Model.CommandSpec;
 import picocli.CommandLine.Option;
@@ -40,6 +41,15 @@ abstract class Kv8Command implements Callable<Integer> {
 
     final ParameterException wrongUsage(IllegalArgumentException e) {
         return new ParameterException(spec.commandLine(), String.valueOf(e.getMessage()), e);
+    }
+
+    /** What options make; the refusal of one is wrong usage. */
+    final <T> T fromOptions(Supplier<T> made) {
+        try {
+            return made.get();
+        } catch (IllegalArgumentException e) {
+            throw wrongUsage(e);
+        }
     }
 
     final void checkAtLeastOne(String option, int value) {
