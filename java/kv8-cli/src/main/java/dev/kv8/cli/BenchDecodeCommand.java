@@ -4,7 +4,6 @@ import com.fasterxml.jackson.core.JsonGenerator;
 import dev.kv8.ByteSize;
 import dev.kv8.DeviceInfo;
 import dev.kv8.KvCacheDType;
-import dev.kv8.cli.ServeRun.Quantiles;
 import dev.kv8.llm.GenerationRequest;
 import dev.kv8.llm.LLM;
 import dev.kv8.llm.SamplingParams;

@@ -233,7 +233,7 @@ final class BenchServeCommand extends Kv8Command {
                 rate(run),
                 Numbers.fixed(run.requestsPerSecond(), 2),
                 Numbers.fixed(run.tokensPerSecond(), 1),
-                Double.isNaN(run.crowded()) ? "-" : Numbers.fixed(run.crowded(), 1),
+                Numbers.fixedOrDash(run.crowded(), 1),
                 String.valueOf(run.mostResident()),
                 Numbers.fixed(run.firstToken().at(0.5), 2),
                 Numbers.fixed(run.firstToken().at(0.95), 2),
