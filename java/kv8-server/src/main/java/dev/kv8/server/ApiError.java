@@ -101,7 +101,7 @@ final class ApiError extends RuntimeException {
         return new ApiError(429, BUSY, null, "rate_limit_exceeded", message);
     }
 
-    static ApiError headerFields(int status, String message) {
+    static ApiError malformed(int status, String message) {
         return new ApiError(status, INVALID, null, null, message);
     }
 

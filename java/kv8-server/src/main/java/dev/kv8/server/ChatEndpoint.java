@@ -38,21 +38,19 @@ final class ChatEndpoint implements Endpoint {
         SamplingParams params = sampling.build();
         model.checkChoices("n", 1, params.n());
         refuseWhatIsNotText(body);
-        boolean stream = body.isSet("stream");
-        boolean includeUsage = StreamOptions.includeUsage(body, stream);
-        String salt = body.text("cache_salt").orElse("");
+        CommonFields common = CommonFields.read(body);
         body.finish();
         GenerationRequest request = GenerationRequest.builder()
                 .messages(messages)
                 .sampling(params)
                 .timeout(model.timeout())
-                .cacheSalt(salt)
+                .cacheSalt(common.cacheSalt())
                 .build();
         return new Call(
                 List.of(request),
                 params.n(),
-                stream,
-                includeUsage,
+                common.stream(),
+                common.includeUsage(),
                 "messages",
                 new ChatFormat(model.name(), logprobs, params.n()));
     }
@@ -67,7 +65,6 @@ final class ChatEndpoint implements Endpoint {
     }
 
     private static void refuseWhatIsNotText(JsonFields body) {
-        CommonFields.read(body);
         for (String modality : body.texts("modalities")) {
             if (!modality.equals("text")) {
                 throw body.wrong("modalities", modality, "\"text\"");
