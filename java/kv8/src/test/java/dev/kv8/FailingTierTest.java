@@ -2,53 +2,13 @@ package dev.kv8;
 
 import static org.assertj.core.api.Assertions.assertThat;
 
-import java.io.IOException;
 import java.time.Duration;
-import java.util.List;
-import java.util.Queue;
-import java.util.concurrent.ConcurrentLinkedQueue;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.ValueSource;
 
 /** A tier that failed three times, is asked again a second later, and then whoever asked does not wait for the answer. */
 class FailingTierTest {
     private static final int[] PROMPT = TieredCache.prompt(1, 41); // five whole blocks, and one token to compute
-
-    /** Host memory that can't be asked, or keeps its answers back, as it is told. */
-    private static final class MoodyStore extends NamedStore {
-        private final BlockStore kept;
-        private final Queue<BlockTransfer> held = new ConcurrentLinkedQueue<>();
-        private volatile boolean failing;
-        private volatile boolean holding;
-
-        MoodyStore(BlockStore kept) {
-            super("moody", kept);
-            this.kept = kept;
-        }
-
-        @Override
-        public int lookup(List<BlockKey> keys, long deadlineNanos) throws IOException {
-            if (failing) {
-                throw new IOException("made up");
-            }
-            return kept.lookup(keys, deadlineNanos);
-        }
-
-        @Override
-        public void load(BlockTransfer transfer) {
-            if (holding) {
-                held.add(transfer);
-            } else {
-                kept.load(transfer);
-            }
-        }
-
-        void answer() {
-            for (BlockTransfer next = held.poll(); next != null; next = held.poll()) {
-                kept.load(next);
-            }
-        }
-    }
 
     @ParameterizedTest
     @ValueSource(booleans = {true, false})
@@ -64,21 +24,20 @@ class FailingTierTest {
             test.serve(PROMPT);
             test.settle();
             test.evictAll();
-            store.failing = true;
+            store.becomes(MoodyStore.Mood.FAILING_LOOKUPS);
             for (int i = 0; i < 3; i++) {
                 test.serve(TieredCache.prompt(50 + i, 41));
                 test.settle();
             }
             assertThat(test.tier(0).open()).isTrue();
-            store.failing = false;
-            store.holding = true;
+            store.becomes(MoodyStore.Mood.WITHHOLDING);
             TieredCache.await(() -> !test.tier(0).open());
             Sequence asking = test.cache.open(PROMPT);
-            TieredCache.await(() -> !store.held.isEmpty());
+            TieredCache.await(store::isAsked);
             asking.close();
             test.cache.poll();
             assertThat(test.tier(0).open()).as("while it is tried").isTrue();
-            store.holding = false;
+            store.becomes(MoodyStore.Mood.GOOD);
             if (answers) {
                 store.answer();
             } else {

@@ -1,6 +1,5 @@
 package dev.kv8;
 
-import static java.util.Objects.requireNonNull;
 import static org.assertj.core.api.Assertions.assertThat;
 
 import java.io.IOException;
@@ -13,8 +12,6 @@ import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.Random;
-import java.util.Set;
-import java.util.concurrent.ConcurrentHashMap;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
@@ -27,7 +24,11 @@ class GroupedTiersTest {
     private static final int WINDOW_BLOCKS = 10 - firstNeeded(1, 10);
 
     private static HostBlockStore host() {
-        return HostBlockStore.create(ByteSize.of(500L * frameBytes()), EvictionPolicyKind.LRU);
+        return host(500);
+    }
+
+    private static HostBlockStore host(long blocks) {
+        return HostBlockStore.create(ByteSize.of(blocks * frameBytes()), EvictionPolicyKind.LRU);
     }
 
     private static KvCacheConfig.Builder config(int blocks, Tiers tiers) {
@@ -121,76 +122,19 @@ class GroupedTiersTest {
         }
     }
 
-    /** Keeps everything until it is told to lose it. */
-    private static final class ForgetfulStore implements BlockStore {
-        private final String name;
-        final Map<BlockKey, ByteBuffer> kept = new ConcurrentHashMap<>();
-
-        ForgetfulStore(String name) {
-            this.name = name;
-        }
-
-        @Override
-        public String name() {
-            return name;
-        }
-
-        @Override
-        public void prepare(int frameBytes) {}
-
-        @Override
-        public int lookup(List<BlockKey> keys, long deadlineNanos) {
-            int found = 0;
-            while (found < keys.size() && kept.containsKey(keys.get(found))) {
-                found++;
-            }
-            return found;
-        }
-
-        @Override
-        public void load(BlockTransfer transfer) {
-            for (int i = 0; i < transfer.size(); i++) {
-                ByteBuffer frame = kept.get(transfer.key(i));
-                if (frame == null) {
-                    transfer.absent(i);
-                } else {
-                    transfer.frame(i).put(frame.duplicate());
-                    transfer.done(i, frame.remaining());
-                }
-            }
-        }
-
-        @Override
-        public void store(BlockTransfer transfer) {
-            for (int i = 0; i < transfer.size(); i++) {
-                ByteBuffer frame = transfer.frame(i);
-                kept.put(
-                        transfer.key(i),
-                        ByteBuffer.allocate(frame.remaining())
-                                .put(frame.duplicate())
-                                .flip());
-                transfer.done(i, frame.remaining());
-            }
-        }
-
-        @Override
-        public void forget(BlockKey key) {
-            kept.remove(key);
-        }
-
-        @Override
-        public void close() {}
+    private static boolean has(BlockStore store, BlockKey key) throws IOException {
+        return store.lookup(List.of(key), TestFrames.soon()) == 1;
     }
 
     /** Against a search of every end, over blocks that are in the pool, in one tier or another, or nowhere at random. */
     @Test
-    void theLongestPrefixThatPoolAndTiersHaveTogetherIsFound() {
+    void theLongestPrefixThatPoolAndTiersHaveTogetherIsFound() throws IOException {
         long seed = Long.getLong("kv8.seed", System.nanoTime());
         Random random = new Random(seed);
         int longer = 0;
         for (int round = 0; round < 60; round++) {
-            ForgetfulStore first = new ForgetfulStore("first");
-            ForgetfulStore second = new ForgetfulStore("second");
+            BlockStore first = new NamedStore("first", host(32)); // every block of the prompt
+            BlockStore second = new NamedStore("second", host(32));
             Tiers tiers = Tiers.builder()
                     .add(first)
                     .add(second)
@@ -213,16 +157,14 @@ class GroupedTiersTest {
                             test.cache.ledger().pool().unregister(block);
                             missing[group][index] = key;
                         }
-                        for (ForgetfulStore store : List.of(first, second)) {
+                        for (BlockStore store : List.of(first, second)) {
                             if (random.nextInt(most) == 0) {
-                                store.kept.remove(key);
+                                store.forget(key);
                             }
                         }
                     }
                 }
                 all.close();
-                Set<BlockKey> firstHas = Set.copyOf(first.kept.keySet());
-                Set<BlockKey> secondHas = Set.copyOf(second.kept.keySet());
                 int cached = 0;
                 int expected = 0;
                 for (int end = 1; end <= 16; end++) {
@@ -232,7 +174,7 @@ class GroupedTiersTest {
                         for (int index = firstNeeded(group, end); index < end; index++) {
                             BlockKey key = missing[group][index];
                             inPool &= key == null;
-                            anywhere &= key == null || firstHas.contains(key) || secondHas.contains(key);
+                            anywhere &= key == null || has(first, key) || has(second, key);
                         }
                     }
                     cached = inPool ? end : cached;
@@ -296,8 +238,8 @@ class GroupedTiersTest {
     /** The first layer's page is as large as the second's, which has row scales; what was there before does not leave the cache. */
     @Test
     void whatAPageHasBehindItsLayersStaysThere() {
-        ForgetfulStore store = new ForgetfulStore("store");
-        KvCacheConfig config = config(30, Tiers.of(store)).build();
+        HostBlockStore host = host();
+        KvCacheConfig config = config(30, Tiers.of(host)).build();
         long ofGroup =
                 config.layout().layer(0, 1).v().offset() + 8L * TokenContent.KV_HEADS * TokenContent.HEAD_SIZE * 4;
         assertThat(ofGroup).isLessThan(config.blockBytes());
@@ -308,7 +250,10 @@ class GroupedTiersTest {
             try (Sequence sequence = test.cache.open(PROMPT)) {
                 for (int index = 0; index < 10; index++) {
                     BlockKey key = test.cache.ledger().pool().key(sequence.table.block(index, 0));
-                    ByteBuffer frame = requireNonNull(store.kept.get(key));
+                    ByteBuffer frame = ByteBuffer.allocate(frameBytes());
+                    TestFrames.Waiting loaded = new TestFrames.Waiting(1);
+                    host.load(new BlockTransfer(List.of(key), List.of(frame), TestFrames.soon(), loaded));
+                    assertThat(loaded.await().outcomes).containsExactly(BlockTransfer.Outcome.DONE);
                     for (int i = BlockFrame.HEADER + (int) ofGroup; i < frame.limit(); i++) {
                         assertThat(frame.get(i)).isZero();
                     }

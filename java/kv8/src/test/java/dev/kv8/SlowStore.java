@@ -13,7 +13,7 @@ import java.util.concurrent.locks.LockSupport;
  * Host memory that takes its time over every second load, so that it is seldom left alone. What it gives is whole. Made by the thread that
  * drives the cache, on which it refuses to work.
  */
-final class SlowStore implements BlockStore {
+final class SlowStore extends NamedStore {
     /** What is slow. */
     enum Pace {
         /** Nothing. */
@@ -27,7 +27,6 @@ final class SlowStore implements BlockStore {
     }
 
     private final StepsThread stepsThread = new StepsThread();
-    private final BlockStore kept = HostBlockStore.create(ByteSize.mib(16));
     private final long delayNanos;
     private final AtomicInteger asked = new AtomicInteger();
     private final ConcurrentLinkedQueue<BlockTransfer> unanswered = new ConcurrentLinkedQueue<>();
@@ -39,6 +38,7 @@ final class SlowStore implements BlockStore {
     private volatile Pace pace = Pace.PROMPT;
 
     SlowStore(long delayNanos) {
+        super("slow", HostBlockStore.create(ByteSize.mib(16)));
         this.delayNanos = delayNanos;
     }
 
@@ -52,22 +52,12 @@ final class SlowStore implements BlockStore {
     }
 
     @Override
-    public String name() {
-        return "slow";
-    }
-
-    @Override
-    public void prepare(int frameBytes) {
-        kept.prepare(frameBytes);
-    }
-
-    @Override
     public int lookup(List<BlockKey> keys, long deadlineNanos) throws IOException {
         stepsThread.mustNotRun();
         if (pace == Pace.SLOW_LOOKUPS && isTurn()) {
             LockSupport.parkNanos(delayNanos);
         }
-        return kept.lookup(keys, deadlineNanos);
+        return super.lookup(keys, deadlineNanos);
     }
 
     @Override
@@ -75,11 +65,11 @@ final class SlowStore implements BlockStore {
         stepsThread.mustNotRun();
         boolean slow = (pace == Pace.SLOW_LOADS || pace == Pace.NO_ANSWERS) && isTurn();
         if (!slow) {
-            kept.load(transfer);
+            super.load(transfer);
         } else if (pace == Pace.NO_ANSWERS) {
             unanswered.add(transfer);
         } else {
-            later.schedule(() -> kept.load(transfer), delayNanos, TimeUnit.NANOSECONDS)
+            later.schedule(() -> super.load(transfer), delayNanos, TimeUnit.NANOSECONDS)
                     .isDone();
         }
     }
@@ -87,12 +77,7 @@ final class SlowStore implements BlockStore {
     @Override
     public void store(BlockTransfer transfer) {
         stepsThread.mustNotRun();
-        kept.store(transfer);
-    }
-
-    @Override
-    public void forget(BlockKey key) {
-        kept.forget(key);
+        super.store(transfer);
     }
 
     /** Ends what is under way, as a broken connection does. */

@@ -8,7 +8,6 @@ import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
 import java.util.Random;
-import java.util.concurrent.atomic.AtomicBoolean;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
@@ -210,21 +209,12 @@ class TieredPartsTest {
 
     @Test
     void aPartThatCouldNotBeLoadedIsAskedForAgain() {
-        AtomicBoolean failing = new AtomicBoolean();
-        BlockStore store = new NamedStore("host", host(100)) {
-            @Override
-            public void load(BlockTransfer transfer) {
-                if (failing.get()) {
-                    throw new IllegalStateException("made up");
-                }
-                super.load(transfer);
-            }
-        };
+        MoodyStore store = new MoodyStore(host(100));
         try (TieredCache test = new TieredCache(12, written(store).build())) {
             store(test);
-            failing.set(true);
+            store.becomes(MoodyStore.Mood.FAILING_LOADS);
             assertThat(test.serve(TieredCache.prompt(1, 7))).isZero();
-            failing.set(false);
+            store.becomes(MoodyStore.Mood.GOOD);
             assertThat(test.serve(TieredCache.prompt(1, 7))).isEqualTo(6);
         }
     }

@@ -109,7 +109,7 @@ final class BenchAttentionCommand extends Kv8Command {
                         progress,
                         shapes.size() * measurement.rounds));
             }
-            report(BenchReport.of(backend.info(), bandwidth), runs);
+            report(MeasuredMachine.of(backend.info(), bandwidth), runs);
         }
         return 0;
     }
@@ -174,19 +174,15 @@ final class BenchAttentionCommand extends Kv8Command {
     }
 
     private void open(KvBackend backend, DecodeCase.Shape shape, List<DecodeCase> cases, List<DecodeRun> runs) {
-        try {
-            for (MeasuredCaches.Kind kind : caches.kinds()) {
-                DecodeCase decode = new DecodeCase(backend, shape, kind.dtype(), kind.scales());
-                cases.add(decode);
-                runs.add(new DecodeRun(
-                        shape, kind.dtype(), kind.scales(), decode.bytes(), new Timings(measurement.rounds)));
-            }
-        } catch (IllegalArgumentException e) {
-            throw wrongUsage(e);
+        for (MeasuredCaches.Kind kind : caches.kinds()) {
+            DecodeCase decode = fromOptions(() -> new DecodeCase(backend, shape, kind.dtype(), kind.scales()));
+            cases.add(decode);
+            runs.add(
+                    new DecodeRun(shape, kind.dtype(), kind.scales(), decode.bytes(), new Timings(measurement.rounds)));
         }
     }
 
-    private void report(BenchReport machine, List<DecodeRun> runs) throws IOException {
+    private void report(MeasuredMachine machine, List<DecodeRun> runs) throws IOException {
         if (json) {
             DeviceInfo device = machine.device();
             printJson(generator -> {
@@ -215,7 +211,7 @@ final class BenchAttentionCommand extends Kv8Command {
         }
     }
 
-    private void printTable(BenchReport machine, List<DecodeRun> runs) {
+    private void printTable(MeasuredMachine machine, List<DecodeRun> runs) {
         TextTable table = new TextTable(
                 "kv_cache_dtype",
                 "scales",
@@ -239,13 +235,9 @@ final class BenchAttentionCommand extends Kv8Command {
                     Numbers.fixed(run.microseconds(), 1),
                     Numbers.fixed(run.gbps(), 1),
                     Numbers.fixed(100 * run.gbps() / machine.readGbps(), 1),
-                    ratio(run.relativeTo(runs, DecodeRun::isBf16)),
-                    ratio(run.relativeTo(runs, DecodeRun::isByTensor)));
+                    Numbers.fixedOrDash(run.relativeTo(runs, DecodeRun::isBf16), 3),
+                    Numbers.fixedOrDash(run.relativeTo(runs, DecodeRun::isByTensor), 3));
         }
         table.print(out());
-    }
-
-    static String ratio(double value) {
-        return Double.isNaN(value) ? "-" : Numbers.fixed(value, 3);
     }
 }

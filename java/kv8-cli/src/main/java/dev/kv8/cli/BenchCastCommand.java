@@ -95,7 +95,7 @@ final class BenchCastCommand extends Kv8Command {
         try (KvBackend backend = KvBackend.open();
                 MemoryBandwidth bandwidth = new MemoryBandwidth(backend, measurement.rounds)) {
             measure(backend, bandwidth, runs);
-            report(BenchReport.of(backend.info(), bandwidth), runs);
+            report(MeasuredMachine.of(backend.info(), bandwidth), runs);
         } catch (IllegalArgumentException e) {
             throw wrongUsage(e);
         }
@@ -142,7 +142,7 @@ final class BenchCastCommand extends Kv8Command {
         backend.synchronize();
     }
 
-    private void report(BenchReport machine, List<Run> runs) throws IOException {
+    private void report(MeasuredMachine machine, List<Run> runs) throws IOException {
         if (json) {
             printJson(generator -> {
                 machine.write(generator);
@@ -178,7 +178,7 @@ final class BenchCastCommand extends Kv8Command {
         }
     }
 
-    private void write(JsonGenerator generator, BenchReport machine, Run run) throws IOException {
+    private void write(JsonGenerator generator, MeasuredMachine machine, Run run) throws IOException {
         generator.writeStartObject();
         generator.writeStringField("backend", machine.device().backend());
         generator.writeStringField("isa", machine.device().arch());

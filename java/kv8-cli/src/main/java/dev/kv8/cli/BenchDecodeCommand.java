@@ -4,7 +4,6 @@ import com.fasterxml.jackson.core.JsonGenerator;
 import dev.kv8.ByteSize;
 import dev.kv8.DeviceInfo;
 import dev.kv8.KvCacheDType;
-import dev.kv8.cli.ServeRun.Quantiles;
 import dev.kv8.llm.GenerationRequest;
 import dev.kv8.llm.LLM;
 import dev.kv8.llm.SamplingParams;
@@ -113,7 +112,7 @@ final class BenchDecodeCommand extends Kv8Command {
         List<Run> runs = new ArrayList<>();
         try (ProgressLine progress = new ProgressLine(err(), "measure")) {
             for (KvCacheDType dtype : engines.dtypes()) {
-                runs.add(new Run(dtype, open(dtype), rounds));
+                runs.add(new Run(dtype, fromOptions(() -> open(dtype)), rounds));
             }
             runs.forEach(run -> seconds(run.llm, 1 + outputTokens)); // compiles the code
             for (int round = 0; round < rounds; round++) {
@@ -131,13 +130,9 @@ final class BenchDecodeCommand extends Kv8Command {
     }
 
     private LLM open(KvCacheDType dtype) {
-        try {
-            LLM.Builder settings =
-                    LLM.builder().model(model).kvCacheMemory(kvCacheMemory).prefixCaching(false);
-            return ComparedEngines.open(settings, dtype);
-        } catch (IllegalArgumentException e) {
-            throw wrongUsage(e);
-        }
+        LLM.Builder settings =
+                LLM.builder().model(model).kvCacheMemory(kvCacheMemory).prefixCaching(false);
+        return ComparedEngines.open(settings, dtype);
     }
 
     private double seconds(LLM llm, int tokens) {
@@ -153,13 +148,9 @@ final class BenchDecodeCommand extends Kv8Command {
                 .promptTokenIds(prompt)
                 .sampling(greedy)
                 .build();
-        try {
-            long start = System.nanoTime();
-            llm.submit(request).completions().join();
-            return (System.nanoTime() - start) * 1e-9;
-        } catch (IllegalArgumentException e) {
-            throw wrongUsage(e);
-        }
+        long start = System.nanoTime();
+        fromOptions(() -> llm.submit(request)).completions().join();
+        return (System.nanoTime() - start) * 1e-9;
     }
 
     private void report(DeviceInfo device, List<Run> runs) throws IOException {

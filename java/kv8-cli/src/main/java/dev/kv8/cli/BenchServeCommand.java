@@ -136,7 +136,7 @@ final class BenchServeCommand extends Kv8Command {
         Map<KvCacheDType, LLM> engines = new LinkedHashMap<>();
         try {
             for (KvCacheDType dtype : compared.dtypes()) {
-                engines.put(dtype, open(measured, dtype));
+                engines.put(dtype, fromOptions(() -> open(measured, dtype)));
             }
             Map<KvCacheDType, List<ServeRun>> runs = run(engines, loads);
             if (plot != null) {
@@ -193,16 +193,12 @@ final class BenchServeCommand extends Kv8Command {
     }
 
     private LLM open(Path measured, KvCacheDType dtype) {
-        try {
-            LLM.Builder settings = LLM.builder()
-                    .model(measured)
-                    .kvCacheMemory(kvCacheMemory)
-                    .maxBatchTokens(maxBatchTokens)
-                    .maxWaiting(Math.max(requests, 1));
-            return ComparedEngines.open(settings, dtype);
-        } catch (IllegalArgumentException e) {
-            throw wrongUsage(e);
-        }
+        LLM.Builder settings = LLM.builder()
+                .model(measured)
+                .kvCacheMemory(kvCacheMemory)
+                .maxBatchTokens(maxBatchTokens)
+                .maxWaiting(requests);
+        return ComparedEngines.open(settings, dtype);
     }
 
     private void report(DeviceInfo device, Map<KvCacheDType, List<ServeRun>> runs) throws IOException {
@@ -237,7 +233,7 @@ final class BenchServeCommand extends Kv8Command {
                 rate(run),
                 Numbers.fixed(run.requestsPerSecond(), 2),
                 Numbers.fixed(run.tokensPerSecond(), 1),
-                Double.isNaN(run.crowded()) ? "-" : Numbers.fixed(run.crowded(), 1),
+                Numbers.fixedOrDash(run.crowded(), 1),
                 String.valueOf(run.mostResident()),
                 Numbers.fixed(run.firstToken().at(0.5), 2),
                 Numbers.fixed(run.firstToken().at(0.95), 2),

@@ -110,7 +110,7 @@ final class BenchWriteCommand extends Kv8Command {
                 runs.addAll(measure(backend, shapes.get(i), bandwidth, i * measurement.rounds));
                 progress.update(i + 1, shapes.size());
             }
-            report(BenchReport.of(backend.info(), bandwidth), runs);
+            report(MeasuredMachine.of(backend.info(), bandwidth), runs);
         }
         return 0;
     }
@@ -139,7 +139,7 @@ final class BenchWriteCommand extends Kv8Command {
         List<WriteCase> cases = new ArrayList<>();
         try {
             for (MeasuredCaches.Kind kind : caches.kinds()) {
-                WriteCase write = new WriteCase(backend, shape, kind.dtype(), kind.scales());
+                WriteCase write = fromOptions(() -> new WriteCase(backend, shape, kind.dtype(), kind.scales()));
                 cases.add(write);
                 runs.add(new Run(shape, kind.dtype(), kind.scales(), write.bytes(), new Timings(measurement.rounds)));
             }
@@ -150,15 +150,13 @@ final class BenchWriteCommand extends Kv8Command {
                     runs.get(i).timings().time(round, cases.get(i)::write);
                 }
             }
-        } catch (IllegalArgumentException e) {
-            throw wrongUsage(e);
         } finally {
             cases.forEach(WriteCase::close);
         }
         return runs;
     }
 
-    private void report(BenchReport machine, List<Run> runs) throws IOException {
+    private void report(MeasuredMachine machine, List<Run> runs) throws IOException {
         if (json) {
             printJson(generator -> {
                 machine.write(generator);
@@ -186,7 +184,7 @@ final class BenchWriteCommand extends Kv8Command {
                                 run.microseconds() * 1e3 / (2 * run.shape().elements()), 3),
                         Numbers.fixed(run.gbps(), 1),
                         Numbers.fixed(100 * run.gbps() / machine.copyGbps(), 1),
-                        BenchAttentionCommand.ratio(run.relativeToBf16(runs)));
+                        Numbers.fixedOrDash(run.relativeToBf16(runs), 3));
             }
             table.print(out());
         }
@@ -201,7 +199,7 @@ final class BenchWriteCommand extends Kv8Command {
         }
     }
 
-    private void write(JsonGenerator generator, BenchReport machine, Run run, List<Run> runs) throws IOException {
+    private void write(JsonGenerator generator, MeasuredMachine machine, Run run, List<Run> runs) throws IOException {
         generator.writeStartObject();
         generator.writeStringField("backend", machine.device().backend());
         generator.writeStringField("isa", machine.device().arch());

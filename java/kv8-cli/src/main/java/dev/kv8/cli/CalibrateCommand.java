@@ -183,7 +183,7 @@ final class CalibrateCommand extends Kv8Command {
         Path state = beside(target, STATE_SUFFIX);
         ModelConfig config = ModelConfig.read(model);
         Optional<CalibrationRecipe> followed = recipe();
-        Calibrator calibrator = calibrator(followed, state);
+        Calibrator calibrator = fromOptions(() -> calibrator(followed, state));
         Set<Integer> skipped = skippedLayers(config, followed);
         ScaleStrategy wanted = strategy(followed);
         String text = evalText == null ? null : EvaluationOptions.readText(evalText);
@@ -229,21 +229,17 @@ final class CalibrateCommand extends Kv8Command {
     }
 
     private Calibrator calibrator(Optional<CalibrationRecipe> followed, Path state) {
-        try {
-            Calibrator.Builder builder = Calibrator.builder()
-                    .model(model)
-                    .data(data)
-                    .rule(rule(followed))
-                    .margin(margin)
-                    .samples(samples)
-                    .seed(seed)
-                    .dtype(dtype)
-                    .state(state)
-                    .resume(resume);
-            return (sampleLength == null ? builder : builder.sampleLength(sampleLength)).build();
-        } catch (IllegalArgumentException e) {
-            throw wrongUsage(e);
-        }
+        Calibrator.Builder builder = Calibrator.builder()
+                .model(model)
+                .data(data)
+                .rule(rule(followed))
+                .margin(margin)
+                .samples(samples)
+                .seed(seed)
+                .dtype(dtype)
+                .state(state)
+                .resume(resume);
+        return (sampleLength == null ? builder : builder.sampleLength(sampleLength)).build();
     }
 
     private ScaleRule rule(Optional<CalibrationRecipe> followed) {

@@ -231,12 +231,7 @@ final class DemoCommand extends Kv8Command {
 
     private void write(JsonGenerator generator, ModelConfig config, DeviceInfo device, List<Run> runs)
             throws IOException {
-        generator.writeObjectFieldStart("machine");
-        generator.writeStringField("name", device.name());
-        generator.writeStringField("backend", device.backend());
-        generator.writeStringField("isa", device.arch());
-        generator.writeNumberField("threads", device.threads());
-        generator.writeEndObject();
+        new Machine(device).write(generator);
         generator.writeNumberField("memory_bytes", memory.bytes());
         generator.writeArrayFieldStart("runs");
         for (Run run : runs) {

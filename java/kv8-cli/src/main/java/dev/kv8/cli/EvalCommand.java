@@ -6,6 +6,7 @@ import dev.kv8.llm.SkipChoice;
 import java.io.IOException;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.Set;
 import org.jspecify.annotations.Nullable;
 import picocli.CommandLine.Command;
 import picocli.CommandLine.Mixin;
@@ -69,7 +70,7 @@ final class EvalCommand extends Kv8Command {
     @Override
     public Integer call() throws IOException {
         List<SkipChoice> choices = new ArrayList<>();
-        List<CacheSetting> wanted = settings();
+        Set<CacheSetting> wanted = fromOptions(settings::settings);
         CacheEvaluation.Builder evaluation = evaluation();
         for (CacheSetting setting : wanted) {
             evaluation.setting(skipping(setting, choices));
@@ -92,19 +93,8 @@ final class EvalCommand extends Kv8Command {
 
     private CacheEvaluation.Builder evaluation() throws IOException {
         CacheEvaluation.Builder evaluation = options.evaluation();
-        try {
-            return calibrationTokens == null ? evaluation : evaluation.calibrationTokens(calibrationTokens);
-        } catch (IllegalArgumentException e) {
-            throw wrongUsage(e);
-        }
-    }
-
-    private List<CacheSetting> settings() {
-        try {
-            return List.copyOf(settings.settings());
-        } catch (IllegalArgumentException e) {
-            throw wrongUsage(e);
-        }
+        Integer tokens = calibrationTokens;
+        return tokens == null ? evaluation : fromOptions(() -> evaluation.calibrationTokens(tokens));
     }
 
     private CacheSetting skipping(CacheSetting setting, List<SkipChoice> choices) throws IOException {

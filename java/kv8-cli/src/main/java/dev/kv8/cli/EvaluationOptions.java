@@ -49,12 +49,7 @@ final class EvaluationOptions {
 
     /** Checks the evaluation and runs it, with a progress bar. */
     static List<CacheEvaluation.Result> run(Kv8Command command, CacheEvaluation.Builder builder) {
-        CacheEvaluation evaluation;
-        try {
-            evaluation = builder.build();
-        } catch (IllegalArgumentException e) {
-            throw command.wrongUsage(e);
-        }
+        CacheEvaluation evaluation = command.fromOptions(builder::build);
         try (ProgressLine progress = new ProgressLine(command.err(), "evaluate")) {
             return evaluation.run(progress::update);
         }

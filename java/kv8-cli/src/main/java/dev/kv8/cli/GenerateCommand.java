@@ -119,14 +119,14 @@ final class GenerateCommand extends Kv8Command {
 
     @Override
     public Integer call() throws IOException {
-        SamplingParams params = samplingParams();
+        SamplingParams params = fromOptions(this::samplingParams);
         if (stream && (json || prompts.size() > 1 || n > 1)) {
             throw wrongUsage("--stream prints one text while it is written; give one --prompt, -n 1 and no --json.");
         }
         if (logprobs != null && !json) {
             throw wrongUsage("--logprobs are part of the JSON result; give --json too.");
         }
-        try (LLM llm = builder().build()) {
+        try (LLM llm = fromOptions(engine::builder).build()) {
             if (stream) {
                 printStream(llm, params);
                 return 0;
@@ -168,38 +168,26 @@ final class GenerateCommand extends Kv8Command {
                         Numbers.plain(llm.cache().config().bytesPerToken()));
     }
 
-    private LLM.Builder builder() {
-        try {
-            return engine.builder();
-        } catch (IllegalArgumentException e) {
-            throw wrongUsage(e);
-        }
-    }
-
     private SamplingParams samplingParams() {
-        try {
-            SamplingParams.Builder params = SamplingParams.builder()
-                    .temperature(temperature)
-                    .topP(topP)
-                    .topK(topK)
-                    .minP(minP)
-                    .repetitionPenalty(repetitionPenalty)
-                    .presencePenalty(presencePenalty)
-                    .frequencyPenalty(frequencyPenalty)
-                    .n(n)
-                    .maxTokens(maxTokens)
-                    .stop(stops.toArray(String[]::new))
-                    .ignoreEos(ignoreEos);
-            if (seed != null) {
-                params.seed(seed);
-            }
-            if (logprobs != null) {
-                params.logprobs(logprobs);
-            }
-            return params.build();
-        } catch (IllegalArgumentException e) {
-            throw wrongUsage(e);
+        SamplingParams.Builder params = SamplingParams.builder()
+                .temperature(temperature)
+                .topP(topP)
+                .topK(topK)
+                .minP(minP)
+                .repetitionPenalty(repetitionPenalty)
+                .presencePenalty(presencePenalty)
+                .frequencyPenalty(frequencyPenalty)
+                .n(n)
+                .maxTokens(maxTokens)
+                .stop(stops.toArray(String[]::new))
+                .ignoreEos(ignoreEos);
+        if (seed != null) {
+            params.seed(seed);
         }
+        if (logprobs != null) {
+            params.logprobs(logprobs);
+        }
+        return params.build();
     }
 
     private static void writeCompletions(JsonGenerator generator, List<Completion> completions, GenerationStats stats)

@@ -1,11 +1,11 @@
 package dev.kv8.cli;
 
-import com.fasterxml.jackson.core.JsonFactory;
 import com.fasterxml.jackson.core.JsonGenerator;
+import dev.kv8.llm.internal.JsonWriting;
 import java.io.IOException;
 import java.io.PrintWriter;
-import java.io.StringWriter;
 import java.util.concurrent.Callable;
+import java.util.function.Supplier;
 import picocli.CommandLine.Command;
 import picocli.CommandLine.Model.CommandSpec;
 import picocli.CommandLine.Option;
@@ -20,8 +20,6 @@ import picocli.CommandLine.Spec;
         sortOptions = false,
         abbreviateSynopsis = true)
 abstract class Kv8Command implements Callable<Integer> {
-    private static final JsonFactory JSON = new JsonFactory();
-
     @Spec
     CommandSpec spec;
 
@@ -45,6 +43,15 @@ abstract class Kv8Command implements Callable<Integer> {
         return new ParameterException(spec.commandLine(), String.valueOf(e.getMessage()), e);
     }
 
+    /** What options make; the refusal of one is wrong usage. */
+    final <T> T fromOptions(Supplier<T> made) {
+        try {
+            return made.get();
+        } catch (IllegalArgumentException e) {
+            throw wrongUsage(e);
+        }
+    }
+
     final void checkAtLeastOne(String option, int value) {
         if (value < 1) {
             throw wrongUsage(option + " is " + value + "; give 1 or more.");
@@ -52,20 +59,8 @@ abstract class Kv8Command implements Callable<Integer> {
     }
 
     /** Prints one JSON object on a line of its own; {@code fields} writes what is inside it. */
-    final void printJson(JsonFields fields) throws IOException {
-        StringWriter text = new StringWriter();
-        try (JsonGenerator generator = JSON.createGenerator(text)) {
-            generator.writeStartObject();
-            fields.write(generator);
-            generator.writeEndObject();
-        }
-        out().println(text);
-    }
-
-    /** Writes the fields of an object. */
-    @FunctionalInterface
-    interface JsonFields {
-        void write(JsonGenerator generator) throws IOException;
+    final void printJson(JsonWriting.Fields fields) {
+        out().println(JsonWriting.object(fields));
     }
 
     /** A number, or null where JSON has no word for it. */

@@ -57,7 +57,8 @@ final class NeedleCommand extends Kv8Command {
 
     @Override
     public Integer call() throws IOException {
-        NeedleCheck check = check(EvaluationOptions.readText(text));
+        String filler = EvaluationOptions.readText(text);
+        NeedleCheck check = fromOptions(() -> check(filler));
         NeedleReport report;
         try (ProgressLine progress = new ProgressLine(err(), "needle")) {
             report = check.run(progress::update);
@@ -71,17 +72,13 @@ final class NeedleCommand extends Kv8Command {
     }
 
     private NeedleCheck check(String filler) {
-        try {
-            NeedleCheck.Builder check = NeedleCheck.builder()
-                    .model(model)
-                    .filler(filler)
-                    .contexts(contexts.stream().mapToInt(Integer::intValue).toArray())
-                    .depths(depths.stream().mapToDouble(Double::doubleValue).toArray());
-            settings.settings().forEach(check::setting);
-            return check.build();
-        } catch (IllegalArgumentException e) {
-            throw wrongUsage(e);
-        }
+        NeedleCheck.Builder check = NeedleCheck.builder()
+                .model(model)
+                .filler(filler)
+                .contexts(contexts.stream().mapToInt(Integer::intValue).toArray())
+                .depths(depths.stream().mapToDouble(Double::doubleValue).toArray());
+        settings.settings().forEach(check::setting);
+        return check.build();
     }
 
     private void print(NeedleReport report) {

@@ -16,4 +16,9 @@ final class Numbers {
     static String fixed(double value, int decimals) {
         return String.format(Locale.ROOT, "%." + decimals + "f", value);
     }
+
+    /** As {@link #fixed}, or a dash where there is no number (NaN). */
+    static String fixedOrDash(double value, int decimals) {
+        return Double.isNaN(value) ? "-" : fixed(value, decimals);
+    }
 }

@@ -122,7 +122,7 @@ final class PlanCommand extends Kv8Command {
         CacheShape cacheShape = cacheShape();
         Map<KvCacheDType, CapacityPlan> plans = new LinkedHashMap<>();
         for (KvCacheDType dtype : dtypes.list) {
-            plans.put(dtype, plan(cacheShape, dtype));
+            plans.put(dtype, fromOptions(() -> plan(cacheShape, dtype)));
         }
         if (json) {
             printJson(generator -> writePlans(generator, cacheShape, plans));
@@ -145,17 +145,13 @@ final class PlanCommand extends Kv8Command {
 
     private CapacityPlan plan(CacheShape cacheShape, KvCacheDType dtype) {
         boolean dynamic = dynamicScales && dtype.isFp8();
-        try {
-            return CapacityPlan.of(cacheShape
-                    .configuration()
-                    .dtype(dtype)
-                    .scales(dynamic ? KvScales.dynamic(cacheShape.layers()) : KvScales.none(cacheShape.layers()))
-                    .blockSize(blockSize)
-                    .memory(memory)
-                    .build());
-        } catch (IllegalArgumentException e) {
-            throw wrongUsage(e);
-        }
+        return CapacityPlan.of(cacheShape
+                .configuration()
+                .dtype(dtype)
+                .scales(dynamic ? KvScales.dynamic(cacheShape.layers()) : KvScales.none(cacheShape.layers()))
+                .blockSize(blockSize)
+                .memory(memory)
+                .build());
     }
 
     private void printPlans(CacheShape cacheShape, Map<KvCacheDType, CapacityPlan> plans) {

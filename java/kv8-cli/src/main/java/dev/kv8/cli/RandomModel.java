@@ -2,11 +2,9 @@ package dev.kv8.cli;
 
 import static java.nio.charset.StandardCharsets.UTF_8;
 
-import com.fasterxml.jackson.core.JsonFactory;
-import com.fasterxml.jackson.core.JsonGenerator;
 import dev.kv8.llm.ModelConfig;
+import dev.kv8.llm.internal.JsonWriting;
 import java.io.IOException;
-import java.io.StringWriter;
 import java.nio.ByteBuffer;
 import java.nio.ByteOrder;
 import java.nio.channels.FileChannel;
@@ -83,9 +81,7 @@ final class RandomModel implements AutoCloseable {
     }
 
     private void writeConfig(ModelConfig base, int hidden, int between, int layers) throws IOException {
-        StringWriter text = new StringWriter();
-        try (JsonGenerator out = new JsonFactory().createGenerator(text)) {
-            out.writeStartObject();
+        String config = JsonWriting.object(out -> {
             out.writeArrayFieldStart("architectures");
             out.writeString("LlamaForCausalLM");
             out.writeEndArray();
@@ -102,9 +98,8 @@ final class RandomModel implements AutoCloseable {
             out.writeNumberField("rope_theta", 10_000.0);
             out.writeBooleanField("tie_word_embeddings", true);
             out.writeStringField("torch_dtype", "bfloat16");
-            out.writeEndObject();
-        }
-        Files.writeString(folder.resolve("config.json"), text.toString());
+        });
+        Files.writeString(folder.resolve("config.json"), config);
     }
 
     private static List<Tensor> tensors(int vocabulary, int hidden, int between, int layers) {
@@ -163,10 +158,8 @@ final class RandomModel implements AutoCloseable {
         window.clear();
     }
 
-    private static byte[] header(List<Tensor> tensors) throws IOException {
-        StringWriter text = new StringWriter();
-        try (JsonGenerator out = new JsonFactory().createGenerator(text)) {
-            out.writeStartObject();
+    private static byte[] header(List<Tensor> tensors) {
+        String header = JsonWriting.object(out -> {
             long offset = 0;
             for (Tensor tensor : tensors) {
                 out.writeObjectFieldStart(tensor.name());
@@ -184,9 +177,8 @@ final class RandomModel implements AutoCloseable {
                 out.writeEndArray();
                 out.writeEndObject();
             }
-            out.writeEndObject();
-        }
-        return text.toString().getBytes(UTF_8);
+        });
+        return header.getBytes(UTF_8);
     }
 
     @Override

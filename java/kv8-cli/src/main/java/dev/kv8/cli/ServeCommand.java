@@ -132,8 +132,8 @@ final class ServeCommand extends Kv8Command {
 
     @Override
     public Integer call() throws IOException, InterruptedException {
-        ServerConfig config = config();
-        LLM.Builder builder = builder();
+        ServerConfig config = fromOptions(this::config);
+        LLM.Builder builder = fromOptions(this::builder);
         CountDownLatch end = new CountDownLatch(1);
         Interruption interruption = new Interruption(end::countDown);
         try (LLM llm = builder.build();
@@ -156,27 +156,23 @@ final class ServeCommand extends Kv8Command {
     }
 
     private ServerConfig config() {
-        try {
-            ServerConfig.Builder config = ServerConfig.builder()
-                    .host(host)
-                    .port(port)
-                    .modelName(modelName != null ? modelName : folderName(engine.model))
-                    .corsOrigins(corsOrigins)
-                    .maxRequests(maxRequests)
-                    .maxConnections(maxConnections)
-                    .maxBodyBytes(maxBodyBytes)
-                    .requestTimeout(Duration.ofSeconds(requestTimeout))
-                    .drainTimeout(Duration.ofSeconds(drainTimeout));
-            if (apiKey != null) {
-                config.apiKey(apiKey);
-            }
-            if (maxTokens != null) {
-                config.maxTokens(maxTokens);
-            }
-            return config.build();
-        } catch (IllegalArgumentException e) {
-            throw wrongUsage(e);
+        ServerConfig.Builder config = ServerConfig.builder()
+                .host(host)
+                .port(port)
+                .modelName(modelName != null ? modelName : folderName(engine.model))
+                .corsOrigins(corsOrigins)
+                .maxRequests(maxRequests)
+                .maxConnections(maxConnections)
+                .maxBodyBytes(maxBodyBytes)
+                .requestTimeout(Duration.ofSeconds(requestTimeout))
+                .drainTimeout(Duration.ofSeconds(drainTimeout));
+        if (apiKey != null) {
+            config.apiKey(apiKey);
         }
+        if (maxTokens != null) {
+            config.maxTokens(maxTokens);
+        }
+        return config.build();
     }
 
     private static String folderName(Path folder) {
@@ -184,12 +180,7 @@ final class ServeCommand extends Kv8Command {
     }
 
     private LLM.Builder builder() {
-        try {
-            LLM.Builder builder =
-                    engine.builder().maxBatchTokens(maxBatchTokens).maxWaiting(maxWaiting);
-            return maxSequences == null ? builder : builder.maxSequences(maxSequences);
-        } catch (IllegalArgumentException e) {
-            throw wrongUsage(e);
-        }
+        LLM.Builder builder = engine.builder().maxBatchTokens(maxBatchTokens).maxWaiting(maxWaiting);
+        return maxSequences == null ? builder : builder.maxSequences(maxSequences);
     }
 }

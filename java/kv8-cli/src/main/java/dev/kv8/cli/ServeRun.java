@@ -5,7 +5,6 @@ import dev.kv8.llm.Generation;
 import dev.kv8.llm.GenerationRequest;
 import dev.kv8.llm.LLM;
 import dev.kv8.llm.TextChunk;
-import java.util.Arrays;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.Flow;
 import java.util.concurrent.TimeUnit;
@@ -82,22 +81,6 @@ record ServeRun(
 
     double requestsPerSecond() {
         return requests / seconds;
-    }
-
-    /** Times in ascending order, in seconds. */
-    static final class Quantiles {
-        private final double[] ascending;
-
-        Quantiles(double[] values) {
-            ascending = values.clone();
-            Arrays.sort(ascending);
-        }
-
-        /** The smallest value that at least this part of all does not exceed. */
-        double at(double part) {
-            int rank = (int) Math.ceil(part * ascending.length);
-            return ascending[Math.max(0, rank - 1)];
-        }
     }
 
     /** How many texts were in the cache, sampled. */

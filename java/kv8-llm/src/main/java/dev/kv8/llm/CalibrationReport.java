@@ -1,18 +1,14 @@
 package dev.kv8.llm;
 
-import com.fasterxml.jackson.core.JsonFactory;
 import com.fasterxml.jackson.core.JsonGenerator;
 import dev.kv8.KvScales;
+import dev.kv8.llm.internal.JsonWriting;
 import java.io.IOException;
-import java.io.StringWriter;
-import java.io.UncheckedIOException;
 import java.util.Locale;
 import java.util.Set;
 
 /** Writes {@link Calibration#report}. */
 final class CalibrationReport {
-    private static final JsonFactory JSON = new JsonFactory();
-
     private final Calibration calibration;
     private final JsonGenerator json;
 
@@ -22,18 +18,13 @@ final class CalibrationReport {
     }
 
     static String of(Calibration calibration, CalibrationRules rules, KvScales scales, Set<Integer> skippedLayers) {
-        StringWriter text = new StringWriter();
-        try (JsonGenerator json = JSON.createGenerator(text).useDefaultPrettyPrinter()) {
-            new CalibrationReport(calibration, json).write(rules, scales, skippedLayers);
-        } catch (IOException e) {
-            throw new UncheckedIOException(e);
-        }
-        return text.append('\n').toString();
+        String object = JsonWriting.indentedObject(
+                json -> new CalibrationReport(calibration, json).write(rules, scales, skippedLayers));
+        return object + "\n";
     }
 
     private void write(CalibrationRules rules, KvScales scales, Set<Integer> skippedLayers) throws IOException {
         CalibrationFacts facts = calibration.facts();
-        json.writeStartObject();
         json.writeStringField("data", facts.data());
         json.writeStringField("data_sha256", facts.dataSha256());
         json.writeNumberField("samples", facts.samples());
@@ -66,7 +57,6 @@ final class CalibrationReport {
             json.writeEndObject();
         }
         json.writeEndArray();
-        json.writeEndObject();
     }
 
     private void range(Calibration.Range range) throws IOException {

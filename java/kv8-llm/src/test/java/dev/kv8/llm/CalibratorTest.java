@@ -314,9 +314,7 @@ class CalibratorTest {
 
     private Path copyOfTheModelWithATemplate() throws IOException {
         Path model = Files.createDirectory(folder.resolve("model"));
-        for (String name : List.of("config.json", "tokenizer.json", "tokenizer_config.json", "model.safetensors")) {
-            Files.copy(TinyModel.FOLDER.resolve(name), model.resolve(name));
-        }
+        TinyModel.copyTo(model);
         Files.writeString(
                 model.resolve("chat_template.jinja"),
                 "{{ bos_token }}{% for m in messages %}{{ m.role + ': ' + m.content + '\n' }}{% endfor %}");

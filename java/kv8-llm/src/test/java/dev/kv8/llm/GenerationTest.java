@@ -302,7 +302,7 @@ class GenerationTest {
 
     @Test
     void aConversationIsAnsweredAsTheTemplatePresentsIt(@TempDir Path folder) throws IOException {
-        copyModel(folder);
+        TinyModel.copyTo(folder);
         Files.writeString(
                 folder.resolve("chat_template.jinja"),
                 "{% for m in messages %}{% if m.role == 'judge' %}{{ raise_exception('no judge here') }}{% endif %}"
@@ -328,14 +328,6 @@ class GenerationTest {
                             List.of(new ChatMessage("judge", "Guilty")),
                             sampled().build()))
                     .withMessageContaining("no judge here");
-        }
-    }
-
-    private static void copyModel(Path folder) throws IOException {
-        for (String file : new String[] {
-            "config.json", "generation_config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"
-        }) {
-            Files.copy(TinyModel.FOLDER.resolve(file), folder.resolve(file));
         }
     }
 
@@ -374,7 +366,7 @@ class GenerationTest {
 
     @Test
     void otherWeightsFindNothingInATier(@TempDir Path folder) throws IOException, InterruptedException {
-        copyModel(folder);
+        TinyModel.copyTo(folder);
         Path weights = folder.resolve("model.safetensors");
         byte[] bytes = Files.readAllBytes(weights);
         bytes[bytes.length - 2] ^= 1; // in the last weight, the same size

@@ -339,7 +339,7 @@ class LLMTest {
 
     @Test
     void theModelsEndTokenEndsTheTextUnlessIgnored(@TempDir Path folder) throws IOException {
-        copyModel(folder);
+        TinyModel.copyTo(folder);
         Path config = folder.resolve("config.json");
         Files.writeString(config, Files.readString(config).replace("\"eos_token_id\": 1", "\"eos_token_id\": [1, 15]"));
         try (LLM model = LLM.builder()
@@ -357,14 +357,6 @@ class LLMTest {
                     .ignoreEos(true)
                     .build();
             assertThat(model.generate(prompt, on).get(0).tokenIds()).hasSize(30);
-        }
-    }
-
-    private static void copyModel(Path folder) throws IOException {
-        for (String file : new String[] {
-            "config.json", "generation_config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"
-        }) {
-            Files.copy(TinyModel.FOLDER.resolve(file), folder.resolve(file));
         }
     }
 
@@ -433,7 +425,7 @@ class LLMTest {
 
     @Test
     void aFailureToLoadFreesWhatWasLoaded(@TempDir Path folder) throws IOException {
-        copyModel(folder);
+        TinyModel.copyTo(folder);
         long before = backend.info().allocatedBytes();
         assertThatIllegalArgumentException()
                 .isThrownBy(() -> LLM.builder()

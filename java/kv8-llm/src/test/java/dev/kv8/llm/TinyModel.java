@@ -70,6 +70,18 @@ final class TinyModel {
                 .toList();
     }
 
+    /** Copies the files that a model is loaded from. */
+    static void copyTo(Path folder) throws IOException {
+        for (String file : List.of(
+                "config.json",
+                "generation_config.json",
+                "model.safetensors",
+                "tokenizer.json",
+                "tokenizer_config.json")) {
+            Files.copy(FOLDER.resolve(file), folder.resolve(file));
+        }
+    }
+
     static double perplexity(String which) {
         return REFERENCE.getAsJsonObject(which).get("perplexity").getAsDouble();
     }

@@ -2,24 +2,16 @@ package dev.kv8.natives;
 
 import static org.assertj.core.api.Assertions.assertThat;
 
-import dev.kv8.AttentionOptions;
-import dev.kv8.Batch;
-import dev.kv8.DType;
-import dev.kv8.DeviceMemory;
-import dev.kv8.HeadRows;
-import dev.kv8.KvBackend;
-import dev.kv8.KvCache;
 import dev.kv8.KvCacheConfig;
 import dev.kv8.KvCacheDType;
-import dev.kv8.KvScales;
 import dev.kv8.KvScales.LayerScales;
 import dev.kv8.KvScales.Side;
 import dev.kv8.Sequence;
 import dev.kv8.SwappedSequence;
-import java.nio.ByteBuffer;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
+import java.util.Optional;
 import java.util.Random;
 import java.util.stream.IntStream;
 import java.util.stream.Stream;
@@ -34,10 +26,6 @@ class GroupedAttentionTest extends CpuTest {
     /** Two layers in each of three groups. */
     private static final int[] WINDOWS = {0, 24, 40, 24, 0, 40};
 
-    private static final int KV_HEADS = 2;
-    private static final int QUERY_HEADS = 4;
-    private static final int SIZE = 64;
-    private static final int ROWS = 320;
     private static final int STEPS = 80;
     /** A seed whose first steps meet too little goes on up to here. */
     private static final int MOST_STEPS = 2000;
@@ -57,101 +45,24 @@ class GroupedAttentionTest extends CpuTest {
                 new Storage("E4M3 dynamic", KvCacheDType.FP8_E4M3, LayerScales.DYNAMIC, false));
     }
 
-    /** A cache with a stand-in for a model: rows are noise that depends on all tokens up to theirs. */
-    private static final class Model implements AutoCloseable {
-        final KvCache cache;
-        private final KvBackend backend;
-        private final Batch batch;
-        private final DeviceMemory memory;
-        private final HeadRows q;
-        private final HeadRows k;
-        private final HeadRows v;
-        private final HeadRows out;
-
-        Model(KvBackend backend, Storage storage, boolean grouped, int blocks) {
-            this.backend = backend;
-            KvScales.Builder scales = KvScales.builder(WINDOWS.length, KV_HEADS, SIZE);
-            for (int layer = 0; layer < WINDOWS.length; layer++) {
-                scales.layer(layer, storage.scales());
-            }
-            KvCacheConfig.Builder config = KvCacheConfig.builder()
-                    .layers(WINDOWS.length)
-                    .kvHeads(KV_HEADS)
-                    .headSize(SIZE)
-                    .dtype(storage.dtype())
-                    .skipLayers(storage.twoSkipped() ? new int[] {1, 4} : new int[0])
-                    .scales(scales.build())
-                    .prefixCaching(grouped)
-                    .blocks(blocks);
-            cache = KvCache.create(backend, (grouped ? config.layerWindows(WINDOWS) : config).build());
-            batch = cache.batch();
-            long row = SIZE * 4L;
-            memory = backend.allocate(ROWS * row * (2 * KV_HEADS + 2 * QUERY_HEADS));
-            k = rows(0, KV_HEADS);
-            v = rows(ROWS * row * KV_HEADS, KV_HEADS);
-            q = rows(2 * ROWS * row * KV_HEADS, QUERY_HEADS);
-            out = rows(ROWS * row * (2 * KV_HEADS + QUERY_HEADS), QUERY_HEADS);
-        }
-
-        private HeadRows rows(long offset, int heads) {
-            return HeadRows.of(memory.slice(offset, 4L * ROWS * heads * SIZE), DType.FLOAT32, heads, SIZE);
-        }
-
-        /** Whether the next {@code count} tokens fit; then their results of all layers are in {@code results}. */
-        boolean compute(Sequence sequence, int count, List<float[]> results) {
-            int from = sequence.computedTokens();
-            if (!batch.add(sequence, count)) {
-                return false;
-            }
-            for (int layer = 0; layer < WINDOWS.length; layer++) {
-                fill(k, sequence, from, count, layer * 3);
-                fill(v, sequence, from, count, layer * 3 + 1);
-                fill(q, sequence, from, count, layer * 3 + 2);
-                cache.write(layer, batch, k, v);
-                cache.attend(layer, batch, q, out, AttentionOptions.causal(SIZE).withWindow(WINDOWS[layer]));
-                float[] result = new float[count * QUERY_HEADS * SIZE];
-                ByteBuffer bytes = Device.buffer(result.length * 4);
-                backend.download(out.memory(), 0, bytes);
-                bytes.asFloatBuffer().get(result);
-                results.add(result);
-            }
-            batch.commit();
-            return true;
-        }
-
-        private void fill(HeadRows rows, Sequence sequence, int from, int count, int kind) {
-            ByteBuffer bytes = Device.buffer(count * rows.heads() * SIZE * 4);
-            long prefix = 1;
-            for (int p = 0; p < from + count; p++) {
-                prefix = prefix * 6364136223846793005L + sequence.token(p) + 1;
-                if (p >= from) {
-                    Random random = new Random(prefix + kind);
-                    for (int i = 0; i < rows.heads() * SIZE; i++) {
-                        bytes.putFloat(4 * random.nextFloat() - 2);
-                    }
-                }
-            }
-            backend.upload(bytes.flip(), rows.memory(), 0);
-        }
-
-        @Override
-        public void close() {
-            cache.close();
-            memory.close();
-        }
+    private NoiseModel model(Storage storage, boolean grouped, int blocks) {
+        KvCacheConfig.Builder config = NoiseModel.config(WINDOWS.length, storage.scales())
+                .dtype(storage.dtype())
+                .skipLayers(storage.twoSkipped() ? new int[] {1, 4} : new int[0])
+                .prefixCaching(grouped)
+                .blocks(blocks);
+        return new NoiseModel(backend, (grouped ? config.layerWindows(WINDOWS) : config).build(), WINDOWS);
     }
 
     /** What {@code count} tokens of {@code sequence} from {@code from} on give when all before them is kept. */
-    private static List<float[]> expected(Model whole, Sequence sequence, int from, int count) {
+    private static float[] expected(NoiseModel whole, Sequence sequence, int from, int count) {
         int[] tokens = IntStream.range(0, from + count).map(sequence::token).toArray();
-        List<float[]> results = new ArrayList<>();
         try (Sequence fresh = whole.cache.open(tokens)) {
             if (from > 0) {
-                assertThat(whole.compute(fresh, from, new ArrayList<>())).isTrue();
+                whole.compute(fresh, from);
             }
-            assertThat(whole.compute(fresh, count, results)).isTrue();
+            return whole.compute(fresh, count);
         }
-        return results;
     }
 
     /** A text of ten windows in chunks and single tokens, then a second one that shares its beginning. */
@@ -159,18 +70,16 @@ class GroupedAttentionTest extends CpuTest {
     @MethodSource("storages")
     void aLongTextAndOneThatBeginsAlike(Storage storage) {
         int[] tokens = new Random(7).ints(300, 0, 1000).toArray();
-        try (Model whole = new Model(backend, storage, false, 20);
-                Model model = new Model(backend, storage, true, 38)) {
+        try (NoiseModel whole = model(storage, false, 20);
+                NoiseModel model = model(storage, true, 38)) {
             assertThat(model.cache.config().layerGroups()).isEqualTo(3);
             Sequence sequence = model.cache.open(tokens);
             while (sequence.pendingTokens() > 0) {
                 for (int chunk : new int[] {50, 1, 1, 31, 16}) {
                     int from = sequence.computedTokens();
                     int count = Math.min(chunk, sequence.pendingTokens());
-                    List<float[]> results = new ArrayList<>();
                     if (count > 0) {
-                        assertThat(model.compute(sequence, count, results)).isTrue();
-                        assertSame(results, expected(whole, sequence, from, count));
+                        assertThat(model.compute(sequence, count)).isEqualTo(expected(whole, sequence, from, count));
                     }
                 }
             }
@@ -183,9 +92,7 @@ class GroupedAttentionTest extends CpuTest {
             int[] alike = Arrays.copyOf(tokens, 310);
             Sequence second = model.cache.open(alike);
             assertThat(second.cachedTokens()).isEqualTo(288);
-            List<float[]> results = new ArrayList<>();
-            assertThat(model.compute(second, 22, results)).isTrue();
-            assertSame(results, expected(whole, second, 288, 22));
+            assertThat(model.compute(second, 22)).isEqualTo(expected(whole, second, 288, 22));
         }
     }
 
@@ -196,8 +103,8 @@ class GroupedAttentionTest extends CpuTest {
         Random random = new Random(seed);
         List<Sequence> open = new ArrayList<>();
         int compared = 0;
-        try (Model whole = new Model(backend, storage, false, 20);
-                Model model = new Model(backend, storage, true, 60)) {
+        try (NoiseModel whole = model(storage, false, 20);
+                NoiseModel model = model(storage, true, 60)) {
             for (int step = 0; step < STEPS || (step < MOST_STEPS && !metEnough(compared, model)); step++) {
                 Sequence one = open.isEmpty() ? null : open.get(random.nextInt(open.size()));
                 int operation = random.nextInt(10);
@@ -215,14 +122,16 @@ class GroupedAttentionTest extends CpuTest {
                 } else if (operation == 3) {
                     int[] parents = random.ints(open.size(), 0, open.size()).toArray();
                     model.cache.reorder(open.toArray(new Sequence[0]), parents);
-                } else if (one.length() < ROWS - 20 && operation < 9) {
+                } else if (one.length() < NoiseModel.ROWS - 20 && operation < 9) {
                     one.append(random.nextInt(3));
                     boolean ready = one.catchUp();
                     int from = one.computedTokens();
                     int count = 1 + random.nextInt(Math.min(50, one.pendingTokens()));
-                    List<float[]> results = new ArrayList<>();
-                    if (model.compute(one, count, results)) {
-                        assertSame(results, expected(whole, one, from, count), seed, step, ready);
+                    Optional<float[]> results = model.computeIfThereIsRoom(one, count);
+                    if (results.isPresent()) {
+                        assertThat(results.get())
+                                .as("seed %d, step %d, ready: %s", seed, step, ready)
+                                .isEqualTo(expected(whole, one, from, count));
                         compared++;
                         continue;
                     }
@@ -237,16 +146,7 @@ class GroupedAttentionTest extends CpuTest {
         }
     }
 
-    private static boolean metEnough(int compared, Model model) {
+    private static boolean metEnough(int compared, NoiseModel model) {
         return compared > 20 && model.cache.stats().prefixHitTokens() > 0;
-    }
-
-    private static void assertSame(List<float[]> got, List<float[]> expected, Object... where) {
-        assertThat(got).hasSameSizeAs(expected);
-        for (int layer = 0; layer < got.size(); layer++) {
-            assertThat(got.get(layer))
-                    .as("layer %d, %s", layer, Arrays.toString(where))
-                    .isEqualTo(expected.get(layer));
-        }
     }
 }

@@ -2,21 +2,12 @@ package dev.kv8.natives;
 
 import static org.assertj.core.api.Assertions.assertThat;
 
-import dev.kv8.AttentionOptions;
-import dev.kv8.Batch;
-import dev.kv8.DType;
-import dev.kv8.DeviceMemory;
-import dev.kv8.HeadRows;
-import dev.kv8.KvBackend;
-import dev.kv8.KvCache;
 import dev.kv8.KvCacheConfig;
 import dev.kv8.KvCacheDType;
-import dev.kv8.KvScales;
 import dev.kv8.KvScales.LayerScales;
 import dev.kv8.KvScales.Side;
 import dev.kv8.Sequence;
 import java.io.IOException;
-import java.nio.ByteBuffer;
 import java.nio.file.Path;
 import java.util.Arrays;
 import java.util.Random;
@@ -31,12 +22,6 @@ import org.junit.jupiter.params.provider.MethodSource;
  * that computing the whole sequence gives.
  */
 class SequenceContinuityTest extends CpuTest {
-    private static final int LAYERS = 2;
-    private static final int KV_HEADS = 2;
-    private static final int QUERY_HEADS = 4;
-    private static final int SIZE = 64;
-    private static final int ROWS = 64;
-
     @TempDir
     Path folder;
 
@@ -57,96 +42,20 @@ class SequenceContinuityTest extends CpuTest {
                 new Storage("E5M2 dynamic K", KvCacheDType.FP8_E5M2, KvCacheDType.AUTO, dynamicK));
     }
 
-    /** A cache with a stand-in for a model: rows are noise that depends on all tokens up to theirs. */
-    private static final class Model implements AutoCloseable {
-        final KvCache cache;
-        private final KvBackend backend;
-        private final Batch batch;
-        private final DeviceMemory memory;
-        private final HeadRows q;
-        private final HeadRows k;
-        private final HeadRows v;
-        private final HeadRows out;
+    private NoiseModel model(Storage storage, boolean reuse, int blocks) {
+        return model(storage, reuse, blocks, 0, 0);
+    }
 
-        private final AttentionOptions attention;
-
-        Model(KvBackend backend, Storage storage, boolean reuse, int blocks) {
-            this(backend, storage, reuse, blocks, 0, 0);
-        }
-
-        /** {@code kept}: the window that the cache knows of. */
-        Model(KvBackend backend, Storage storage, boolean reuse, int blocks, int window, int kept) {
-            this.backend = backend;
-            attention = AttentionOptions.causal(SIZE).withWindow(window);
-            KvScales.Builder scales = KvScales.builder(LAYERS, KV_HEADS, SIZE);
-            for (int layer = 0; layer < LAYERS; layer++) {
-                scales.layer(layer, storage.scales());
-            }
-            cache = KvCache.create(
-                    backend,
-                    KvCacheConfig.builder()
-                            .layers(LAYERS)
-                            .kvHeads(KV_HEADS)
-                            .headSize(SIZE)
-                            .kDtype(storage.k())
-                            .vDtype(storage.v())
-                            .scales(scales.build())
-                            .modelId("noise")
-                            .prefixCaching(reuse)
-                            .window(kept)
-                            .blocks(blocks)
-                            .build());
-            batch = cache.batch();
-            long row = SIZE * 4L;
-            memory = backend.allocate(ROWS * row * (2 * KV_HEADS + 2 * QUERY_HEADS));
-            k = rows(0, KV_HEADS);
-            v = rows(ROWS * row * KV_HEADS, KV_HEADS);
-            q = rows(2 * ROWS * row * KV_HEADS, QUERY_HEADS);
-            out = rows(ROWS * row * (2 * KV_HEADS + QUERY_HEADS), QUERY_HEADS);
-        }
-
-        private HeadRows rows(long offset, int heads) {
-            return HeadRows.of(memory.slice(offset, 4L * ROWS * heads * SIZE), DType.FLOAT32, heads, SIZE);
-        }
-
-        /** Computes the next {@code count} tokens; the results of all layers, one after the other. */
-        float[] compute(Sequence sequence, int count) {
-            int from = sequence.computedTokens();
-            assertThat(batch.add(sequence, count)).isTrue();
-            float[] results = new float[LAYERS * count * QUERY_HEADS * SIZE];
-            for (int layer = 0; layer < LAYERS; layer++) {
-                fill(k, sequence, from, count, layer * 3);
-                fill(v, sequence, from, count, layer * 3 + 1);
-                fill(q, sequence, from, count, layer * 3 + 2);
-                cache.write(layer, batch, k, v);
-                cache.attend(layer, batch, q, out, attention);
-                ByteBuffer bytes = Device.buffer(results.length / LAYERS * 4);
-                backend.download(out.memory(), 0, bytes);
-                bytes.asFloatBuffer().get(results, layer * results.length / LAYERS, results.length / LAYERS);
-            }
-            batch.commit();
-            return results;
-        }
-
-        private void fill(HeadRows rows, Sequence sequence, int from, int count, int kind) {
-            ByteBuffer bytes = Device.buffer(count * rows.heads() * SIZE * 4);
-            long prefix = 1;
-            for (int p = 0; p < from + count; p++) {
-                prefix = prefix * 6364136223846793005L + sequence.token(p) + 1;
-                if (p >= from) {
-                    for (float x : Numbers.gaussian(new Random(prefix + kind), rows.heads() * SIZE)) {
-                        bytes.putFloat(x);
-                    }
-                }
-            }
-            backend.upload(bytes.flip(), rows.memory(), 0);
-        }
-
-        @Override
-        public void close() {
-            cache.close();
-            memory.close();
-        }
+    /** {@code kept}: the window that the cache knows of. */
+    private NoiseModel model(Storage storage, boolean reuse, int blocks, int window, int kept) {
+        KvCacheConfig config = NoiseModel.config(2, storage.scales())
+                .kDtype(storage.k())
+                .vDtype(storage.v())
+                .prefixCaching(reuse)
+                .window(kept)
+                .blocks(blocks)
+                .build();
+        return new NoiseModel(backend, config, window, window);
     }
 
     private static int[] tokens(int seed, int count) {
@@ -155,7 +64,7 @@ class SequenceContinuityTest extends CpuTest {
 
     /** What a cache without reuse gives for the last {@code count} of {@code tokens}. */
     private float[] expected(Storage storage, int[] tokens, int count) {
-        try (Model fresh = new Model(backend, storage, false, 8)) {
+        try (NoiseModel fresh = model(storage, false, 8)) {
             Sequence sequence = fresh.cache.open(tokens);
             fresh.compute(sequence, tokens.length - count);
             return fresh.compute(sequence, count);
@@ -169,7 +78,7 @@ class SequenceContinuityTest extends CpuTest {
         for (int same : new int[] {8, 13, 24, 31, 40, 47}) {
             int[] wanted = tokens(2, 60);
             System.arraycopy(known, 0, wanted, 0, same);
-            try (Model model = new Model(backend, storage, true, 8)) {
+            try (NoiseModel model = model(storage, true, 8)) {
                 Sequence first = model.cache.open(known);
                 model.compute(first, 48);
                 Sequence second = model.cache.open(wanted);
@@ -193,12 +102,12 @@ class SequenceContinuityTest extends CpuTest {
     void aRestoredSequence(Storage storage) throws IOException {
         int[] tokens = tokens(3, 60);
         Path file = folder.resolve("sequence");
-        try (Model model = new Model(backend, storage, true, 4)) {
+        try (NoiseModel model = model(storage, true, 4)) {
             Sequence sequence = model.cache.open(tokens);
             model.compute(sequence, 41);
             model.cache.save(sequence, file);
         }
-        try (Model model = new Model(backend, storage, true, 9)) {
+        try (NoiseModel model = model(storage, true, 9)) {
             model.compute(model.cache.open(tokens(4, 60)), 60); // other ids, and content that was there before
             Sequence restored = model.cache.restore(file);
             assertThat(restored.computedTokens()).isEqualTo(41);
@@ -214,7 +123,7 @@ class SequenceContinuityTest extends CpuTest {
     void aReorderedBeam(Storage storage) {
         int[] prompt = tokens(5, 21);
         Random random = new Random(6);
-        try (Model model = new Model(backend, storage, true, 12)) {
+        try (NoiseModel model = model(storage, true, 12)) {
             Sequence[] beam = new Sequence[4];
             beam[0] = model.cache.open(prompt);
             model.compute(beam[0], 21);
@@ -245,9 +154,9 @@ class SequenceContinuityTest extends CpuTest {
     void aWindowWhoseBlocksWereGivenBack(Storage storage) throws IOException {
         int[] tokens = tokens(7, 200);
         Path file = folder.resolve("windowed");
-        try (Model whole = new Model(backend, storage, false, 13, 40, 0);
-                Model model = new Model(backend, storage, true, 5, 40, 40);
-                Model third = new Model(backend, storage, true, 5, 40, 40)) {
+        try (NoiseModel whole = model(storage, false, 13, 40, 0);
+                NoiseModel model = model(storage, true, 5, 40, 40);
+                NoiseModel third = model(storage, true, 5, 40, 40)) {
             Sequence expected = whole.cache.open(tokens);
             Sequence sequence = model.cache.open(tokens);
             for (int chunk : new int[] {16, 1, 15, 32, 7, 1, 1, 24, 16, 9}) {

@@ -1,6 +1,7 @@
 package dev.kv8.server;
 
 import com.fasterxml.jackson.core.JsonGenerator;
+import dev.kv8.llm.internal.JsonWriting;
 import java.io.IOException;
 import org.jspecify.annotations.Nullable;
 
@@ -100,7 +101,7 @@ final class ApiError extends RuntimeException {
         return new ApiError(429, BUSY, null, "rate_limit_exceeded", message);
     }
 
-    static ApiError headerFields(int status, String message) {
+    static ApiError malformed(int status, String message) {
         return new ApiError(status, INVALID, null, null, message);
     }
 

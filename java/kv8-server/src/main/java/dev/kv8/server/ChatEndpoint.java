@@ -23,7 +23,7 @@ final class ChatEndpoint implements Endpoint {
         List<ChatMessage> messages = messages(body);
         SamplingFields sampling = SamplingFields.read(body);
         maxTokens(body, sampling);
-        boolean logprobs = body.flag("logprobs");
+        boolean logprobs = body.isSet("logprobs");
         OptionalInt top = body.integer("top_logprobs");
         if (top.isPresent() && !logprobs) {
             throw ApiError.invalid("top_logprobs", "\"top_logprobs\" is only allowed when \"logprobs\" is true.");
@@ -38,21 +38,19 @@ final class ChatEndpoint implements Endpoint {
         SamplingParams params = sampling.build();
         model.checkChoices("n", 1, params.n());
         refuseWhatIsNotText(body);
-        boolean stream = body.flag("stream");
-        boolean includeUsage = StreamOptions.includeUsage(body, stream);
-        String salt = body.text("cache_salt").orElse("");
+        CommonFields common = CommonFields.read(body);
         body.finish();
         GenerationRequest request = GenerationRequest.builder()
                 .messages(messages)
                 .sampling(params)
                 .timeout(model.timeout())
-                .cacheSalt(salt)
+                .cacheSalt(common.cacheSalt())
                 .build();
         return new Call(
                 List.of(request),
                 params.n(),
-                stream,
-                includeUsage,
+                common.stream(),
+                common.includeUsage(),
                 "messages",
                 new ChatFormat(model.name(), logprobs, params.n()));
     }
@@ -67,7 +65,6 @@ final class ChatEndpoint implements Endpoint {
     }
 
     private static void refuseWhatIsNotText(JsonFields body) {
-        CommonFields.read(body);
         for (String modality : body.texts("modalities")) {
             if (!modality.equals("text")) {
                 throw body.wrong("modalities", modality, "\"text\"");

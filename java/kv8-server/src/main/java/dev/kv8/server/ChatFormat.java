@@ -6,6 +6,7 @@ import com.fasterxml.jackson.core.JsonGenerator;
 import dev.kv8.llm.Completion;
 import dev.kv8.llm.TextChunk;
 import dev.kv8.llm.TokenLogprobs;
+import dev.kv8.llm.internal.JsonWriting;
 import java.io.IOException;
 import java.util.List;
 import java.util.stream.IntStream;

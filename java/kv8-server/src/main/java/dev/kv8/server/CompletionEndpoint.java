@@ -10,6 +10,7 @@ import java.util.OptionalInt;
 final class CompletionEndpoint implements Endpoint {
     private static final int DEFAULT_TOKENS = 16;
     private static final int MOST_LOGPROBS = 20;
+    private static final String PROMPTS = "a string, a list of strings, a list of token ids, or a list of such lists";
 
     private final ServedModel model;
 
@@ -31,7 +32,7 @@ final class CompletionEndpoint implements Endpoint {
             }
             sampling.logprobs("logprobs", count);
         });
-        boolean echo = body.flag("echo");
+        boolean echo = body.isSet("echo");
         if (echo && logprobs.isPresent()) {
             throw ApiError.invalid(
                     "echo", "unsupported_parameter", "\"echo\" with \"logprobs\" is not supported by this server.");
@@ -44,22 +45,19 @@ final class CompletionEndpoint implements Endpoint {
             }
         });
         body.refuse("suffix");
-        CommonFields.read(body);
-        boolean stream = body.flag("stream");
-        boolean includeUsage = StreamOptions.includeUsage(body, stream);
-        String salt = body.text("cache_salt").orElse("");
+        CommonFields common = CommonFields.read(body);
         body.finish();
         List<GenerationRequest> requests = prompts.stream()
                 .map(prompt -> prompt.sampling(params)
                         .timeout(model.timeout())
-                        .cacheSalt(salt)
+                        .cacheSalt(common.cacheSalt())
                         .build())
                 .toList();
         return new Call(
                 requests,
                 params.n(),
-                stream,
-                includeUsage,
+                common.stream(),
+                common.includeUsage(),
                 "prompt",
                 new CompletionFormat(model.name(), logprobs.isPresent(), echoed(echo, requests), params.n()));
     }
@@ -82,8 +80,6 @@ final class CompletionEndpoint implements Endpoint {
         }
         return result;
     }
-
-    private static final String PROMPTS = "a string, a list of strings, a list of token ids, or a list of such lists";
 
     private static GenerationRequest.Builder prompt(JsonFields body, Object element) {
         if (element instanceof String text) {

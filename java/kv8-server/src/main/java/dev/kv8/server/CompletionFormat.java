@@ -5,6 +5,7 @@ import dev.kv8.llm.Completion;
 import dev.kv8.llm.FinishReason;
 import dev.kv8.llm.TextChunk;
 import dev.kv8.llm.TokenLogprobs;
+import dev.kv8.llm.internal.JsonWriting;
 import java.io.IOException;
 import java.util.ArrayList;
 import java.util.LinkedHashMap;

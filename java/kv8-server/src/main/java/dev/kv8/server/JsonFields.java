@@ -6,15 +6,13 @@ import com.fasterxml.jackson.core.JsonProcessingException;
 import com.fasterxml.jackson.core.JsonToken;
 import com.fasterxml.jackson.core.StreamReadConstraints;
 import com.fasterxml.jackson.core.StreamReadFeature;
+import dev.kv8.llm.internal.JsonMembers;
 import java.io.IOException;
 import java.util.ArrayList;
-import java.util.LinkedHashMap;
 import java.util.LinkedHashSet;
 import java.util.List;
 import java.util.Map;
 import java.util.Optional;
-import java.util.OptionalDouble;
-import java.util.OptionalInt;
 import java.util.OptionalLong;
 import java.util.Set;
 
@@ -22,7 +20,7 @@ import java.util.Set;
  * The fields of a JSON object that a client has sent: typed access whose errors name the field, and a check at the end that no field
  * was overlooked, so that a misspelt one is refused instead of ignored. Null counts as absent, as OpenAI's clients mean it.
  */
-final class JsonFields {
+final class JsonFields extends JsonMembers {
     private static final int MAX_DEPTH = 32;
     private static final int SHOWN_CHARACTERS = 60;
 
@@ -39,13 +37,12 @@ final class JsonFields {
     /** Before the names of fields in messages: empty for the body, "messages[0]." for a part of it. */
     private final String prefix;
 
-    private final Map<String, Object> values;
     private final Set<String> unread;
 
     private JsonFields(String prefix, Map<String, Object> values) {
+        super(values);
         this.prefix = prefix;
-        this.values = values;
-        unread = new LinkedHashSet<>(values.keySet());
+        unread = new LinkedHashSet<>(keys());
     }
 
     /** @throws ApiError when the body is not one JSON object */
@@ -54,7 +51,9 @@ final class JsonFields {
             if (parser.nextToken() != JsonToken.START_OBJECT) {
                 throw ApiError.invalid(null, "The body is not a JSON object.");
             }
-            JsonFields fields = new JsonFields("", object(parser));
+            JsonFields fields = new JsonFields("", read(parser, () -> {
+                throw ApiError.invalid(null, "A list in the body has null in it.");
+            }));
             if (parser.nextToken() != null) {
                 throw ApiError.invalid(null, "The body goes on after its JSON object.");
             }
@@ -70,64 +69,10 @@ final class JsonFields {
         }
     }
 
-    private static Map<String, Object> object(JsonParser parser) throws IOException {
-        Map<String, Object> result = new LinkedHashMap<>();
-        while (parser.nextToken() != JsonToken.END_OBJECT) {
-            String key = parser.currentName();
-            JsonToken token = parser.nextToken();
-            if (token != JsonToken.VALUE_NULL) {
-                result.put(key, value(parser, token));
-            }
-        }
-        return result;
-    }
-
-    private static Object value(JsonParser parser, JsonToken token) throws IOException {
-        return switch (token) {
-            case START_OBJECT -> object(parser);
-            case START_ARRAY -> array(parser);
-            case VALUE_TRUE -> true;
-            case VALUE_FALSE -> false;
-            case VALUE_NUMBER_INT, VALUE_NUMBER_FLOAT -> parser.getNumberValue();
-            default -> parser.getText();
-        };
-    }
-
-    private static List<Object> array(JsonParser parser) throws IOException {
-        List<Object> result = new ArrayList<>();
-        for (JsonToken token = parser.nextToken(); token != JsonToken.END_ARRAY; token = parser.nextToken()) {
-            if (token == JsonToken.VALUE_NULL) {
-                throw ApiError.invalid(null, "A list in the body has null in it.");
-            }
-            result.add(value(parser, token));
-        }
-        return result;
-    }
-
-    /** What a field holds: String, Number, Boolean, List or Map. */
-    Optional<Object> value(String name) {
+    @Override
+    public Optional<Object> value(String name) {
         unread.remove(name);
-        return Optional.ofNullable(values.get(name));
-    }
-
-    Optional<String> text(String name) {
-        return value(name).map(value -> {
-            if (value instanceof String text) {
-                return text;
-            }
-            throw wrong(name, value, "a string");
-        });
-    }
-
-    OptionalInt integer(String name) {
-        Object value = value(name).orElse(null);
-        if (value == null) {
-            return OptionalInt.empty();
-        }
-        if (value instanceof Integer number) {
-            return OptionalInt.of(number);
-        }
-        throw wrong(name, value, "a whole number below 2^31");
+        return super.value(name);
     }
 
     OptionalLong longInteger(String name) {
@@ -141,23 +86,9 @@ final class JsonFields {
         throw wrong(name, value, "a whole number of 64 bits");
     }
 
-    OptionalDouble number(String name) {
-        Object value = value(name).orElse(null);
-        if (value == null) {
-            return OptionalDouble.empty();
-        }
-        if (value instanceof Number number && Double.isFinite(number.doubleValue())) {
-            return OptionalDouble.of(number.doubleValue());
-        }
-        throw wrong(name, value, "a finite number");
-    }
-
-    boolean flag(String name) {
-        Object value = value(name).orElse(false);
-        if (value instanceof Boolean flag) {
-            return flag;
-        }
-        throw wrong(name, value, "true or false");
+    /** Whether a flag is there and true. */
+    boolean isSet(String name) {
+        return flag(name).orElse(false);
     }
 
     /** A list of whole numbers; empty when absent. */
@@ -180,19 +111,6 @@ final class JsonFields {
         return result;
     }
 
-    /** A string or a list of them; empty when absent. */
-    List<String> texts(String name) {
-        Object value = value(name).orElse(List.of());
-        List<String> result = new ArrayList<>();
-        for (Object element : value instanceof List<?> list ? list : List.of(value)) {
-            if (!(element instanceof String text)) {
-                throw wrong(name, element, "a string or a list of them");
-            }
-            result.add(text);
-        }
-        return result;
-    }
-
     Optional<JsonFields> object(String name) {
         return value(name).map(value -> inside(name, value));
     }
@@ -211,12 +129,7 @@ final class JsonFields {
     }
 
     private JsonFields inside(String name, Object value) {
-        if (!(value instanceof Map<?, ?> map)) {
-            throw wrong(name, value, "an object");
-        }
-        Map<String, Object> copy = new LinkedHashMap<>();
-        map.forEach((key, element) -> copy.put((String) key, element));
-        return new JsonFields(prefix + name + ".", copy);
+        return new JsonFields(prefix + name + ".", members(name, value));
     }
 
     /** Fields that change no text, which this server may leave unread. */
@@ -233,7 +146,7 @@ final class JsonFields {
             boolean asksForNothing = value.equals(false)
                     || value.equals(0)
                     || (value instanceof List<?> list && list.isEmpty())
-                    || (value instanceof Map<?, ?> map && map.isEmpty());
+                    || (value instanceof Map<?, ?> && inside(name, value).keys().isEmpty());
             if (!asksForNothing) {
                 throw ApiError.invalid(
                         prefix + name,
@@ -261,7 +174,8 @@ final class JsonFields {
         return ApiError.invalid(prefix + name, "\"" + prefix + name + "\" is missing.");
     }
 
-    ApiError wrong(String name, Object value, String allowed) {
+    @Override
+    protected ApiError wrong(String name, Object value, String allowed) {
         return ApiError.invalid(
                 prefix + name,
                 "\"" + prefix + name + "\" is " + shown(String.valueOf(value)) + "; it must be " + allowed + ".");

@@ -115,13 +115,13 @@ public final class LlmServer implements AutoCloseable {
         Throwable cause = request.decoderResult().cause();
         ApiError error;
         if (cause instanceof TooLongHttpLineException) {
-            error = ApiError.headerFields(414, "The request's first line is too long.");
+            error = ApiError.malformed(414, "The request's first line is too long.");
         } else if (cause instanceof TooLongHttpHeaderException) {
-            error = ApiError.headerFields(431, "The request's headers are too long.");
+            error = ApiError.malformed(431, "The request's headers are too long.");
         } else {
-            error = ApiError.headerFields(400, "The request is not proper HTTP.");
+            error = ApiError.malformed(400, "The request is not proper HTTP.");
         }
-        Replies.text(request.response().setStatusCode(error.status()), "application/json", error.json());
+        Replies.error(request, error);
         request.connection().close();
     }
 

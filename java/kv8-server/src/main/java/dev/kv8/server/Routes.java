@@ -2,6 +2,7 @@ package dev.kv8.server;
 
 import static java.nio.charset.StandardCharsets.UTF_8;
 
+import dev.kv8.llm.internal.JsonWriting;
 import io.vertx.core.Vertx;
 import io.vertx.core.http.HttpMethod;
 import io.vertx.core.http.HttpServerRequest;

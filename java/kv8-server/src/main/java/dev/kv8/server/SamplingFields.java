@@ -32,7 +32,7 @@ final class SamplingFields {
         fields.set("stop", () -> fields.params.stop(stops.toArray(String[]::new)));
         int[] stopTokens = body.integers("stop_token_ids");
         fields.set("stop_token_ids", () -> fields.params.stopTokenIds(stopTokens));
-        fields.params.ignoreEos(body.flag("ignore_eos"));
+        fields.params.ignoreEos(body.isSet("ignore_eos"));
         return fields;
     }
 

@@ -3,6 +3,7 @@ package dev.kv8.server;
 import com.fasterxml.jackson.core.JsonGenerator;
 import dev.kv8.CacheStats;
 import dev.kv8.llm.EngineStats;
+import dev.kv8.llm.internal.JsonWriting;
 import java.io.IOException;
 
 /** What the page shows, as JSON: {@code GET /status}. Counters only grow; the page makes rates of them. */

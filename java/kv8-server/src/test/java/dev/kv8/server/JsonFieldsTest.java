@@ -22,7 +22,7 @@ class JsonFieldsTest {
         assertThat(fields.number("b")).hasValue(2.5);
         assertThat(fields.text("c")).contains("x");
         assertThat(fields.texts("c")).containsExactly("x");
-        assertThat(fields.flag("d")).isTrue();
+        assertThat(fields.flag("d")).contains(true);
         assertThat(fields.integers("e")).containsExactly(1, 2);
         assertThat(fields.text("f")).isEmpty();
         assertThat(fields.texts("g")).containsExactly("y");
@@ -52,8 +52,8 @@ class JsonFieldsTest {
 
     @Test
     void letsWhatIsNotSupportedStandAsLongAsItAsksForNothing() {
-        parse("{\"tools\":[],\"audio\":null,\"bias\":{},\"echo\":false,\"k\":0}")
-                .refuse("tools", "audio", "bias", "echo", "k", "absent");
+        parse("{\"tools\":[],\"audio\":null,\"bias\":{},\"format\":{\"type\":null},\"echo\":false,\"k\":0}")
+                .refuse("tools", "audio", "bias", "format", "echo", "k", "absent");
         assertThatThrownBy(() -> parse("{\"tools\":[{}]}").refuse("tools"))
                 .hasMessage("\"tools\" is not supported by this server.");
     }

@@ -5,10 +5,10 @@ import dev.kv8.DeviceInfo;
 import java.io.IOException;
 import java.util.Locale;
 
-/** What the benchmarks of kernels say of the machine that they ran on. */
-record BenchReport(DeviceInfo device, double readGbps, double copyGbps) {
-    static BenchReport of(DeviceInfo device, MemoryBandwidth bandwidth) {
-        return new BenchReport(device, bandwidth.readGbps(), bandwidth.copyGbps());
+/** What a benchmark of kernels says of the machine that it ran on: also how fast its memory was meanwhile. */
+record MeasuredMachine(DeviceInfo device, double readGbps, double copyGbps) {
+    static MeasuredMachine of(DeviceInfo device, MemoryBandwidth bandwidth) {
+        return new MeasuredMachine(device, bandwidth.readGbps(), bandwidth.copyGbps());
     }
 
     /** One line for people. */
@@ -28,11 +28,9 @@ record BenchReport(DeviceInfo device, double readGbps, double copyGbps) {
 
     /** The field "machine". */
     void write(JsonGenerator generator) throws IOException {
-        generator.writeObjectFieldStart("machine");
-        generator.writeStringField("name", device.name());
-        generator.writeNumberField("threads", device.threads());
-        generator.writeNumberField("read_gbps", readGbps);
-        generator.writeNumberField("copy_gbps", copyGbps);
-        generator.writeEndObject();
+        new Machine(device).write(generator, fields -> {
+            fields.writeNumberField("read_gbps", readGbps);
+            fields.writeNumberField("copy_gbps", copyGbps);
+        });
     }
 }

@@ -1,4 +1,4 @@
-package dev.kv8.server;
+package dev.kv8.llm.internal;
 
 import com.fasterxml.jackson.core.JsonFactory;
 import com.fasterxml.jackson.core.JsonGenerator;
@@ -7,20 +7,33 @@ import java.io.StringWriter;
 import java.io.UncheckedIOException;
 
 /** JSON objects as text, streamed into memory. */
-final class JsonWriting {
+public final class JsonWriting {
     private static final JsonFactory FACTORY = new JsonFactory();
 
     private JsonWriting() {}
 
     /** Writes what is inside an object. */
     @FunctionalInterface
-    interface Fields {
+    public interface Fields {
         void write(JsonGenerator out) throws IOException;
     }
 
-    static String object(Fields fields) {
+    /** On one line. */
+    public static String object(Fields fields) {
+        return write(fields, false);
+    }
+
+    /** For people to read: a line for each field. */
+    public static String indentedObject(Fields fields) {
+        return write(fields, true);
+    }
+
+    private static String write(Fields fields, boolean indented) {
         StringWriter text = new StringWriter();
         try (JsonGenerator out = FACTORY.createGenerator(text)) {
+            if (indented) {
+                out.useDefaultPrettyPrinter();
+            }
             out.writeStartObject();
             fields.write(out);
             out.writeEndObject();
