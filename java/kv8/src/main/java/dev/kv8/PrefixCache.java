@@ -279,8 +279,8 @@ final class PrefixCache {
 
     /** Makes room for the keys of {@code blocks} blocks; a table that stores nothing yet joins the present epoch. */
     void prepare(BlockTable table, int blocks) {
+        join(table);
         if (config.prefixCaching()) {
-            join(table);
             table.ensureKeys(blocks);
         }
     }
