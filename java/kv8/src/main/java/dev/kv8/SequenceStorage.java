@@ -34,6 +34,10 @@ final class SequenceStorage {
                     "This cache does not know its model, so a file could be restored under other"
                             + " weights. Give KvCacheConfig.modelId, a name or digest of the weights.");
         }
+        if (config.blockBytes() > Integer.MAX_VALUE) {
+            throw new IllegalStateException("A block of this cache has " + config.blockBytes()
+                    + " bytes, and files take those of up to " + Integer.MAX_VALUE + ". Give a smaller blockSize.");
+        }
         for (DType dtype : config.layout().dtypes()) {
             DType stored = StoredFormat.of(dtype, backend.info());
             if (stored != dtype) {

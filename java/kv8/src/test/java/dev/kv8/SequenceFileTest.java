@@ -122,6 +122,24 @@ class SequenceFileTest {
         }
     }
 
+    /** Token ids are written and read in parts. */
+    @Test
+    void aLongTextComesBack() throws IOException {
+        int[] text = IntStream.range(0, 600_000).toArray();
+        Path file = folder.resolve("long");
+        Sequence sequence = test.cache.open(text);
+        assertThat(step.batch().add(sequence, 12)).isTrue();
+        step.batch().commit();
+        test.cache.save(sequence, file);
+        Sequence restored = test.cache.restore(file);
+        assertThat(restored.computedTokens()).isEqualTo(12);
+        assertThat(Arrays.copyOf(restored.tokenIds(), restored.length())).isEqualTo(text);
+        byte[] damaged = Files.readAllBytes(file);
+        damaged[2_000_001] ^= 4;
+        Files.write(file, damaged);
+        refused(test.cache, file, "the content is damaged");
+    }
+
     @Test
     void itCanBeRestoredTwiceAndInAnotherCacheOfTheKind() throws IOException {
         Path file = saved(19, 1);
@@ -259,6 +277,27 @@ class SequenceFileTest {
                         .layer(1, new LayerScales(Side.DYNAMIC, Side.NONE))
                         .build()),
                 "the granularity of the scales of K of layer 0 is NONE in the file and TENSOR");
+    }
+
+    @Test
+    void blocksTooLargeForFilesAreRefused() {
+        KvCacheConfig config = KvCacheConfig.builder()
+                .layers(64)
+                .kvHeads(1024)
+                .headSize(256)
+                .blockSize(128)
+                .modelId("a model")
+                .blocks(1)
+                .build();
+        KvScales scales = KvScales.none(64);
+        InMemoryBackend backend = new InMemoryBackend(true);
+        try (DeviceMemory pool = backend.allocate(64)) {
+            BlockLedger ledger = new BlockLedger(config, () -> scales, (from, to) -> {});
+            SequenceStorage storage = new SequenceStorage(backend, config, pool, () -> scales, ledger);
+            assertThatThrownBy(() -> storage.restore(folder.resolve("large"), SequenceOptions.DEFAULT))
+                    .isInstanceOf(IllegalStateException.class)
+                    .hasMessageContaining("A block of this cache has 8589934592 bytes, and files take those of up to");
+        }
     }
 
     /** No kv8 writes one; what another program made is refused like anything else. */
