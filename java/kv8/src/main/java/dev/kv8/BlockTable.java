@@ -80,6 +80,9 @@ final class BlockTable {
     /** Tokens whose K and V are stored. */
     int computed;
 
+    /** Tokens at the front that count as asked for; those computed do without being counted here. */
+    int queried;
+
     /** Tokens of the open batch that this table is in; 0 when it is in none. */
     int scheduled;
 
@@ -328,6 +331,7 @@ final class BlockTable {
         size = other.size;
         System.arraycopy(other.gone, 0, gone, 0, groups);
         computed = other.computed;
+        queried = 0; // it will ask for what it goes on with by itself
         epoch = other.epoch;
     }
 
@@ -357,6 +361,9 @@ final class BlockTable {
         int ownComputed = computed;
         computed = other.computed;
         other.computed = ownComputed;
+        int ownQueried = queried;
+        queried = other.queried;
+        other.queried = ownQueried;
     }
 
     boolean isClosed() {

@@ -102,6 +102,7 @@ final class PrefixCache {
         if (table.epoch != epoch) {
             return;
         }
+        asked(table, length);
         int most = wholeBlocks(length);
         if (!groups.isOne()) {
             int from = table.computed / blockSize;
@@ -293,11 +294,18 @@ final class PrefixCache {
         }
     }
 
-    /** Counts tokens that a sequence is opened with, and tokens that one took over. */
-    void count(int queried, int taken) {
+    /** Counts those of a table's first {@code length} tokens that it asks for now and has not before. */
+    void asked(BlockTable table, int length) {
         if (config.prefixCaching()) {
-            queryTokens += queried;
-            hitTokens += taken;
+            queryTokens += Math.max(0, length - Math.max(table.queried, table.computed));
+            table.queried = length;
+        }
+    }
+
+    /** Counts tokens that a table took over. */
+    void took(int tokens) {
+        if (config.prefixCaching()) {
+            hitTokens += tokens;
         }
     }
 
@@ -476,7 +484,7 @@ final class PrefixCache {
         pool.unregisterAll();
     }
 
-    /** Tokens that sequences were opened with. */
+    /** Tokens that sequences were opened with, or caught up with later. */
     long queryTokens() {
         return queryTokens;
     }
