@@ -360,9 +360,25 @@ final class PrefixCache {
                 news.stored(stored, keys.parent(table, i, group), i * blockSize, tokens, i * blockSize);
             }
         }
+        hang(table, i, group);
         if (uses != null) {
             GroupKey used = groupKey.of(group, table.keys(), i * PrefixIndex.KEY);
             uses.computed(used.words, used.at, group, parts == null ? 0 : keys.parentFingerprint(table, i));
+        }
+    }
+
+    /** The pool is to know that a group's registered block {@code i} of a table hangs on the one before, where that is registered too. */
+    private void hang(BlockTable table, int i, int group) {
+        if (i == 0) {
+            return;
+        }
+        int parent = i > table.gone(group) ? table.block(i - 1, group) : BlockTable.GONE;
+        if (parent == BlockTable.GONE || !pool.isRegistered(parent)) {
+            parent = find(table, i - 1, group); // another one has the same content
+        }
+        if (parent >= 0) {
+            GroupKey key = groupKey.of(group, table.keys(), i * PrefixIndex.KEY);
+            pool.hang(parent, key.words[key.at]);
         }
     }
 
@@ -392,6 +408,11 @@ final class PrefixCache {
     /** {@code block}, which came from a tier, has been registered as what {@code load} wanted. */
     void loaded(PrefixLoad load, WantedBlock wanted, int block) {
         int position = wanted.index() * blockSize;
+        wanted.parent().copyTo(probe, 0);
+        int before = pool.find(probe, 0);
+        if (before >= 0) {
+            pool.hang(before, wanted.key().word0());
+        }
         if (parts != null) {
             long parent = wanted.parent().word0();
             parts.registered(block, parent, load.tokens(), position);
