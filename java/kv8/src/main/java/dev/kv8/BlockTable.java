@@ -335,6 +335,24 @@ final class BlockTable {
         epoch = other.epoch;
     }
 
+    /**
+     * The end of the leading blocks, {@code most} at most, that it shares with {@code other} in the first group, which sees most. Where one has
+     * given its block back, what they share behind it says that the text is the same.
+     */
+    int commonBlocks(BlockTable other, int most) {
+        int end = 0;
+        for (int i = 0; i < Math.min(most, Math.min(size, other.size)); i++) {
+            int own = block(i, 0);
+            int others = other.block(i, 0);
+            if (own == others && own != GONE) {
+                end = i + 1;
+            } else if (own != GONE && others != GONE) {
+                break;
+            }
+        }
+        return end;
+    }
+
     /** Exchanges what it holds with {@code other}; neither may be in a batch, released, or lead a block, and both have one salt. */
     void swap(BlockTable other) {
         int[] ownBlocks = blocks;

@@ -278,6 +278,39 @@ public final class KvCache implements AutoCloseable {
         }
     }
 
+    /**
+     * How many leading computed tokens these sequences have in the same blocks, all of them: what a kernel may attend to once for
+     * all. Equal tokens that were computed twice do not count. Of several {@linkplain KvCacheConfig#layerGroups groups of layers} it is said
+     * of the one that sees most.
+     *
+     * @throws IllegalArgumentException when there is none, or one is of another cache
+     * @throws IllegalStateException when one is closed
+     */
+    public int commonPrefixTokens(Sequence... sequences) {
+        ledger.enter();
+        try {
+            if (sequences.length == 0) {
+                throw new IllegalArgumentException("Give at least one sequence.");
+            }
+            for (Sequence sequence : sequences) {
+                if (sequence.cache != this) {
+                    throw new IllegalArgumentException("The sequence belongs to another cache.");
+                }
+                sequence.checkOpen();
+            }
+            BlockTable first = sequences[0].table;
+            int blocks = first.size();
+            int computed = first.computed;
+            for (Sequence sequence : sequences) {
+                blocks = sequence.table.commonBlocks(first, blocks);
+                computed = Math.min(computed, sequence.table.computed);
+            }
+            return (int) Math.min((long) blocks * config.blockSize(), computed);
+        } finally {
+            ledger.exit();
+        }
+    }
+
     /** An empty batch of this cache, to be reused step after step. */
     public Batch batch() {
         ledger.enter();
