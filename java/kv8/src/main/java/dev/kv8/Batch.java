@@ -44,7 +44,8 @@ public final class Batch implements AutoCloseable {
      * shared last block included. Free blocks are taken before cached ones, and of those the one that {@link KvCacheConfig#eviction} says.
      *
      * @return false when there are not enough free blocks; nothing has changed then
-     * @throws IllegalArgumentException when fewer tokens are pending, or the sequence is of another cache
+     * @throws IllegalArgumentException when fewer tokens are pending, the batch would have more than {@link Integer#MAX_VALUE}, or the
+     *     sequence is of another cache
      * @throws IllegalStateException when the sequence is closed or in an open batch, or the step has begun
      */
     public boolean add(Sequence sequence, int tokenCount) {
@@ -52,7 +53,7 @@ public final class Batch implements AutoCloseable {
         try {
             checkOpen();
             checkAddable(sequence, tokenCount);
-            int rows = Math.addExact(tokens, tokenCount);
+            int rows = tokens + tokenCount;
             if (count == sequences.length) {
                 sequences = Arrays.copyOf(sequences, 2 * count);
                 rowEnds = Arrays.copyOf(rowEnds, 2 * count);
@@ -88,6 +89,10 @@ public final class Batch implements AutoCloseable {
             throw new IllegalArgumentException(
                     "The sequence has " + pending + " pending tokens; " + tokenCount + " can't be scheduled"
                             + (pending == 0 ? ". Append tokens first." : ", give 1 to " + pending + "."));
+        }
+        if (tokenCount > Integer.MAX_VALUE - tokens) {
+            throw new IllegalArgumentException("The batch has " + tokens + " tokens; " + tokenCount
+                    + " more are beyond the " + Integer.MAX_VALUE + " that one takes. Commit a part of them first.");
         }
     }
 

@@ -112,32 +112,35 @@ final class BlockLedger {
     /** A table for a new sequence, with the whole cached blocks of its first {@code length} tokens. */
     BlockTable table(int[] tokens, int length, SequenceOptions options) {
         BlockTable table = new BlockTable(options, groups.count());
+        prefixes.asked(table, length);
         prefixes.takeOver(table, tokens, length);
-        prefixes.count(length, table.computed);
+        prefixes.took(table.computed);
         return table;
     }
 
     /** See {@link PrefixCache#takeOver}; for an open table. */
     void takeOver(BlockTable table, int[] tokens, int length) {
         int before = table.computed;
+        long askedBefore = prefixes.queryTokens();
         prefixes.takeOver(table, tokens, length);
-        took(table.computed - before);
+        took(table.computed - before, askedBefore);
     }
 
     /** See {@link PrefixCache#follow}. */
     boolean catchUp(BlockTable table, int[] tokens, int length) {
         int before = table.computed;
+        long askedBefore = prefixes.queryTokens();
         try {
             return prefixes.follow(table, tokens, length);
         } finally {
-            took(table.computed - before);
+            took(table.computed - before, askedBefore);
         }
     }
 
-    private void took(int tokens) {
-        if (tokens > 0) {
-            storedTokens += tokens;
-            prefixes.count(0, tokens);
+    private void took(int tokens, long askedBefore) {
+        storedTokens += tokens;
+        prefixes.took(tokens);
+        if (tokens > 0 || prefixes.queryTokens() > askedBefore) {
             publish();
         }
     }
@@ -420,6 +423,7 @@ final class BlockLedger {
     void truncate(BlockTable table, int length) {
         prefixes.stopLeading(table);
         table.keyCount = Math.min(table.keyCount, length / blockSize);
+        table.queried = Math.min(table.queried, length);
         if (length < table.computed) {
             storedTokens -= table.computed - length;
             table.computed = length;

@@ -115,7 +115,11 @@ final class BlockPool {
         } else if (hint == ReleaseHint.KEEP || cached.rank(block) > rank) {
             cached.release(block);
         } else if (hint == ReleaseHint.DEMOTE) {
-            cached.releaseDemoted(block);
+            if (isNeeded(block)) {
+                cached.release(block);
+            } else {
+                cached.releaseDemoted(block);
+            }
         } else {
             unregister(block);
             free(block);
@@ -175,6 +179,35 @@ final class BlockPool {
             cached.release(other);
         }
         return false;
+    }
+
+    /**
+     * A registered block hangs on the registered {@code parent}; {@code key} begins its key. Of a parent the only child is remembered by 28
+     * bits, or that there were several at once: enough to tell the end of a conversation from a prefix that others go on from, without a list
+     * of children or a look at the parent of what is evicted.
+     */
+    void hang(int parent, long key) {
+        int child = (int) key & RankedEviction.SEVERAL;
+        int known = cached.child(parent);
+        if (known == child || known == RankedEviction.SEVERAL) {
+            return;
+        }
+        boolean first = known == RankedEviction.CHILDLESS || child(known) < 0;
+        cached.setChild(parent, first && child != RankedEviction.CHILDLESS ? child : RankedEviction.SEVERAL);
+    }
+
+    private int child(int known) {
+        return index.find(known, RankedEviction.SEVERAL);
+    }
+
+    /** Whether a block that is not demoted hangs on this one, as far as is known: without it nobody would find that one. */
+    private boolean isNeeded(int block) {
+        int known = cached.child(block);
+        if (known == RankedEviction.CHILDLESS || known == RankedEviction.SEVERAL) {
+            return known == RankedEviction.SEVERAL;
+        }
+        int child = child(known);
+        return child >= 0 && cached.rank(child) > RankedEviction.DEMOTED;
     }
 
     /** {@code listener} hears of every block that is no longer registered. */

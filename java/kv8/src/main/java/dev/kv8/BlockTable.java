@@ -80,6 +80,9 @@ final class BlockTable {
     /** Tokens whose K and V are stored. */
     int computed;
 
+    /** Tokens at the front that count as asked for; those computed do without being counted here. */
+    int queried;
+
     /** Tokens of the open batch that this table is in; 0 when it is in none. */
     int scheduled;
 
@@ -328,7 +331,26 @@ final class BlockTable {
         size = other.size;
         System.arraycopy(other.gone, 0, gone, 0, groups);
         computed = other.computed;
+        queried = 0; // it will ask for what it goes on with by itself
         epoch = other.epoch;
+    }
+
+    /**
+     * The end of the leading blocks, {@code most} at most, that it shares with {@code other} in the first group, which sees most. Where one has
+     * given its block back, what they share behind it says that the text is the same.
+     */
+    int commonBlocks(BlockTable other, int most) {
+        int end = 0;
+        for (int i = 0; i < Math.min(most, Math.min(size, other.size)); i++) {
+            int own = block(i, 0);
+            int others = other.block(i, 0);
+            if (own == others && own != GONE) {
+                end = i + 1;
+            } else if (own != GONE && others != GONE) {
+                break;
+            }
+        }
+        return end;
     }
 
     /** Exchanges what it holds with {@code other}; neither may be in a batch, released, or lead a block, and both have one salt. */
@@ -357,6 +379,9 @@ final class BlockTable {
         int ownComputed = computed;
         computed = other.computed;
         other.computed = ownComputed;
+        int ownQueried = queried;
+        queried = other.queried;
+        other.queried = ownQueried;
     }
 
     boolean isClosed() {

@@ -66,7 +66,7 @@ final class CacheStatisticsEvent extends Event {
     long evictedBlocks;
 
     @Label("Prefix Query Tokens")
-    @Description("That sequences were opened with, since the cache was created")
+    @Description("That sequences were opened with or asked for later, since the cache was created")
     long prefixQueryTokens;
 
     @Label("Prefix Hit Tokens")

@@ -13,8 +13,9 @@ package dev.kv8;
  * @param allocatedBlocks ever handed out
  * @param copiedBlocks ever copied because a sequence wrote to a shared one
  * @param evictedBlocks ever reserved while they held a prefix, which is forgotten then
- * @param prefixQueryTokens that sequences were ever opened with; 0 without prefix caching
- * @param prefixHitTokens of these, found stored and taken over
+ * @param prefixQueryTokens that sequences were ever opened with, or asked for by {@link Sequence#catchUp} when they had been appended;
+ *     0 without prefix caching
+ * @param prefixHitTokens of these found stored and taken over
  * @param prefixPartialTokens of these, in copies of blocks that only began with the same tokens
  * @param saturatedValues that the scales could not hold, as the last {@link KvCache#saturation} found; 0 before
  * @param poolBytes of the pool

@@ -194,16 +194,16 @@ public final class KvCache implements AutoCloseable {
 
     /**
      * Writes a sequence to a file: its tokens, K and V of the computed ones as they are stored (with their row scales, where scales
-     * are dynamic), and what a cache must have in common with this one to go on with it: model, types, scales, layout. Both parts
-     * have a checksum. An old file of that name stays whole until the new one is on the disk. The file is as secret as the
+     * are dynamic), and what a cache must have in common with this one to go on with it: model, weights, types, scales, layout. Both
+     * parts have a checksum. An old file of that name stays whole until the new one is on the disk. The file is as secret as the
      * conversation, so only its owner may read it, where the file system knows owners.
      *
      * <p>It waits for the kernels under way and for the disk, on the calling thread. The sequence stays open as it is.
      *
      * @throws IOException when the file can't be written; none is left then, nor is an old one touched
      * @throws IllegalArgumentException when the sequence is of another cache
-     * @throws IllegalStateException when it is closed or in an open batch, when the cache has no {@link KvCacheConfig#modelId}, or
-     *     when the device stores other FP8 codes than OCP's (gfx942), which files do not have
+     * @throws IllegalStateException when it is closed or in an open batch, when some of it was computed before {@link
+     *     #clearPrefixes}, when the cache has no {@link KvCacheConfig#modelId}, or when the device stores other FP8 codes than OCP's (gfx942), which files do not have
      */
     public void save(Sequence sequence, Path file) throws IOException {
         ledger.enter();
@@ -225,7 +225,8 @@ public final class KvCache implements AutoCloseable {
      * can read the file has what the salt keeps apart. A salt of the sequence's own must be given again, by {@link
      * #restore(SequenceOptions, Path)}; of it the file has a digest. Whatever is refused leaves the cache as it was.
      *
-     * @throws SequenceFileException when the file is damaged, or of another model, type, layout, scales or salt; it says which
+     * @throws SequenceFileException when the file is damaged, or of another model, weights, type, layout, scales or salt;
+     *     it says which
      * @throws IOException when the file can't be read
      * @throws IllegalStateException when there are not enough free blocks, or as {@link #save} says
      */
@@ -272,6 +273,39 @@ public final class KvCache implements AutoCloseable {
                 throw new IllegalArgumentException("maxNewTokens is " + maxNewTokens + "; give 0 or more.");
             }
             return ledger.canAdmit(promptTokens, maxNewTokens, options);
+        } finally {
+            ledger.exit();
+        }
+    }
+
+    /**
+     * How many leading computed tokens these sequences have in the same blocks, all of them: what a kernel may attend to once for
+     * all. Equal tokens that were computed twice do not count. Of several {@linkplain KvCacheConfig#layerGroups groups of layers} it is said
+     * of the one that sees most.
+     *
+     * @throws IllegalArgumentException when there is none, or one is of another cache
+     * @throws IllegalStateException when one is closed
+     */
+    public int commonPrefixTokens(Sequence... sequences) {
+        ledger.enter();
+        try {
+            if (sequences.length == 0) {
+                throw new IllegalArgumentException("Give at least one sequence.");
+            }
+            for (Sequence sequence : sequences) {
+                if (sequence.cache != this) {
+                    throw new IllegalArgumentException("The sequence belongs to another cache.");
+                }
+                sequence.checkOpen();
+            }
+            BlockTable first = sequences[0].table;
+            int blocks = first.size();
+            int computed = first.computed;
+            for (Sequence sequence : sequences) {
+                blocks = sequence.table.commonBlocks(first, blocks);
+                computed = Math.min(computed, sequence.table.computed);
+            }
+            return (int) Math.min((long) blocks * config.blockSize(), computed);
         } finally {
             ledger.exit();
         }

@@ -26,6 +26,7 @@ final class PoolLayout {
     private final LayerLayout.Side[] v;
     private final long blockBytes;
 
+    /** @throws IllegalArgumentException when a block has more bytes than a long holds */
     PoolLayout(
             LayerGroups groups,
             int blockSize,
@@ -43,19 +44,27 @@ final class PoolLayout {
         k = new LayerLayout.Side[layers];
         v = new LayerLayout.Side[layers];
         ends = new long[groups.count()];
-        for (int layer = 0; layer < layers; layer++) {
-            long offset = ends[groups.of(layer)];
-            long vOffset = offset + rowBytes(kDtypes[layer]);
-            long kRowOffset = vOffset + rowBytes(vDtypes[layer]);
-            long vRowOffset = kRowOffset + (kRowScales[layer] ? rowScaleBytes() : 0);
-            k[layer] = side(kDtypes[layer], offset, kRowScales[layer], kRowOffset);
-            v[layer] = side(vDtypes[layer], vOffset, vRowScales[layer], vRowOffset);
-            ends[groups.of(layer)] = vRowOffset + (vRowScales[layer] ? rowScaleBytes() : 0);
+        try {
+            for (int layer = 0; layer < layers; layer++) {
+                long offset = ends[groups.of(layer)];
+                long vOffset = Math.addExact(offset, rowBytes(kDtypes[layer]));
+                long kRowOffset = Math.addExact(vOffset, rowBytes(vDtypes[layer]));
+                long vRowOffset = Math.addExact(kRowOffset, kRowScales[layer] ? rowScaleBytes() : 0);
+                k[layer] = side(kDtypes[layer], offset, kRowScales[layer], kRowOffset);
+                v[layer] = side(vDtypes[layer], vOffset, vRowScales[layer], vRowOffset);
+                ends[groups.of(layer)] = Math.addExact(vRowOffset, vRowScales[layer] ? rowScaleBytes() : 0);
+            }
+            long most = Arrays.stream(ends).max().orElseThrow();
+            blockBytes = Math.addExact(most, BLOCK_ALIGNMENT - 1) / BLOCK_ALIGNMENT * BLOCK_ALIGNMENT;
+        } catch (ArithmeticException e) {
+            throw new IllegalArgumentException(
+                    "A block of " + blockSize + " tokens with " + layers + " layers and " + kvHeads + " KV heads of "
+                            + headSize + " has more bytes than an address space holds.",
+                    e);
         }
-        blockBytes =
-                (Arrays.stream(ends).max().orElseThrow() + BLOCK_ALIGNMENT - 1) / BLOCK_ALIGNMENT * BLOCK_ALIGNMENT;
     }
 
+    /** At most 2^48. */
     private long rowBytes(DType dtype) {
         return (long) kvHeads * blockSize * headSize * dtype.bytes();
     }

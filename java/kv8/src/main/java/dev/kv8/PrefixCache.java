@@ -102,6 +102,7 @@ final class PrefixCache {
         if (table.epoch != epoch) {
             return;
         }
+        asked(table, length);
         int most = wholeBlocks(length);
         if (!groups.isOne()) {
             int from = table.computed / blockSize;
@@ -279,8 +280,8 @@ final class PrefixCache {
 
     /** Makes room for the keys of {@code blocks} blocks; a table that stores nothing yet joins the present epoch. */
     void prepare(BlockTable table, int blocks) {
+        join(table);
         if (config.prefixCaching()) {
-            join(table);
             table.ensureKeys(blocks);
         }
     }
@@ -293,11 +294,18 @@ final class PrefixCache {
         }
     }
 
-    /** Counts tokens that a sequence is opened with, and tokens that one took over. */
-    void count(int queried, int taken) {
+    /** Counts those of a table's first {@code length} tokens that it asks for now and has not before. */
+    void asked(BlockTable table, int length) {
         if (config.prefixCaching()) {
-            queryTokens += queried;
-            hitTokens += taken;
+            queryTokens += Math.max(0, length - Math.max(table.queried, table.computed));
+            table.queried = length;
+        }
+    }
+
+    /** Counts tokens that a table took over. */
+    void took(int tokens) {
+        if (config.prefixCaching()) {
+            hitTokens += tokens;
         }
     }
 
@@ -352,9 +360,25 @@ final class PrefixCache {
                 news.stored(stored, keys.parent(table, i, group), i * blockSize, tokens, i * blockSize);
             }
         }
+        hang(table, i, group);
         if (uses != null) {
             GroupKey used = groupKey.of(group, table.keys(), i * PrefixIndex.KEY);
             uses.computed(used.words, used.at, group, parts == null ? 0 : keys.parentFingerprint(table, i));
+        }
+    }
+
+    /** The pool is to know that a group's registered block {@code i} of a table hangs on the one before, where that is registered too. */
+    private void hang(BlockTable table, int i, int group) {
+        if (i == 0) {
+            return;
+        }
+        int parent = i > table.gone(group) ? table.block(i - 1, group) : BlockTable.GONE;
+        if (parent == BlockTable.GONE || !pool.isRegistered(parent)) {
+            parent = find(table, i - 1, group); // another one has the same content
+        }
+        if (parent >= 0) {
+            GroupKey key = groupKey.of(group, table.keys(), i * PrefixIndex.KEY);
+            pool.hang(parent, key.words[key.at]);
         }
     }
 
@@ -384,6 +408,11 @@ final class PrefixCache {
     /** {@code block}, which came from a tier, has been registered as what {@code load} wanted. */
     void loaded(PrefixLoad load, WantedBlock wanted, int block) {
         int position = wanted.index() * blockSize;
+        wanted.parent().copyTo(probe, 0);
+        int before = pool.find(probe, 0);
+        if (before >= 0) {
+            pool.hang(before, wanted.key().word0());
+        }
         if (parts != null) {
             long parent = wanted.parent().word0();
             parts.registered(block, parent, load.tokens(), position);
@@ -476,7 +505,7 @@ final class PrefixCache {
         pool.unregisterAll();
     }
 
-    /** Tokens that sequences were opened with. */
+    /** Tokens that sequences were opened with, or caught up with later. */
     long queryTokens() {
         return queryTokens;
     }

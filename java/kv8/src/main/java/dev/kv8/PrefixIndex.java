@@ -38,6 +38,15 @@ final class PrefixIndex {
         return slots.entry(slotFor(key, at));
     }
 
+    /** A block whose key's first bits, those of {@code mask}, are {@code bits}; -1 when there is none. The mask has 28 bits at least. */
+    int find(int bits, int mask) {
+        int slot = slots.home(bits & tagMask);
+        while (!slots.isEmpty(slot) && ((int) keys[KEY * slots.entry(slot)] & mask) != bits) {
+            slot = slots.after(slot);
+        }
+        return slots.entry(slot);
+    }
+
     /** The slot of the key's block, or the empty one where it would be. */
     private int slotFor(long[] key, int at) {
         int tag = tag(key, at);

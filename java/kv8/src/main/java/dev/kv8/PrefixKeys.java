@@ -84,6 +84,11 @@ final class PrefixKeys {
         return hasher.layout(config, scales.get());
     }
 
+    /** Names those in force; empty for the model's own. */
+    String weights() {
+        return weights;
+    }
+
     /** As {@link #changed()}, and with keys that no tier has seen under other weights. */
     void changed(String newWeights) {
         weights = newWeights;

@@ -22,6 +22,16 @@ final class RankedEviction {
 
     private static final int NORMAL = CachePriority.NORMAL.rank();
     private static final int LIMITED = 8;
+
+    /** Bits of {@link #ranks} below {@link #child}. */
+    private static final int CHILD_SHIFT = 4;
+
+    /** The child that {@link #child} gives of a block whose only one is not known. */
+    static final int SEVERAL = -1 >>> CHILD_SHIFT;
+
+    /** The child of a block without one. */
+    static final int CHILDLESS = 0;
+
     private static final int RANKS = CachePriority.values().length + 1;
 
     /** A step of time is 2^20 ns: fewer moves between the buckets of {@link Deadlines}, and nobody waits for a deadline. */
@@ -32,8 +42,11 @@ final class RankedEviction {
     private final IndexedLists others;
 
     private int idleOthers;
-    /** By block its rank, and {@link #LIMITED} where {@link #limits} says for how long: most have none, and cost no look there. */
-    private final byte[] ranks;
+    /**
+     * By block its rank, {@link #LIMITED} where {@link #limits} says for how long (most have none, and cost no look there), and above
+     * these its {@link #child}, which is here because whoever writes it has the rank at hand.
+     */
+    private final int[] ranks;
 
     /** How many ticks a block keeps its rank while it is idle; only for limited ones. */
     private final long[] limits;
@@ -49,7 +62,7 @@ final class RankedEviction {
         this.clock = clock;
         start = clock.getAsLong();
         others = new IndexedLists(blocks, RANKS);
-        ranks = new byte[blocks];
+        ranks = new int[blocks];
         limits = new long[blocks];
         deadlines = new Deadlines(blocks);
     }
@@ -67,6 +80,7 @@ final class RankedEviction {
     /** See {@link EvictionPolicy#admit}; {@code limit} in ticks. */
     void admit(int block, int rank, long limit) {
         policy.admit(block);
+        ranks[block] = CHILDLESS;
         set(block, rank, limit);
     }
 
@@ -88,10 +102,11 @@ final class RankedEviction {
     }
 
     private void set(int block, int rank, long limit) {
+        int child = ranks[block] >>> CHILD_SHIFT << CHILD_SHIFT;
         if (limit == NO_LIMIT) {
-            ranks[block] = (byte) rank;
+            ranks[block] = child | rank;
         } else {
-            ranks[block] = (byte) (rank | LIMITED);
+            ranks[block] = child | LIMITED | rank;
             limits[block] = limit;
         }
     }
@@ -229,6 +244,16 @@ final class RankedEviction {
             sum += ranks[blocks[i]];
         }
         return sum + policy.readUses(blocks, count);
+    }
+
+    /** What was said by {@link #setChild} of a cached block since it was admitted; {@link #CHILDLESS} before. */
+    int child(int block) {
+        return ranks[block] >>> CHILD_SHIFT;
+    }
+
+    /** Which block hangs on a cached one: bits of its key, or {@link #SEVERAL}. */
+    void setChild(int block, int child) {
+        ranks[block] = child << CHILD_SHIFT | ranks[block] & (1 << CHILD_SHIFT) - 1;
     }
 
     /** The rank of a cached block, its limit left aside. */

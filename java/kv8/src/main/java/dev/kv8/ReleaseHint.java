@@ -7,7 +7,10 @@ package dev.kv8;
 public enum ReleaseHint {
     /** They may come back: full blocks stay cached in their class. What {@link Sequence#close()} says. */
     KEEP,
-    /** They hardly come back: full blocks stay cached, and are evicted before all others, until a new sequence uses them. */
+    /**
+     * They hardly come back: full blocks stay cached, and are evicted before all others, until a new sequence uses them. Not those that other
+     * cached blocks hang on, such as a system prompt that other conversations go on from: without them these would not be found.
+     */
     DEMOTE,
     /**
      * They do not come back, or must not be found again: the blocks are free at once. Longer prefixes that other sequences

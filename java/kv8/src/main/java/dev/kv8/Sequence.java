@@ -127,7 +127,8 @@ public final class Sequence implements AutoCloseable {
     /**
      * Tokens that were found stored when the sequence was opened or {@linkplain #catchUp caught up}, or came while it {@link
      * #isLoading}, and so were not computed for it: those of shared blocks, and of a copied part of one ({@link
-     * KvCacheConfig#partialReuse}); never all of its tokens. 0 for a fork and for a restored sequence until they catch up.
+     * KvCacheConfig#partialReuse}). What {@link #truncate} drops no longer counts, as far as there are fewer tokens left. 0 for a fork and for
+     * a restored sequence until they catch up.
      */
     public int cachedTokens() {
         return cachedTokens;
@@ -291,6 +292,7 @@ public final class Sequence implements AutoCloseable {
                         + ledger.leastLength(table) + " to " + length + ".");
             }
             length = newLength;
+            cachedTokens = Math.min(cachedTokens, newLength);
             ledger.truncate(table, newLength);
         } finally {
             ledger.exit();
@@ -305,6 +307,9 @@ public final class Sequence implements AutoCloseable {
         int ownLength = length;
         length = other.length;
         other.length = ownLength;
+        int ownCached = cachedTokens;
+        cachedTokens = other.cachedTokens;
+        other.cachedTokens = ownCached;
         int ownShared = shared;
         shared = other.shared;
         other.shared = ownShared;
@@ -317,6 +322,7 @@ public final class Sequence implements AutoCloseable {
         makeRoom(source.length);
         System.arraycopy(source.tokens, 0, tokens, 0, source.length);
         length = source.length;
+        cachedTokens = 0;
         ledger.replace(table, source.table);
     }
 

@@ -57,9 +57,12 @@ final class SequenceFile implements AutoCloseable {
                 CRC32C crc = new CRC32C();
                 long start = maker.header(0).encode().remaining();
                 out.position(start);
-                ByteBuffer ids = ByteBuffer.allocate(length * Integer.BYTES).order(ByteOrder.LITTLE_ENDIAN);
-                ids.asIntBuffer().put(tokens, 0, length);
-                append(out, ids, crc);
+                ByteBuffer ids = idBuffer(length);
+                for (int from = 0; from < length; from += ids.limit() / Integer.BYTES) {
+                    int count = Math.min(ids.capacity() / Integer.BYTES, length - from);
+                    ids.clear().limit(count * Integer.BYTES).asIntBuffer().put(tokens, from, count);
+                    append(out, ids, crc);
+                }
                 for (int i = 0; i < blocks; i++) {
                     block.clear();
                     reader.read(i, block);
@@ -76,6 +79,12 @@ final class SequenceFile implements AutoCloseable {
         } finally {
             Files.deleteIfExists(temporary);
         }
+    }
+
+    /** For a part of {@code length} token ids: all of a long sequence may be more bytes than one buffer holds. */
+    private static ByteBuffer idBuffer(int length) {
+        int bytes = (int) Math.min(READ_BYTES, (long) length * Integer.BYTES);
+        return ByteBuffer.allocate(bytes).order(ByteOrder.LITTLE_ENDIAN);
     }
 
     private static void append(FileChannel out, ByteBuffer bytes, CRC32C crc) throws IOException {
@@ -144,10 +153,11 @@ final class SequenceFile implements AutoCloseable {
 
     int[] tokens() throws IOException {
         int[] tokens = new int[header.tokens()];
-        read(path, channel, contentStart, tokens.length * Integer.BYTES)
-                .order(ByteOrder.LITTLE_ENDIAN)
-                .asIntBuffer()
-                .get(tokens);
+        ByteBuffer ids = idBuffer(tokens.length);
+        for (int from = 0; from < tokens.length; from += ids.limit() / Integer.BYTES) {
+            readIds(ids, from);
+            ids.asIntBuffer().get(tokens, from, ids.limit() / Integer.BYTES);
+        }
         for (int token : tokens) {
             if (token < 0) {
                 throw new SequenceFileException(path, "a token id is " + token + "; the file was not written by kv8.");
@@ -156,11 +166,21 @@ final class SequenceFile implements AutoCloseable {
         return tokens;
     }
 
+    /** The token ids from {@code from} on, as many as fit. */
+    private void readIds(ByteBuffer ids, int from) throws IOException {
+        ids.clear().limit((int) Math.min(ids.capacity(), (header.tokens() - from) * (long) Integer.BYTES));
+        readFully(path, channel, contentStart + (long) from * Integer.BYTES, ids);
+        ids.flip();
+    }
+
     /** Hands the blocks out one after the other; what was changed since {@link #verify} is found when all have been. */
     void blocks(ByteBuffer block, BlockReader taker) throws IOException {
         CRC32C crc = new CRC32C();
-        ByteBuffer ids = read(path, channel, contentStart, header.tokens() * Integer.BYTES);
-        crc.update(ids);
+        ByteBuffer ids = idBuffer(header.tokens());
+        for (int from = 0; from < header.tokens(); from += ids.limit() / Integer.BYTES) {
+            readIds(ids, from);
+            crc.update(ids.duplicate());
+        }
         long at = contentStart + (long) header.tokens() * Integer.BYTES;
         for (int i = 0; i < header.blocks(); i++, at += block.capacity()) {
             block.clear();

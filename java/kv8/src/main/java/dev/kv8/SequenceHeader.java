@@ -23,7 +23,7 @@ import java.util.zip.CRC32C;
  * <pre>
  * magic 8, version int32, header bytes int32 (with its checksum), content bytes int64, CRC32C of the content int32,
  * tokens int32, computed tokens int32, layers int32, KV heads int32, head size int32, block size int32, block bytes int64,
- * model id text, digest of the sequence's salt (its length int32, 0 without a salt, else 32, and its bytes),
+ * model id text, text that names the weights (empty for the model's own), digest of the sequence's salt (its length int32, 0 without a salt, else 32, and its bytes),
  * groups of layers int32, for each: window int32, blocks before the window int32,
  * for each layer its group int32,
  * for each layer and there for K and V: dtype text, granularity text, SHA-256 of the scales 32 bytes,
@@ -32,7 +32,7 @@ import java.util.zip.CRC32C;
  */
 final class SequenceHeader {
     private static final byte[] MAGIC = "kv8 seq\n".getBytes(StandardCharsets.US_ASCII);
-    private static final int VERSION = 3;
+    private static final int VERSION = 4;
 
     /** Up to and including the header's size. */
     static final int FIXED_BYTES = 16;
@@ -47,6 +47,9 @@ final class SequenceHeader {
     private record Side(String dtype, String granularity, String digest) {}
 
     private final String modelId;
+    /** As {@link KvCache#clearPrefixes(String)} names them; empty for the model's own. */
+    private final String weights;
+
     /** One character for each byte; empty when there is no salt. */
     private final String saltDigest;
 
@@ -66,6 +69,7 @@ final class SequenceHeader {
 
     private SequenceHeader(
             String modelId,
+            String weights,
             String saltDigest,
             int layers,
             int kvHeads,
@@ -79,6 +83,7 @@ final class SequenceHeader {
             List<Integer> groupOfLayer,
             List<Side> sides) {
         this.modelId = modelId;
+        this.weights = weights;
         this.saltDigest = saltDigest;
         this.layers = layers;
         this.kvHeads = kvHeads;
@@ -94,13 +99,14 @@ final class SequenceHeader {
     }
 
     /**
-     * Of a sequence in a cache with these scales in force.
+     * Of a sequence in a cache with these scales and weights in force.
      *
      * @param gone by group: blocks at the front that fell out of the window
      */
     static SequenceHeader of(
             KvCacheConfig config,
             KvScales scales,
+            String weights,
             String salt,
             int tokens,
             int computed,
@@ -121,6 +127,7 @@ final class SequenceHeader {
         }
         return new SequenceHeader(
                 config.modelId(),
+                weights,
                 salt.isEmpty() ? "" : digest(("kv8 sequence salt\n" + salt).getBytes(StandardCharsets.UTF_8)),
                 config.layers(),
                 config.kvHeads(),
@@ -194,7 +201,8 @@ final class SequenceHeader {
 
     ByteBuffer encode() {
         byte[] model = modelId.getBytes(StandardCharsets.UTF_8);
-        int bytes = FIXED_BYTES + 12 + 24 + 8 + 3 * Integer.BYTES + model.length + saltDigest.length();
+        byte[] named = weights.getBytes(StandardCharsets.UTF_8);
+        int bytes = FIXED_BYTES + 12 + 24 + 8 + 4 * Integer.BYTES + model.length + named.length + saltDigest.length();
         bytes += (1 + 2 * groups.size() + layers) * Integer.BYTES;
         for (Side side : sides) {
             bytes += 2 * Integer.BYTES + side.dtype.length() + side.granularity.length() + DIGEST_BYTES;
@@ -205,6 +213,7 @@ final class SequenceHeader {
         header.putInt(tokens).putInt(computed);
         header.putInt(layers).putInt(kvHeads).putInt(headSize).putInt(blockSize).putLong(blockBytes);
         put(header, model);
+        put(header, named);
         put(header, saltDigest.getBytes(StandardCharsets.ISO_8859_1));
         header.putInt(groups.size());
         for (Group group : groups) {
@@ -277,6 +286,7 @@ final class SequenceHeader {
             int blockSize = header.getInt();
             long blockBytes = header.getLong();
             String modelId = text(header, StandardCharsets.UTF_8);
+            String weights = text(header, StandardCharsets.UTF_8);
             String saltDigest = text(header, StandardCharsets.ISO_8859_1);
             int groupCount = header.getInt();
             List<Group> groups = new ArrayList<>();
@@ -297,6 +307,7 @@ final class SequenceHeader {
             }
             SequenceHeader read = new SequenceHeader(
                     modelId,
+                    weights,
                     saltDigest,
                     layers,
                     kvHeads,
@@ -356,6 +367,12 @@ final class SequenceHeader {
      */
     void check(Path file, SequenceHeader own) throws SequenceFileException {
         same(file, "model", quoted(modelId), quoted(own.modelId));
+        if (!weights.equals(own.weights)) {
+            throw new SequenceFileException(
+                    file,
+                    "it was computed with " + namedWeights() + ", and this cache goes on with " + own.namedWeights()
+                            + " (KvCache.clearPrefixes).");
+        }
         same(file, "number of layers", layers, own.layers);
         same(file, "number of KV heads", kvHeads, own.kvHeads);
         same(file, "head size", headSize, own.headSize);
@@ -391,6 +408,10 @@ final class SequenceHeader {
     private int window(int layer) {
         int group = groupOfLayer.get(layer);
         return group >= 0 && group < groups.size() ? groups.get(group).window : -1;
+    }
+
+    private String namedWeights() {
+        return weights.isEmpty() ? "the model's own weights" : "the weights " + quoted(weights);
     }
 
     private static String quoted(String text) {

@@ -34,6 +34,10 @@ final class SequenceStorage {
                     "This cache does not know its model, so a file could be restored under other"
                             + " weights. Give KvCacheConfig.modelId, a name or digest of the weights.");
         }
+        if (config.blockBytes() > Integer.MAX_VALUE) {
+            throw new IllegalStateException("A block of this cache has " + config.blockBytes()
+                    + " bytes, and files take those of up to " + Integer.MAX_VALUE + ". Give a smaller blockSize.");
+        }
         for (DType dtype : config.layout().dtypes()) {
             DType stored = StoredFormat.of(dtype, backend.info());
             if (stored != dtype) {
@@ -49,11 +53,24 @@ final class SequenceStorage {
     }
 
     private SequenceHeader header(String salt, int tokens, int computed, int[] gone, int contentChecksum) {
-        return SequenceHeader.of(config, scales.get(), salt, tokens, computed, gone, contentChecksum);
+        return SequenceHeader.of(
+                config,
+                scales.get(),
+                ledger.prefixes().keys().weights(),
+                salt,
+                tokens,
+                computed,
+                gone,
+                contentChecksum);
     }
 
     void save(BlockTable table, int[] tokens, int length, Path path) throws IOException {
         checkSupported();
+        if (table.computed > 0 && table.epoch != ledger.prefixes().epoch()) {
+            throw new IllegalStateException("Of this sequence " + table.computed + " tokens were computed before"
+                    + " clearPrefixes, so a file could be restored under weights that did not give them. Save it before"
+                    + " weights change, or truncate it to 0 and compute it again.");
+        }
         int[] places = places(table);
         SequenceFile.write(
                 path,

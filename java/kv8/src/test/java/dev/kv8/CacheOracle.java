@@ -25,6 +25,15 @@ final class CacheOracle {
         long limit;
         /** When it loses its rank, while nobody holds it. */
         long due = NEVER;
+        /** The only one that hangs on it, as far as was registered since it is. */
+        @Nullable
+        Prefix child;
+
+        boolean severalChildren;
+        /** It is known why its parent may go before it. */
+        boolean mayBeOrphaned;
+        /** It lost its class by time, or was used again while those that hang on it were not. */
+        boolean mayGoFirst;
 
         void raise(SequenceOptions options) {
             int asked = options.priority().rank();
@@ -36,6 +45,7 @@ final class CacheOracle {
             rank = rank > NORMAL ? NORMAL : DEMOTED;
             limit = NEVER;
             due = NEVER;
+            mayGoFirst = true;
         }
     }
 
@@ -200,6 +210,7 @@ final class CacheOracle {
             if (begun == null || created > freeBlocks() || holders(begun) > 1) {
                 return false;
             }
+            excuseChildren(begun, true);
             registered.values().remove(begun);
             begun = null;
         }
@@ -222,7 +233,9 @@ final class CacheOracle {
         allocated++;
         if (freeBlocks() == cached.size()) {
             evicted++;
-            registered.values().remove(evict());
+            Block worst = evict();
+            excuseChildren(worst, worst.mayGoFirst);
+            registered.values().remove(worst);
         }
         return new Block();
     }
@@ -257,10 +270,11 @@ final class CacheOracle {
         }
         boolean hinted = block.rank <= rank;
         if (hinted && hint == ReleaseHint.DISCARD) {
+            excuseChildren(block, true);
             registered.values().remove(block);
             return;
         }
-        if (hinted && hint == ReleaseHint.DEMOTE) {
+        if (hinted && hint == ReleaseHint.DEMOTE && !isNeeded(block)) {
             block.rank = DEMOTED;
             block.limit = NEVER;
         }
@@ -289,13 +303,62 @@ final class CacheOracle {
         if (first == null) {
             block.rank = DEMOTED;
             block.limit = NEVER;
+            block.child = null;
+            block.severalChildren = false;
+            block.mayBeOrphaned = false;
+            block.mayGoFirst = false;
             block.raise(entry.options);
         } else if (holders(first) > 0) {
             first.raise(entry.options);
         } else if (first.rank < entry.options.priority().rank()) {
             use(first, entry.options);
             giveUp(first, ReleaseHint.KEEP, NORMAL);
+            first.mayBeOrphaned = true; // it comes behind its parent, which was given up just before
         }
+        if (index > 0) {
+            hang(entry, index);
+        }
+    }
+
+    private void hang(Entry entry, int index) {
+        Prefix prefix = entry.prefix((index + 1) * blockSize);
+        Block parent = registered.get(entry.prefix(index * blockSize));
+        if (parent == null || parent != entry.blocks.get(index - 1)) {
+            registered.get(prefix).mayBeOrphaned = true; // who registered it holds a copy of its parent
+        }
+        if (parent != null && !prefix.equals(parent.child) && !parent.severalChildren) {
+            parent.severalChildren = parent.child != null && registered.containsKey(parent.child);
+            parent.child = prefix;
+        }
+    }
+
+    private boolean isNeeded(Block block) {
+        Block child = registered.get(block.child);
+        return block.severalChildren || (child != null && child.rank > DEMOTED);
+    }
+
+    /** What hangs on {@code parent}, which is to be found no more. */
+    private void excuseChildren(Block parent, boolean all) {
+        registered.forEach((prefix, block) -> {
+            if (all && prefix.tokens().size() > blockSize && registered.get(parentOf(prefix)) == parent) {
+                block.mayBeOrphaned = true;
+            }
+        });
+    }
+
+    private Prefix parentOf(Prefix prefix) {
+        return new Prefix(
+                prefix.salt(),
+                List.copyOf(prefix.tokens().subList(0, prefix.tokens().size() - blockSize)));
+    }
+
+    /** Cached prefixes that nobody would find, because the block before is not cached, and nothing says why. */
+    List<Prefix> orphans() {
+        return registered.entrySet().stream()
+                .filter(entry -> !entry.getValue().mayBeOrphaned)
+                .map(Map.Entry::getKey)
+                .filter(prefix -> prefix.tokens().size() > blockSize && !registered.containsKey(parentOf(prefix)))
+                .toList();
     }
 
     void truncate(Entry entry, int length) {

@@ -375,6 +375,9 @@ final class CacheUnderTest implements AutoCloseable {
         }
         if (knowsOrder) {
             checkIndex(blockOf, tableEntries);
+            assertThat(oracle.orphans())
+                    .as("cached prefixes whose beginning is not cached")
+                    .isEmpty();
         }
         for (int block = 0; block < BLOCKS; block++) {
             assertThat(pool.references(block))

@@ -57,6 +57,60 @@ class CatchUpTest {
         assertThat(first.catchUp()).as("nothing to compute").isTrue();
     }
 
+    /** Twice the same tokens were more than there are. */
+    @Test
+    void whatIsDroppedAndTakenOverAgainCountsOnce() {
+        compute(cache.open(tokens(0, 41)), 41);
+        Sequence sequence = cache.open(tokens(0, 41));
+        assertThat(sequence.cachedTokens()).isEqualTo(40);
+        assertThat(cache.stats().prefixQueryTokens()).isEqualTo(82);
+        sequence.truncate(30);
+        assertThat(sequence.cachedTokens()).isEqualTo(30);
+        sequence.truncate(0);
+        assertThat(sequence.cachedTokens()).isZero();
+        sequence.append(tokens(0, 41));
+        assertThat(sequence.catchUp()).isTrue();
+        assertThat(sequence.cachedTokens()).isEqualTo(40);
+        assertThat(cache.stats().prefixHitTokens()).isEqualTo(80);
+        assertThat(cache.stats().prefixQueryTokens()).isEqualTo(123);
+    }
+
+    @Test
+    void appendedTokensAreAskedForWhenItCatchesUp() {
+        Sequence first = cache.open(tokens(0, 300));
+        compute(first, 300);
+        Sequence sequence = cache.open(tokens(0, 10));
+        sequence.append(tokens(10, 290));
+        assertThat(sequence.catchUp()).isTrue();
+        assertThat(sequence.cachedTokens()).isEqualTo(296);
+        assertThat(sequence.catchUp()).isTrue();
+        assertThat(cache.stats().prefixQueryTokens()).as("each once").isEqualTo(600);
+        assertThat(cache.stats().prefixHitTokens()).isEqualTo(296);
+        Sequence fork = sequence.fork();
+        fork.append(1, 2, 3);
+        assertThat(fork.catchUp()).isTrue();
+        assertThat(cache.stats().prefixQueryTokens())
+                .as("and what the fork goes on with")
+                .isEqualTo(607);
+        compute(fork, 7);
+        fork.append(4);
+        assertThat(fork.catchUp()).isTrue();
+        assertThat(cache.stats().prefixQueryTokens())
+                .as("one token is looked for nowhere")
+                .isEqualTo(607);
+    }
+
+    @Test
+    void whatWasFoundGoesWithTheContentOfABeam() {
+        compute(cache.open(tokens(0, 41)), 41);
+        Sequence[] beam = {cache.open(tokens(0, 41)), cache.open(tokens(50, 10))};
+        cache.reorder(beam, 1, 0);
+        assertThat(beam[0].cachedTokens()).isZero();
+        assertThat(beam[1].cachedTokens()).isEqualTo(40);
+        cache.reorder(beam, 0, 0);
+        assertThat(beam[1].cachedTokens()).as("of a fork").isZero();
+    }
+
     @Test
     void chunksAreTakenOverOneByOne() {
         Sequence first = cache.open(tokens(0, 41));

@@ -17,6 +17,7 @@ import java.util.stream.LongStream;
 import java.util.zip.GZIPInputStream;
 import org.junit.jupiter.api.BeforeAll;
 import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.TestReporter;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.CsvSource;
 
@@ -55,11 +56,22 @@ class ConversationTraceTest {
     }
 
     @ParameterizedTest
-    @CsvSource({"1000, 12847", "2000, 15665", "5000, 32260", "10000, 61046", "20000, 83035"})
-    void aCacheWithLruServesExactlyWhatIsPublishedWithTheTrace(int capacity, long hits) {
+    @CsvSource({
+        "1000, 12847",
+        "2000, 15665",
+        "5000, 32260",
+        "10000, 61046",
+        "20000, 83035",
+        "50000, 102290",
+        "100000, 104924"
+    })
+    void aCacheWithLruServesExactlyWhatIsPublishedWithTheTrace(int capacity, long hits, TestReporter reporter) {
+        long start = System.nanoTime();
         assertThat(served(REQUESTS, EvictionPolicyKind.LRU, capacity, Tiers.NONE)
                         .cache())
                 .isEqualTo(hits);
+        reporter.publishEntry(
+                capacity + " blocks", (System.nanoTime() - start) / 1_000_000 + " ms for the whole trace");
     }
 
     /** To 0.04 points: other keys fill the lines of {@link FingerprintBuckets} otherwise, and other evicted ones are forgotten before their time. */

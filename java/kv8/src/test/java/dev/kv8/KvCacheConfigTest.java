@@ -106,6 +106,26 @@ class KvCacheConfigTest {
         refused(b -> b.scales(wrongShape), "k_scale of layer 2 has 4 values");
     }
 
+    /** The sum wrapped around to a block of no bytes, or to one of too few. */
+    @Test
+    void sizesThatOverflowAreRefusedByName() {
+        for (int layers : new int[] {131_072, 131_073}) {
+            assertThatThrownBy(() -> KvCacheConfig.builder()
+                            .layers(layers)
+                            .kvHeads(1 << 30)
+                            .headSize(256)
+                            .blockSize(128)
+                            .blocks(1)
+                            .build())
+                    .isInstanceOf(IllegalArgumentException.class)
+                    .hasMessageContaining("A block of 128 tokens with " + layers
+                            + " layers and 1073741824 KV heads of 256 has more bytes than an address space holds");
+        }
+        refused(
+                b -> b.kvHeads(1 << 30).headSize(256).blockSize(128).blocks(1 << 20),
+                "blocks is 1048576; that many of");
+    }
+
     private static void refused(UnaryOperator<KvCacheConfig.Builder> change, String message) {
         assertThatThrownBy(() -> change.apply(tiny().blocks(4)).build())
                 .isInstanceOf(IllegalArgumentException.class)

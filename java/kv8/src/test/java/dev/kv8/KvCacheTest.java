@@ -33,6 +33,33 @@ class KvCacheTest extends SmallCache {
         }
     }
 
+    @Test
+    void theCommonPrefixIsWhatLiesInTheSameBlocks() {
+        Sequence first = computed(13);
+        Sequence fork = first.fork();
+        Sequence second = first.fork();
+        assertThat(cache.commonPrefixTokens(first)).isEqualTo(13);
+        assertThat(cache.commonPrefixTokens(first, fork, second)).isEqualTo(13);
+        fork.truncate(11);
+        assertThat(cache.commonPrefixTokens(first, fork, second)).isEqualTo(11);
+        fork.append(fresh(1));
+        assertThat(batch.add(fork)).isTrue(); // writes to a copy
+        batch.commit();
+        assertThat(cache.commonPrefixTokens(first, fork)).isEqualTo(8);
+        assertThat(cache.commonPrefixTokens(first, second)).isEqualTo(13);
+        Sequence other = cache.open(fresh(3));
+        assertThat(cache.commonPrefixTokens(first, other)).isZero();
+        other.close();
+        assertThatThrownBy(() -> cache.commonPrefixTokens(first, other)).hasMessageContaining("has been closed");
+        assertThatThrownBy(() -> cache.commonPrefixTokens())
+                .isInstanceOf(IllegalArgumentException.class)
+                .hasMessageContaining("Give at least one");
+        try (KvCache foreign = KvCache.create(backend, config().build())) {
+            assertThatThrownBy(() -> foreign.commonPrefixTokens(first))
+                    .hasMessageContaining("belongs to another cache");
+        }
+    }
+
     private int freeBlocks() {
         return cache.stats().freeBlocks();
     }

@@ -112,6 +112,26 @@ class PrefixHasherTest {
                 .isNotEqualTo(root(config().modelId("msaltx").salt("")));
     }
 
+    /**
+     * Tiers outlive processes and releases: who changes a key makes all that they keep useless. The digests were made by another program from
+     * the description of the fields.
+     */
+    @Test
+    void keysAreTheSameInEveryProcessAndRelease() {
+        KvCacheConfig.Builder named = config().modelId("a model");
+        PrefixHasher hasher = new PrefixHasher(BLOCK_SIZE);
+        long[] key = new long[PrefixIndex.KEY];
+        hasher.root(named.build(), named.build().scales(), "", key);
+        assertThat(BlockKey.of(key, 0).hex())
+                .isEqualTo("989626c6f03f6fde670c3a82c39db92c545a77a1864d9d066d2fb304610d2d20");
+        hasher.child(key, 0, new int[] {1, 2, 3, 4, 5, 6, 7, 8}, 0, key, 0);
+        assertThat(BlockKey.of(key, 0).hex())
+                .isEqualTo("53297fbf1d78bc50aea6332cf77ac3fb45c51d88fa90c5a52fbd5ba159fc7eeb");
+        hasher.root(named.salt("s").build(), named.build().scales(), "step 2", key);
+        assertThat(BlockKey.of(key, 0).hex())
+                .isEqualTo("8c44ab432452c88bf0f4ed1ddba243d6ce9ed8eef1b504caf99115a53b16e860");
+    }
+
     @Test
     void whatDoesNotDecideItMakesTheSameRoot() {
         List<Long> root = root(config());

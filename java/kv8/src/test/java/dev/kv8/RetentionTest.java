@@ -116,6 +116,70 @@ class RetentionTest {
         assertThat(found(100, 16)).isZero();
     }
 
+    /** Or nobody would find what the others cached. */
+    @ParameterizedTest
+    @EnumSource
+    void whatOthersGoOnFromIsNotDemoted(EvictionPolicyKind kind) {
+        use(kind);
+        computed(0, 16).close();
+        Sequence other = cache.open(tokens(0, 8));
+        other.append(tokens(100, 17));
+        assertThat(other.catchUp()).isTrue();
+        assertThat(other.cachedTokens()).isEqualTo(8);
+        assertThat(batch.add(other)).isTrue();
+        batch.commit();
+        other.close(ReleaseHint.DEMOTE);
+        evict(5); // two are free, two were demoted, and one is the oldest of the others
+        assertThat(found(0, 16)).isOne();
+    }
+
+    /** Of its earlier turns too. */
+    @ParameterizedTest
+    @EnumSource
+    void allTurnsOfAConversationAreDemoted(EvictionPolicyKind kind) {
+        use(kind);
+        computed(100, 8).close();
+        computed(0, 16).close();
+        computed(200, 8).close();
+        computed(0, 32).close(ReleaseHint.DEMOTE); // takes two that are free
+        evict(4);
+        assertThat(found(0, 32)).isZero();
+        assertThat(found(100, 8)).isOne();
+        assertThat(found(200, 8)).isOne();
+    }
+
+    /** What hangs on the blocks that were left is what hung on them before. */
+    @Test
+    void whatWasEvictedAndComputedAgainIsNoOtherChild() {
+        computed(0, 24).close();
+        evict(4);
+        assertThat(found(0, 24)).isEqualTo(2);
+        computed(300, 8).close();
+        computed(0, 24).close(ReleaseHint.DEMOTE);
+        evict(5);
+        assertThat(found(0, 24)).isZero();
+        assertThat(found(300, 8)).isOne();
+    }
+
+    /** A child that is gone needs nothing any more, and another one takes its place. */
+    @Test
+    void anEvictedChildDoesNotCount() {
+        computed(0, 16).close();
+        computed(400, 32).close(); // takes the free ones
+        computed(500, 8).close(ReleaseHint.DISCARD); // evicts the second block
+        assertThat(found(0, 16)).isOne();
+        Sequence other = cache.open(tokens(0, 8));
+        other.append(tokens(100, 9));
+        assertThat(other.catchUp()).isTrue();
+        assertThat(other.cachedTokens()).isEqualTo(8);
+        assertThat(batch.add(other)).isTrue();
+        batch.commit();
+        other.close(ReleaseHint.DEMOTE);
+        evict(3);
+        assertThat(found(0, 8)).isZero();
+        assertThat(found(400, 24)).isEqualTo(3);
+    }
+
     @Test
     void discardedBlocksAreFreeAtOnceAndNotFound() {
         Sequence sequence = computed(0, 20);

@@ -25,6 +25,8 @@ import java.util.zip.CRC32C;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.ValueSource;
 
 /** Sequences in files: what comes back, and what is refused without a trace. */
 class SequenceFileTest {
@@ -104,7 +106,7 @@ class SequenceFileTest {
     void everyLengthComesBackAndGoesOn() throws IOException {
         for (int computed : new int[] {0, 1, 7, 8, 9, 16, 21}) {
             Path file = saved(computed, 3);
-            test.cache.clearPrefixes();
+            test.cache.clearPrefixes(""); // the same weights, and nothing stored
             Sequence other = test.cache.open(IntStream.range(500, 530).toArray());
             compute(other, 30);
             other.close();
@@ -118,6 +120,24 @@ class SequenceFileTest {
             compute(restored, 1);
             restored.close();
         }
+    }
+
+    /** Token ids are written and read in parts. */
+    @Test
+    void aLongTextComesBack() throws IOException {
+        int[] text = IntStream.range(0, 600_000).toArray();
+        Path file = folder.resolve("long");
+        Sequence sequence = test.cache.open(text);
+        assertThat(step.batch().add(sequence, 12)).isTrue();
+        step.batch().commit();
+        test.cache.save(sequence, file);
+        Sequence restored = test.cache.restore(file);
+        assertThat(restored.computedTokens()).isEqualTo(12);
+        assertThat(Arrays.copyOf(restored.tokenIds(), restored.length())).isEqualTo(text);
+        byte[] damaged = Files.readAllBytes(file);
+        damaged[2_000_001] ^= 4;
+        Files.write(file, damaged);
+        refused(test.cache, file, "the content is damaged");
     }
 
     @Test
@@ -140,7 +160,7 @@ class SequenceFileTest {
     @Test
     void restoredBlocksAreReusedByOthers() throws IOException {
         Path file = saved(19, 1);
-        test.cache.clearPrefixes();
+        test.cache.clearPrefixes(""); // the same weights, and nothing stored
         assertThat(test.cache.open(tokens(40)).cachedTokens()).isZero();
         test.cache.restore(file).close();
         Sequence other = test.cache.open(tokens(40));
@@ -157,7 +177,6 @@ class SequenceFileTest {
                     .isInstanceOf(IllegalStateException.class)
                     .hasMessageContaining("Layer 0 holds tokens");
             restored.close();
-            other.clearPrefixes();
             other.setScales(0, new LayerScales(Side.tensor(0.5f), Side.NONE));
             refused(other, file, "the granularity of the scales of K of layer 0 is NONE in the file and TENSOR");
         }
@@ -176,6 +195,52 @@ class SequenceFileTest {
         longer.truncate(13);
         test.cache.save(longer, copy);
         assertThat(Files.readAllBytes(copy)).isEqualTo(clean);
+    }
+
+    /** Or the old weights' content would be found under the new ones' keys. */
+    @Test
+    void otherWeightsAreRefusedByName() throws IOException {
+        Path own = saved(19, 1);
+        test.cache.clearPrefixes("step 2");
+        refused(test.cache, own, "with the model's own weights, and this cache goes on with the weights \"step 2\"");
+        assertThat(test.cache.open(tokens(40)).cachedTokens()).isZero();
+        Path second = saved(18, 2);
+        test.cache.clearPrefixes("step 3");
+        refused(test.cache, second, "with the weights \"step 2\", and this cache goes on with the weights \"step 3\"");
+        try (KvCache fresh = another(builder -> builder)) {
+            refused(fresh, second, "with the weights \"step 2\", and this cache goes on with the model's own weights");
+            fresh.restore(own).close();
+            fresh.clearPrefixes("step 2");
+            fresh.restore(second).close();
+            assertThat(fresh.open(tokens(40)).cachedTokens()).isEqualTo(16);
+        }
+        test.cache.clearPrefixes();
+        refused(test.cache, second, "with the weights \"step 2\"");
+    }
+
+    @ParameterizedTest
+    @ValueSource(booleans = {true, false})
+    void whatWasComputedBeforeTheWeightsChangedIsNotSaved(boolean prefixCaching) throws IOException {
+        Path file = folder.resolve("mixed");
+        try (KvCache cache = another(builder -> builder.prefixCaching(prefixCaching));
+                Batch batch = cache.batch()) {
+            Sequence sequence = cache.open(tokens(20));
+            assertThat(batch.add(sequence, 9)).isTrue();
+            batch.commit();
+            cache.clearPrefixes("step 2");
+            assertThat(batch.add(sequence)).isTrue();
+            batch.commit();
+            assertThatThrownBy(() -> cache.save(sequence, file))
+                    .isInstanceOf(IllegalStateException.class)
+                    .hasMessageContaining("20 tokens were computed before clearPrefixes");
+            assertThat(file).doesNotExist();
+            sequence.truncate(0);
+            sequence.append(tokens(20));
+            assertThat(batch.add(sequence)).isTrue();
+            batch.commit();
+            cache.save(sequence, file);
+            cache.restore(file).close();
+        }
     }
 
     // ---- what is refused
@@ -214,6 +279,27 @@ class SequenceFileTest {
                 "the granularity of the scales of K of layer 0 is NONE in the file and TENSOR");
     }
 
+    @Test
+    void blocksTooLargeForFilesAreRefused() {
+        KvCacheConfig config = KvCacheConfig.builder()
+                .layers(64)
+                .kvHeads(1024)
+                .headSize(256)
+                .blockSize(128)
+                .modelId("a model")
+                .blocks(1)
+                .build();
+        KvScales scales = KvScales.none(64);
+        InMemoryBackend backend = new InMemoryBackend(true);
+        try (DeviceMemory pool = backend.allocate(64)) {
+            BlockLedger ledger = new BlockLedger(config, () -> scales, (from, to) -> {});
+            SequenceStorage storage = new SequenceStorage(backend, config, pool, () -> scales, ledger);
+            assertThatThrownBy(() -> storage.restore(folder.resolve("large"), SequenceOptions.DEFAULT))
+                    .isInstanceOf(IllegalStateException.class)
+                    .hasMessageContaining("A block of this cache has 8589934592 bytes, and files take those of up to");
+        }
+    }
+
     /** No kv8 writes one; what another program made is refused like anything else. */
     @Test
     void aGroupWithoutLayersIsRefused() throws IOException {
@@ -222,7 +308,7 @@ class SequenceFileTest {
         byte[] whole = Files.readAllBytes(file);
         ByteBuffer old = ByteBuffer.wrap(whole).order(ByteOrder.LITTLE_ENDIAN);
         int groups = 60;
-        for (int text = 0; text < 2; text++) { // the model, the salt
+        for (int text = 0; text < 3; text++) { // the model, the weights, the salt
             groups += Integer.BYTES + old.getInt(groups);
         }
         int end = groups + Integer.BYTES + 2 * Integer.BYTES;
@@ -306,9 +392,9 @@ class SequenceFileTest {
         Path text = Files.writeString(folder.resolve("text"), "This is a text and no sequence, but long enough.");
         refused(test.cache, text, "no file of a kv8 sequence");
         byte[] newer = Files.readAllBytes(saved(1, 1));
-        newer[8] = 4;
+        newer[8] = 5;
         Path later = Files.write(folder.resolve("later"), newer);
-        refused(test.cache, later, "of version 4; this kv8 reads version 3");
+        refused(test.cache, later, "of version 5; this kv8 reads version 4");
         Path missing = folder.resolve("missing");
         assertThatThrownBy(() -> test.cache.restore(missing)).isInstanceOf(NoSuchFileException.class);
         assertThatThrownBy(() -> test.cache.restore(folder)).isInstanceOf(IOException.class);

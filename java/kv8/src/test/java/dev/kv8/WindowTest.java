@@ -54,6 +54,22 @@ class WindowTest {
     }
 
     @Test
+    void aCommonPrefixGoesOnBehindWhatFellOut() {
+        Sequence first = cache.open(tokens(0, 40));
+        compute(first, 40);
+        Sequence fork = first.fork();
+        first.append(1);
+        compute(first, 1); // gives back what only the fork holds
+        assertThat(first.table.gone()).isGreaterThan(fork.table.gone());
+        assertThat(cache.commonPrefixTokens(first, fork)).isEqualTo(40);
+        Sequence other = cache.open(tokens(500, 40));
+        compute(other, 40);
+        other.append(1);
+        compute(other, 1);
+        assertThat(cache.commonPrefixTokens(first, other)).isZero();
+    }
+
+    @Test
     void whatFellOutMakesRoomForTheStepThatNeedsIt() {
         Sequence sequence = cache.open(tokens(0, 500));
         compute(sequence, 8 * BLOCKS);

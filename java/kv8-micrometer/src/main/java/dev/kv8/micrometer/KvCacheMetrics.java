@@ -98,7 +98,7 @@ public final class KvCacheMetrics implements MeterBinder {
         counter(
                 registry,
                 "kv8.cache.prefix.queries",
-                "Tokens that sequences were opened with",
+                "Tokens that sequences were opened with or asked for later",
                 "tokens",
                 tags,
                 CacheStats::prefixQueryTokens);
