@@ -6,6 +6,7 @@
 #include <ggml-cpu.h>
 #include <ggml.h>
 #include <kv8/kv8.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <chrono>
@@ -23,7 +24,6 @@
 namespace {
 
 constexpr int kHeadSize = 128, kKvHeads = 8, kBlockSize = 16;
-constexpr size_t kColdBytes = 256u << 20;
 
 [[noreturn]] void fail(const char* what) {
     std::fprintf(stderr, "ggml_attention: %s\n", what);
@@ -57,7 +57,13 @@ struct Contender {
     std::vector<double> seconds;  // of a layer, by round
 };
 
-int layers_for(size_t bytes) { return int(std::max<size_t>(1, (kColdBytes + bytes - 1) / bytes)); }
+// A pass over so much memory finds nothing of the pass before in the last level of the processor's caches.
+size_t cold_bytes() {
+    static const long last_level = sysconf(_SC_LEVEL3_CACHE_SIZE);
+    return std::max(size_t(256) << 20, size_t(std::max(0L, last_level)) * 4);
+}
+
+int layers_for(size_t bytes) { return int(std::max<size_t>(1, (cold_bytes() + bytes - 1) / bytes)); }
 
 // The last query sees every key, each one before it one less; null for one query, which needs none.
 ggml_tensor* causal_mask(ggml_context* context, const Shape& shape) {
@@ -268,6 +274,8 @@ int main(int argc, char** argv) {
     const int queries = argc > 4 ? std::atoi(argv[4]) : 1;
     std::stringstream contexts(argc > 3 ? argv[3] : "512,4096,16384");
     ggml_cpu_init();
+    std::printf("%ld MiB of last-level cache, layers of %zu MiB in all\n", sysconf(_SC_LEVEL3_CACHE_SIZE) >> 20,
+                cold_bytes() >> 20);
     for (std::string context; std::getline(contexts, context, ',');)
         for (int group : {1, 4}) measure({group, std::atoi(context.c_str()), queries, threads}, rounds);
     return 0;
