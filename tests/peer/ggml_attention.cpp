@@ -2,10 +2,11 @@
 //
 // Round by round in turn, each over layers enough to meet cold memory; a line says the median of the rounds, and the median of
 // the rounds' ratios to ggml's F16 with heads outermost, which is its faster layout. Head size 128, 8 KV heads, 1 and 4 query heads
-// for each, q in float32, no mask for ggml and causal attention for kv8, which sees the same keys where there is one query.
+// for each, q in float32, causal attention: ggml gets a mask where there is more than one query.
 #include <ggml-cpu.h>
 #include <ggml.h>
 #include <kv8/kv8.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <chrono>
@@ -23,7 +24,6 @@
 namespace {
 
 constexpr int kHeadSize = 128, kKvHeads = 8, kBlockSize = 16;
-constexpr size_t kColdBytes = 256u << 20;
 
 [[noreturn]] void fail(const char* what) {
     std::fprintf(stderr, "ggml_attention: %s\n", what);
@@ -57,7 +57,27 @@ struct Contender {
     std::vector<double> seconds;  // of a layer, by round
 };
 
-int layers_for(size_t bytes) { return int(std::max<size_t>(1, (kColdBytes + bytes - 1) / bytes)); }
+// A pass over so much memory finds nothing of the pass before in the last level of the processor's caches.
+size_t cold_bytes() {
+    static const long last_level = sysconf(_SC_LEVEL3_CACHE_SIZE);
+    return std::max(size_t(256) << 20, size_t(std::max(0L, last_level)) * 4);
+}
+
+int layers_for(size_t bytes) { return int(std::max<size_t>(1, (cold_bytes() + bytes - 1) / bytes)); }
+
+// The last query sees every key, each one before it one less; null for one query, which needs none.
+ggml_tensor* causal_mask(ggml_context* context, const Shape& shape) {
+    if (shape.queries == 1) return nullptr;
+    ggml_tensor* const mask = ggml_new_tensor_2d(context, GGML_TYPE_F16, shape.context, shape.queries);
+    const ggml_fp16_t seen = ggml_fp32_to_fp16(0), unseen = ggml_fp32_to_fp16(-INFINITY);
+    ggml_fp16_t* row = static_cast<ggml_fp16_t*>(mask->data);
+    for (int query = 0; query < shape.queries; query++, row += shape.context) {
+        const int keys = std::max(0, shape.context - shape.queries + query + 1);
+        std::fill(row, row + keys, seen);
+        std::fill(row + keys, row + shape.context, unseen);
+    }
+    return mask;
+}
 
 Contender ggml_contender(const Shape& shape, ggml_type type, bool head_major) {
     const size_t row = ggml_row_size(type, kHeadSize);
@@ -65,7 +85,8 @@ Contender ggml_contender(const Shape& shape, ggml_type type, bool head_major) {
     const int layers = layers_for(2 * side);
     ggml_init_params params = {};
     params.mem_size = size_t(layers) * (2 * side + size_t(shape.q_heads()) * kHeadSize * size_t(shape.queries) * 4) +
-                      (size_t(64) << 20) + size_t(shape.q_heads()) * kHeadSize * size_t(shape.queries) * 4;
+                      (size_t(64) << 20) + size_t(shape.q_heads()) * kHeadSize * size_t(shape.queries) * 4 +
+                      size_t(shape.context) * size_t(shape.queries) * sizeof(ggml_fp16_t);
     ggml_context* const context = ggml_init(params);
     if (context == nullptr) fail("ggml has no memory");
     ggml_tensor* const q = ggml_new_tensor_3d(context, GGML_TYPE_F32, kHeadSize, shape.queries, shape.q_heads());
@@ -74,6 +95,7 @@ Contender ggml_contender(const Shape& shape, ggml_type type, bool head_major) {
     const std::vector<float> cached = normal_values(size_t(kHeadSize) * kKvHeads * size_t(shape.context));
     std::vector<uint8_t> stored(side);
     ggml_quantize_chunk(type, cached.data(), stored.data(), 0, int64_t(kKvHeads) * shape.context, kHeadSize, nullptr);
+    ggml_tensor* const mask = causal_mask(context, shape);
     ggml_cgraph* const graph = ggml_new_graph_custom(context, size_t(layers) * 4 + 64, false);
     for (int layer = 0; layer < layers; layer++) {
         ggml_tensor* sides[2];
@@ -85,7 +107,7 @@ Contender ggml_contender(const Shape& shape, ggml_type type, bool head_major) {
             tensor = head_major ? whole : ggml_permute(context, whole, 0, 2, 1, 3);
         }
         ggml_build_forward_expand(
-            graph, ggml_flash_attn_ext(context, q, sides[0], sides[1], nullptr, 1 / std::sqrt(float(kHeadSize)), 0, 0));
+            graph, ggml_flash_attn_ext(context, q, sides[0], sides[1], mask, 1 / std::sqrt(float(kHeadSize)), 0, 0));
     }
     ggml_threadpool_params pool_params = ggml_threadpool_params_default(shape.threads);
     ggml_threadpool* const pool = ggml_threadpool_new(&pool_params);
@@ -252,6 +274,8 @@ int main(int argc, char** argv) {
     const int queries = argc > 4 ? std::atoi(argv[4]) : 1;
     std::stringstream contexts(argc > 3 ? argv[3] : "512,4096,16384");
     ggml_cpu_init();
+    std::printf("%ld MiB of last-level cache, layers of %zu MiB in all\n", sysconf(_SC_LEVEL3_CACHE_SIZE) >> 20,
+                cold_bytes() >> 20);
     for (std::string context; std::getline(contexts, context, ',');)
         for (int group : {1, 4}) measure({group, std::atoi(context.c_str()), queries, threads}, rounds);
     return 0;

@@ -196,17 +196,38 @@ final class BlockTable {
 
     /**
      * Adds new blocks of each group, but where they are gone, until it has {@code newSize} of them. Capacity must have been ensured, and
-     * the pool have them.
+     * the pool have them. A cached chain is evicted from its tail on, and is made to ascend again, as it did when it was written:
+     * neighbours in the table are neighbours in memory then, which may be copied together.
      */
     void grow(int newSize, BlockPool pool) {
+        int begin = size;
         int most = Math.max(1, ReadAhead.BLOCKS / groups);
-        for (int begin = size; size < newSize; size++) {
+        for (; size < newSize; size++) {
             if ((size - begin) % most == 0 && newSize - size > 1) {
                 pool.readForAllocations(Math.min(most, newSize - size) * groups);
             }
             for (int group = 0; group < groups; group++) {
                 replace(size, group, size < gone[group] ? GONE : pool.allocate());
             }
+        }
+        for (int group = 0; group < groups; group++) {
+            turnDescents(Math.max(begin, gone[group]), group);
+        }
+    }
+
+    /** Reverses each run of descending blocks of a group, from {@code first} on; all of them are new. */
+    private void turnDescents(int first, int group) {
+        for (int from = first; from < size; ) {
+            int end = from + 1;
+            while (end < size && block(end, group) < block(end - 1, group)) {
+                end++;
+            }
+            for (int low = from, high = end - 1; low < high; low++, high--) {
+                int block = block(low, group);
+                replace(low, group, block(high, group));
+                replace(high, group, block);
+            }
+            from = end;
         }
     }
 

@@ -3,7 +3,11 @@ package dev.kv8;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
+import java.util.Arrays;
+import java.util.stream.IntStream;
 import org.junit.jupiter.api.Test;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.EnumSource;
 
 class BlockPoolTest {
 
@@ -31,6 +35,32 @@ class BlockPoolTest {
         for (int expected = 1; expected < 5; expected++) {
             assertThat(pool.allocate()).isEqualTo(expected);
         }
+    }
+
+    /** Two groups of layers, whose blocks alternate; the tail of a chain goes first, so they come in descending order. */
+    @ParameterizedTest
+    @EnumSource(EvictionPolicyKind.class)
+    void aTableOfEvictedChainsAscendsInEachOfThem(EvictionPolicyKind eviction) {
+        int chain = 100;
+        BlockPool pool = new BlockPool(4 * chain, eviction, System::nanoTime);
+        for (int i = 0; i < 2; i++) {
+            BlockTable cached = grown(pool, 2, chain);
+            for (int block : Arrays.copyOf(cached.blocks(), 2 * chain)) {
+                pool.register(block, new long[] {block, 1, 2, 3}, 0, SequenceOptions.DEFAULT);
+            }
+            cached.shrink(0, pool);
+        }
+        BlockTable table = grown(pool, 2, 2 * chain);
+        assertThat(pool.evicted()).isEqualTo(4 * chain);
+        assertThat(Arrays.copyOf(table.blocks(), 4 * chain))
+                .containsExactly(IntStream.range(0, 4 * chain).toArray());
+    }
+
+    private static BlockTable grown(BlockPool pool, int groups, int size) {
+        BlockTable table = new BlockTable(SequenceOptions.DEFAULT, groups);
+        table.ensureCapacity(size);
+        table.grow(size, pool);
+        return table;
     }
 
     @Test

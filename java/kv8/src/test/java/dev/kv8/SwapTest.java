@@ -4,6 +4,7 @@ import static dev.kv8.TokenRange.tokens;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
+import java.util.Arrays;
 import java.util.List;
 import java.util.stream.IntStream;
 import org.junit.jupiter.api.AfterEach;
@@ -83,6 +84,31 @@ class SwapTest {
         assertThatThrownBy(() -> cache.swapIn(away))
                 .isInstanceOf(IllegalStateException.class)
                 .hasMessageContaining("has been swapped in or closed");
+    }
+
+    @Test
+    void neighboursAreCopiedTogether() {
+        Sequence apart = computed(100, 8);
+        Sequence between = computed(200, 8);
+        apart.close(ReleaseHint.DISCARD);
+        Sequence sequence = computed(0, 20);
+        assertThat(Arrays.copyOf(sequence.table.blocks(), 3)).containsExactly(0, 2, 3);
+        SwappedSequence[] away = new SwappedSequence[1];
+        assertThat(copiesOf(() -> away[0] = cache.swapOut(sequence))).isEqualTo(2);
+        cache.clearPrefixes();
+        Sequence[] back = new Sequence[1];
+        long copies = copiesOf(() -> back[0] = cache.swapIn(away[0]).orElseThrow());
+        int[] blocks = back[0].table.blocks();
+        assertThat(copies).isEqualTo(1 + (blocks[1] == blocks[0] + 1 ? 0 : 1) + (blocks[2] == blocks[1] + 1 ? 0 : 1));
+        between.close();
+    }
+
+    private long copiesOf(Runnable work) {
+        long[] count = {0};
+        backend.beforeCopy = () -> count[0]++;
+        work.run();
+        backend.beforeCopy = () -> {};
+        return count[0];
     }
 
     @Test

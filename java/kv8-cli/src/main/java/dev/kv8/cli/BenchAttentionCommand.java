@@ -6,16 +6,19 @@ import dev.kv8.KvBackend;
 import java.io.IOException;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.Locale;
 import picocli.CommandLine.Command;
 import picocli.CommandLine.Mixin;
 import picocli.CommandLine.Option;
 
-/** {@code kv8 bench attention}: decode attention by what the cache stores, how it is scaled, and the batch's shape. */
+/** {@code kv8 bench attention}: attention of decodes and prompts by what the cache stores, how it is scaled, and the batch's shape. */
 @Command(
         name = "attention",
         description = {
-            "Time a decode step's attention over caches of several dtypes and scales, round by round in turn.",
-            "The caches hold so many layers (up to 256) that a pass over them meets cold memory; times are of one layer.",
+            "Time a step's attention over caches of several dtypes and scales, round by round in turn: of a",
+            "decode, or of a prompt's last chunk (--queries). Its path is precise where it computes in float32",
+            "alone, and fast where in 16-bit products. The caches hold so many layers (up to 4096) that a",
+            "pass meets cold memory: four times the last-level cache, in FP8. Times are of one layer.",
             "With --layers 1 small ones stay in the processor's caches. Lists are combined with each other."
         },
         footer = {
@@ -48,6 +51,22 @@ final class BenchAttentionCommand extends Kv8Command {
     List<Integer> contexts = new ArrayList<>();
 
     @Option(
+            names = "--queries",
+            paramLabel = "N",
+            defaultValue = "1",
+            description = "Of each sequence, its last tokens: 1 for a decode, more for a prompt's chunk (default:"
+                    + " ${DEFAULT-VALUE}).")
+    int queries;
+
+    @Option(
+            names = "--values",
+            paramLabel = "KIND",
+            defaultValue = "normal",
+            description = "Of K and V: normal, as they are distributed, or subnormal, as FP8 stores them"
+                    + " (default: ${DEFAULT-VALUE}).")
+    Values values = Values.NORMAL;
+
+    @Option(
             names = "--q-heads",
             paramLabel = "N",
             split = ",",
@@ -72,10 +91,16 @@ final class BenchAttentionCommand extends Kv8Command {
             description = "Of each cache; 0: as many as meet cold memory (default: ${DEFAULT-VALUE}).")
     int layers;
 
-    /** Bytes of the smallest cache, beyond what processors keep. */
-    private static final long COLD_BYTES = 128L << 20;
+    enum Values {
+        NORMAL,
+        SUBNORMAL;
 
-    private static final int MOST_LAYERS = 256;
+        String label() {
+            return name().toLowerCase(Locale.ROOT);
+        }
+    }
+
+    private static final int MOST_LAYERS = 4096;
 
     private static final int WARM_UP = 2;
 
@@ -87,6 +112,12 @@ final class BenchAttentionCommand extends Kv8Command {
         batches.forEach(value -> checkAtLeastOne("--batch", value));
         contexts.forEach(value -> checkAtLeastOne("--context", value));
         queryHeads.forEach(value -> checkAtLeastOne("--q-heads", value));
+        checkAtLeastOne("--queries", queries);
+        for (int context : contexts) {
+            if (context < queries) {
+                throw wrongUsage("--queries is " + queries + "; give at most --context, which is " + context + ".");
+            }
+        }
         checkAtLeastOne("--kv-heads", caches.kvHeads);
         checkAtLeastOne("--rounds", measurement.rounds);
         for (int heads : queryHeads) {
@@ -95,10 +126,15 @@ final class BenchAttentionCommand extends Kv8Command {
                         "--q-heads is " + heads + "; give a multiple of --kv-heads, which is " + caches.kvHeads + ".");
             }
         }
-        List<DecodeCase.Shape> shapes = shapes();
+        try (KvBackend backend = KvBackend.open()) {
+            measure(backend, shapes(LastLevelCache.of(backend.info()).coldBytes()));
+        }
+        return 0;
+    }
+
+    private void measure(KvBackend backend, List<DecodeCase.Shape> shapes) throws IOException {
         List<DecodeRun> runs = new ArrayList<>();
-        try (KvBackend backend = KvBackend.open();
-                MemoryBandwidth bandwidth = new MemoryBandwidth(backend, shapes.size() * measurement.rounds);
+        try (MemoryBandwidth bandwidth = new MemoryBandwidth(backend, shapes.size() * measurement.rounds);
                 ProgressLine progress = new ProgressLine(err(), "measure")) {
             for (int i = 0; i < shapes.size(); i++) {
                 runs.addAll(measure(
@@ -111,10 +147,9 @@ final class BenchAttentionCommand extends Kv8Command {
             }
             report(MeasuredMachine.of(backend.info(), bandwidth), runs);
         }
-        return 0;
     }
 
-    private List<DecodeCase.Shape> shapes() {
+    private List<DecodeCase.Shape> shapes(long coldBytes) {
         List<DecodeCase.Shape> shapes = new ArrayList<>();
         for (DType queryType : queryTypes) {
             for (int heads : queryHeads) {
@@ -122,8 +157,9 @@ final class BenchAttentionCommand extends Kv8Command {
                     for (int context : contexts) {
                         shapes.add(new DecodeCase.Shape(
                                 batch,
+                                queries,
                                 context,
-                                layersOf(batch, context),
+                                layersOf(batch, context, coldBytes),
                                 heads,
                                 caches.kvHeads,
                                 caches.headSize,
@@ -135,12 +171,12 @@ final class BenchAttentionCommand extends Kv8Command {
         return shapes;
     }
 
-    private int layersOf(int batch, int context) {
+    private int layersOf(int batch, int context, long coldBytes) {
         if (layers > 0) {
             return layers;
         }
         long smallest = 2L * batch * context * caches.kvHeads * caches.headSize; // one byte an element
-        return (int) Math.min(MOST_LAYERS, (COLD_BYTES + smallest - 1) / smallest);
+        return (int) Math.min(MOST_LAYERS, (coldBytes + smallest - 1) / smallest);
     }
 
     /** Opens a cache of each kind for a shape, times them in turn, and closes them. */
@@ -175,7 +211,8 @@ final class BenchAttentionCommand extends Kv8Command {
 
     private void open(KvBackend backend, DecodeCase.Shape shape, List<DecodeCase> cases, List<DecodeRun> runs) {
         for (MeasuredCaches.Kind kind : caches.kinds()) {
-            DecodeCase decode = fromOptions(() -> new DecodeCase(backend, shape, kind.dtype(), kind.scales()));
+            DecodeCase decode = fromOptions(() -> new DecodeCase(
+                    backend, shape, kind.dtype(), kind.scales(), values == Values.SUBNORMAL));
             cases.add(decode);
             runs.add(
                     new DecodeRun(shape, kind.dtype(), kind.scales(), decode.bytes(), new Timings(measurement.rounds)));
@@ -189,21 +226,23 @@ final class BenchAttentionCommand extends Kv8Command {
                 machine.write(generator);
                 generator.writeArrayFieldStart("runs");
                 for (DecodeRun run : runs) {
-                    run.write(generator, device, machine.readGbps(), runs);
+                    run.write(generator, device, values.label(), machine.readGbps(), runs);
                 }
                 generator.writeEndArray();
             });
         } else {
             out().println(machine.line());
             out().println("head size " + caches.headSize + ", " + caches.kvHeads
-                    + " KV heads; a layer's time, median of " + measurement.rounds);
+                    + " KV heads, " + queries + (queries == 1 ? " query" : " queries") + " of a sequence, "
+                    + values.label()
+                    + " values; a layer's time, median of " + measurement.rounds);
             out().println();
             printTable(machine, runs);
         }
         PlotFile plot = measurement.plot;
         if (plot != null) {
             plot.write(BenchChart.of(
-                    machine.titled("Decode attention"),
+                    machine.titled(queries == 1 ? "Decode attention" : "Attention of " + queries + " queries"),
                     "keys of each sequence",
                     "read bandwidth",
                     machine.readGbps(),
@@ -216,9 +255,11 @@ final class BenchAttentionCommand extends Kv8Command {
                 "kv_cache_dtype",
                 "scales",
                 "q",
+                "path",
                 "heads",
                 "batch",
                 "context",
+                "MiB",
                 "us",
                 "GB/s",
                 "% of read",
@@ -229,9 +270,11 @@ final class BenchAttentionCommand extends Kv8Command {
                     run.dtype().label(),
                     run.scaleLabel(),
                     ElementType.shortName(run.shape().queryType()),
+                    run.path(machine.device()),
                     run.shape().queryHeads() + "/" + run.shape().kvHeads(),
                     String.valueOf(run.shape().batch()),
                     String.valueOf(run.shape().context()),
+                    Numbers.mebibytes(run.bytes()),
                     Numbers.fixed(run.microseconds(), 1),
                     Numbers.fixed(run.gbps(), 1),
                     Numbers.fixed(100 * run.gbps() / machine.readGbps(), 1),

@@ -16,7 +16,8 @@ import picocli.CommandLine.Option;
 @Command(
         name = "cast",
         description = {
-            "Time casts of every type in --from to every type in --to, where one is FP8 and the other is not, round by round",
+            "Time casts of every type in --from to every type in --to, where one is FP8 and the other is not, round by"
+                    + " round",
             "in turn. GB/s count the bytes read and written, as those of the copy measured between the rounds do."
         },
         footer = {
@@ -52,8 +53,8 @@ final class BenchCastCommand extends Kv8Command {
             names = "--elements",
             paramLabel = "N",
             split = ",",
-            defaultValue = "16777216",
-            description = "In an array (default: ${DEFAULT-VALUE}, which no cache holds).")
+            defaultValue = "0",
+            description = "In an array; 0: as many as no cache holds (default: ${DEFAULT-VALUE}).")
     List<Integer> elements = new ArrayList<>();
 
     @Option(
@@ -65,6 +66,9 @@ final class BenchCastCommand extends Kv8Command {
 
     /** The arrays of float32 take a gigabyte each then. */
     private static final int MOST_ELEMENTS = 1 << 28;
+
+    /** Read and written of an element: a code, and 16 bits. */
+    private static final int LEAST_BYTES = 3;
 
     /** Elements of small arrays are cast again until a round takes about a millisecond. */
     private static final int ROUND_ELEMENTS = 1 << 21;
@@ -84,16 +88,16 @@ final class BenchCastCommand extends Kv8Command {
     public Integer call() throws IOException {
         checkAtLeastOne("--rounds", measurement.rounds);
         for (int count : elements) {
-            if (count < 1 || count > MOST_ELEMENTS) {
-                throw wrongUsage("--elements is " + count + "; give 1 to " + MOST_ELEMENTS + ".");
+            if (count < 0 || count > MOST_ELEMENTS) {
+                throw wrongUsage("--elements is " + count + "; give 0 to " + MOST_ELEMENTS + ".");
             }
         }
-        List<Run> runs = runs();
-        if (runs.isEmpty()) {
+        if (from.stream().allMatch(source -> to.stream().allMatch(target -> source.isFp8() == target.isFp8()))) {
             throw wrongUsage("No type in --from and --to makes a pair of an FP8 type and another; give one of each.");
         }
         try (KvBackend backend = KvBackend.open();
                 MemoryBandwidth bandwidth = new MemoryBandwidth(backend, measurement.rounds)) {
+            List<Run> runs = runs(bandwidth.cache().coldBytes());
             measure(backend, bandwidth, runs);
             report(MeasuredMachine.of(backend.info(), bandwidth), runs);
         } catch (IllegalArgumentException e) {
@@ -102,9 +106,11 @@ final class BenchCastCommand extends Kv8Command {
         return 0;
     }
 
-    private List<Run> runs() {
+    private List<Run> runs(long coldBytes) {
+        int cold = (int) Math.min(MOST_ELEMENTS, coldBytes / LEAST_BYTES);
         List<Run> runs = new ArrayList<>();
-        for (int count : elements) {
+        for (int given : elements) {
+            int count = given == 0 ? cold : given;
             for (DType source : from) {
                 for (DType target : to) {
                     if (source.isFp8() != target.isFp8()) {

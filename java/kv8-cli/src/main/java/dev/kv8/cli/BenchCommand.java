@@ -18,6 +18,7 @@ import picocli.CommandLine.Spec;
             BenchAttentionCommand.class,
             BenchCastCommand.class,
             BenchWriteCommand.class,
+            BenchMoveCommand.class,
             BenchDecodeCommand.class,
             BenchServeCommand.class
         },

@@ -17,10 +17,14 @@ import picocli.CommandLine.Option;
 @Command(
         name = "write",
         description = {
-            "Time a step's write of K and V into caches of several dtypes and scales, round by round in turn. GB/s count the",
-            "rows read and the bytes stored, as those of the copy measured between the rounds do; times are of one layer.",
-            "The caches hold so many layers, which are written in turn, that a slot has left the processor's caches before it",
-            "is written again, as far as 256 MiB for a cache in FP8 allow. With --layers 1 few tokens stay in the caches."
+            "Time a step's write of K and V into caches of several dtypes and scales, round by round in turn. GB/s"
+                    + " count the",
+            "rows read and the bytes stored, as those of the copy measured between the rounds do; times are of one"
+                    + " layer.",
+            "The caches hold so many layers, which are written in turn, that a slot has left the processor's caches"
+                    + " before it",
+            "is written again: four times its last level, as far as 256 MiB for a cache in FP8 allow. With --layers 1"
+                    + " few tokens stay in the caches."
         },
         footer = {
             "",
@@ -63,10 +67,7 @@ final class BenchWriteCommand extends Kv8Command {
             description = "Of each cache; 0: as many as meet cold memory (default: ${DEFAULT-VALUE}).")
     int layers;
 
-    /** Bytes that a pass writes into the smallest cache, beyond what processors keep. */
-    private static final long COLD_BYTES = 64L << 20;
-
-    /** Of the smallest cache, unless it has a layer alone. A block is taken as a whole, whatever is written of it. */
+    /** Of the smallest cache, unless it has a layer alone or processors keep much. A block is taken as a whole, whatever is written of it. */
     private static final long MOST_BYTES = 256L << 20;
 
     /** A cache under measurement. */
@@ -101,10 +102,15 @@ final class BenchWriteCommand extends Kv8Command {
         tokens.forEach(value -> checkAtLeastOne("--tokens", value));
         checkAtLeastOne("--kv-heads", caches.kvHeads);
         checkAtLeastOne("--rounds", measurement.rounds);
-        List<WriteCase.Shape> shapes = shapes();
+        try (KvBackend backend = KvBackend.open()) {
+            measure(backend, shapes(LastLevelCache.of(backend.info()).coldBytes()));
+        }
+        return 0;
+    }
+
+    private void measure(KvBackend backend, List<WriteCase.Shape> shapes) throws IOException {
         List<Run> runs = new ArrayList<>();
-        try (KvBackend backend = KvBackend.open();
-                MemoryBandwidth bandwidth = new MemoryBandwidth(backend, shapes.size() * measurement.rounds);
+        try (MemoryBandwidth bandwidth = new MemoryBandwidth(backend, shapes.size() * measurement.rounds);
                 ProgressLine progress = new ProgressLine(err(), "measure")) {
             for (int i = 0; i < shapes.size(); i++) {
                 runs.addAll(measure(backend, shapes.get(i), bandwidth, i * measurement.rounds));
@@ -112,26 +118,26 @@ final class BenchWriteCommand extends Kv8Command {
             }
             report(MeasuredMachine.of(backend.info(), bandwidth), runs);
         }
-        return 0;
     }
 
-    private List<WriteCase.Shape> shapes() {
+    private List<WriteCase.Shape> shapes(long coldBytes) {
         List<WriteCase.Shape> shapes = new ArrayList<>();
         for (DType rows : rowTypes) {
             for (int count : tokens) {
-                shapes.add(new WriteCase.Shape(count, layersOf(count), caches.kvHeads, caches.headSize, rows, rope));
+                shapes.add(new WriteCase.Shape(
+                        count, layersOf(count, coldBytes), caches.kvHeads, caches.headSize, rows, rope));
             }
         }
         return shapes;
     }
 
-    private int layersOf(int count) {
+    private int layersOf(int count, long coldBytes) {
         if (layers > 0) {
             return layers;
         }
         long token = 2L * caches.kvHeads * caches.headSize; // one byte an element
-        long cold = (COLD_BYTES + token * count - 1) / (token * count);
-        return (int) Math.max(1, Math.min(cold, MOST_BYTES / (token * WriteCase.slots(count))));
+        long cold = (coldBytes + token * count - 1) / (token * count);
+        return (int) Math.max(1, Math.min(cold, Math.max(MOST_BYTES, coldBytes) / (token * WriteCase.slots(count))));
     }
 
     private List<Run> measure(KvBackend backend, WriteCase.Shape shape, MemoryBandwidth bandwidth, int firstRound) {

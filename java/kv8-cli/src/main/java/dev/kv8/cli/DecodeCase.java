@@ -15,22 +15,40 @@ import java.util.List;
 import java.util.Random;
 
 /**
- * A decode step over a filled cache of one kind: all sequences are equally long, all layers hold the same random K and V, so
- * that going through the layers meets cold memory.
+ * A step over a filled cache of one kind, of a decode or of a prompt's chunk: all sequences are equally long, all layers hold the
+ * same random K and V, so that going through the layers meets cold memory.
  */
 final class DecodeCase implements AutoCloseable {
     /**
      * What is measured.
      *
      * @param batch sequences
-     * @param context keys of each, the query's own included
+     * @param queries of each sequence, its last tokens
+     * @param context keys of each, the queries' own included
      * @param layers that a pass goes through
      * @param queryType of q and of the output
      */
-    record Shape(int batch, int context, int layers, int queryHeads, int kvHeads, int headSize, DType queryType) {
+    record Shape(
+            int batch,
+            int queries,
+            int context,
+            int layers,
+            int queryHeads,
+            int kvHeads,
+            int headSize,
+            DType queryType) {
         int elementsOfToken() {
             return kvHeads * headSize;
         }
+
+        int tokens() {
+            return batch * queries;
+        }
+    }
+
+    /** What K and V are before they are stored. */
+    private interface Rows {
+        void upload(DeviceMemory wide, int elements, Random random);
     }
 
     private static final int BLOCK_SIZE = 16;
@@ -44,7 +62,8 @@ final class DecodeCase implements AutoCloseable {
     private final DeviceMemory results;
     private final HeadRows out;
 
-    DecodeCase(KvBackend backend, Shape shape, KvCacheDType dtype, KvScales.Granularity granularity) {
+    DecodeCase(
+            KvBackend backend, Shape shape, KvCacheDType dtype, KvScales.Granularity granularity, boolean subnormal) {
         this.shape = shape;
         int blocks = shape.batch() * ((shape.context() + BLOCK_SIZE - 1) / BLOCK_SIZE);
         cache = KvCache.create(
@@ -60,34 +79,40 @@ final class DecodeCase implements AutoCloseable {
                         .prefixCaching(false) // equal tokens, but every sequence reads blocks of its own
                         .build());
         batch = cache.batch();
-        int rowElements = shape.batch() * shape.queryHeads() * shape.headSize();
+        int rowElements = shape.tokens() * shape.queryHeads() * shape.headSize();
         queries = backend.allocate((long) rowElements * shape.queryType().bytes());
         results = backend.allocate(queries.bytes());
         q = HeadRows.of(queries, shape.queryType(), shape.queryHeads(), shape.headSize());
         out = HeadRows.of(results, shape.queryType(), shape.queryHeads(), shape.headSize());
-        fill(backend, rowElements);
+        fill(backend, rowElements, (wide, elements, random) -> {
+            if (subnormal) {
+                NormalValues.uploadSubnormal(backend, wide, elements, shape.headSize(), dtype, granularity);
+            } else {
+                NormalValues.upload(backend, wide, elements, random);
+            }
+        });
     }
 
-    private void fill(KvBackend backend, int queryElements) {
-        int elements = Math.max(CHUNK, shape.batch()) * shape.elementsOfToken();
+    private void fill(KvBackend backend, int queryElements, Rows stored) {
+        int elements = Math.max(CHUNK, shape.tokens()) * shape.elementsOfToken();
         try (DeviceMemory wide = backend.allocate((long) Math.max(elements, queryElements) * Float.BYTES)) {
             Random random = new Random(8);
             NormalValues.upload(backend, wide, queryElements, random);
             backend.cast(wide, DType.FLOAT32, queries, shape.queryType(), queryElements, 1);
-            NormalValues.upload(backend, wide, elements, random);
+            stored.upload(wide, elements, random);
             HeadRows rows = HeadRows.of(wide, DType.FLOAT32, shape.kvHeads(), shape.headSize());
             List<Sequence> sequences = new ArrayList<>();
             for (int s = 0; s < shape.batch(); s++) {
                 Sequence sequence = cache.open(new int[shape.context()]);
                 sequences.add(sequence);
-                while (sequence.pendingTokens() > 1) {
-                    add(sequence, Math.min(CHUNK, sequence.pendingTokens() - 1));
+                while (sequence.pendingTokens() > shape.queries()) {
+                    add(sequence, Math.min(CHUNK, sequence.pendingTokens() - shape.queries()));
                     write(rows);
                     batch.commit();
                 }
             }
             for (Sequence sequence : sequences) {
-                add(sequence, 1);
+                add(sequence, shape.queries());
             }
             write(rows);
             backend.synchronize();
@@ -106,7 +131,7 @@ final class DecodeCase implements AutoCloseable {
         }
     }
 
-    /** Attention of a decode step in every layer, waited for. */
+    /** Attention of the step in every layer, waited for. */
     void attend() {
         for (int layer = 0; layer < shape.layers(); layer++) {
             cache.attend(layer, batch, q, out);

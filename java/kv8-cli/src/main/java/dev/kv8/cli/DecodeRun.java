@@ -21,6 +21,17 @@ record DecodeRun(DecodeCase.Shape shape, KvCacheDType dtype, Granularity scales,
         return bytes / timings.medianSeconds() * 1e-9;
     }
 
+    /**
+     * Whether it computes in float32 alone, "precise", or in products of 16-bit numbers with float32 sums, "fast". Of the CPU's
+     * kernels the latter are those of one instruction set; a GPU's are, but for float32 queries or caches.
+     */
+    String path(DeviceInfo device) {
+        boolean has16BitProducts =
+                !device.backend().equals("cpu") || device.arch().equals("avx512_bf16");
+        boolean is16Bit = shape.queryType() != DType.FLOAT32 && dtype.resolve(DType.BFLOAT16) != DType.FLOAT32;
+        return has16BitProducts && is16Bit ? "fast" : "precise";
+    }
+
     boolean isBf16() {
         return dtype.resolve(DType.BFLOAT16) == DType.BFLOAT16; // auto is
     }
@@ -55,13 +66,18 @@ record DecodeRun(DecodeCase.Shape shape, KvCacheDType dtype, Granularity scales,
                 shape.queryType().label());
     }
 
-    void write(JsonGenerator generator, DeviceInfo device, double readGbps, List<DecodeRun> runs) throws IOException {
+    void write(JsonGenerator generator, DeviceInfo device, String values, double readGbps, List<DecodeRun> runs)
+            throws IOException {
         generator.writeStartObject();
         generator.writeStringField("backend", device.backend());
         generator.writeStringField("isa", device.arch());
+        generator.writeStringField("path", path(device));
         generator.writeNumberField("batch", shape.batch());
+        generator.writeNumberField("queries", shape.queries());
+        generator.writeStringField("values", values);
         generator.writeNumberField("context", shape.context());
         generator.writeNumberField("layers", shape.layers());
+        generator.writeNumberField("cache_bytes", bytes);
         generator.writeNumberField("q_heads", shape.queryHeads());
         generator.writeNumberField("kv_heads", shape.kvHeads());
         generator.writeNumberField("head_size", shape.headSize());

@@ -6,17 +6,18 @@ import java.io.IOException;
 import java.util.Locale;
 
 /** What a benchmark of kernels says of the machine that it ran on: also how fast its memory was meanwhile. */
-record MeasuredMachine(DeviceInfo device, double readGbps, double copyGbps) {
+record MeasuredMachine(DeviceInfo device, LastLevelCache cache, double readGbps, double copyGbps) {
     static MeasuredMachine of(DeviceInfo device, MemoryBandwidth bandwidth) {
-        return new MeasuredMachine(device, bandwidth.readGbps(), bandwidth.copyGbps());
+        return new MeasuredMachine(device, bandwidth.cache(), bandwidth.readGbps(), bandwidth.copyGbps());
     }
 
     /** One line for people. */
     String line() {
         return String.format(
                 Locale.ROOT,
-                "%s; reads %.1f GB/s, copies %.1f GB/s (read and written)",
+                "%s%s; reads %.1f GB/s, copies %.1f GB/s (read and written)",
                 new Machine(device).line(),
+                cache.bytes() == 0 ? "" : ", " + Numbers.mebibytes(cache.bytes()) + " MiB of last-level cache",
                 readGbps,
                 copyGbps);
     }
@@ -29,6 +30,7 @@ record MeasuredMachine(DeviceInfo device, double readGbps, double copyGbps) {
     /** The field "machine". */
     void write(JsonGenerator generator) throws IOException {
         new Machine(device).write(generator, fields -> {
+            fields.writeNumberField("last_level_cache_bytes", cache.bytes());
             fields.writeNumberField("read_gbps", readGbps);
             fields.writeNumberField("copy_gbps", copyGbps);
         });

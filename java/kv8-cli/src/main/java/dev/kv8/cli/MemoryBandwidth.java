@@ -11,10 +11,13 @@ import dev.kv8.KvBackend;
  * with it: the amax kernel over float32 values, and the backend's copy.
  */
 final class MemoryBandwidth implements AutoCloseable {
-    private static final long BYTES = 256L << 20;
     private static final int WIDTH = 1024;
 
     private final KvBackend backend;
+    private final LastLevelCache cache;
+    /** Twice what no cache holds, as a copy is of one half to the other. */
+    private final long bytes;
+
     private final DeviceMemory memory;
     private final DeviceMemory out;
     private final Timings reads;
@@ -22,11 +25,14 @@ final class MemoryBandwidth implements AutoCloseable {
 
     MemoryBandwidth(KvBackend backend, int rounds) {
         this.backend = backend;
-        memory = backend.allocate(BYTES);
+        cache = LastLevelCache.of(backend.info());
+        long row = (long) WIDTH * Float.BYTES;
+        bytes = (2 * cache.coldBytes() + 2 * row - 1) / (2 * row) * (2 * row);
+        memory = backend.allocate(bytes);
         out = backend.allocate(Float.BYTES);
         reads = new Timings(rounds);
         copies = new Timings(rounds);
-        backend.fill(memory, 0, BYTES, (byte) 0);
+        backend.fill(memory, 0, bytes, (byte) 0);
         read();
         copy();
     }
@@ -37,23 +43,28 @@ final class MemoryBandwidth implements AutoCloseable {
         copies.time(round, this::copy);
     }
 
+    /** What it is beyond. */
+    LastLevelCache cache() {
+        return cache;
+    }
+
     double readGbps() {
-        return BYTES / reads.medianSeconds() * 1e-9;
+        return bytes / reads.medianSeconds() * 1e-9;
     }
 
     /** Bytes read and bytes written, together. */
     double copyGbps() {
-        return BYTES / copies.medianSeconds() * 1e-9;
+        return bytes / copies.medianSeconds() * 1e-9;
     }
 
     private void read() {
         HeadRows rows = HeadRows.of(memory, DType.FLOAT32, 1, WIDTH);
-        backend.amax(rows, (int) (BYTES / Float.BYTES / WIDTH), AmaxGranularity.TENSOR, out, false);
+        backend.amax(rows, (int) (bytes / Float.BYTES / WIDTH), AmaxGranularity.TENSOR, out, false);
         backend.synchronize();
     }
 
     private void copy() {
-        backend.copy(memory, 0, memory, BYTES / 2, BYTES / 2);
+        backend.copy(memory, 0, memory, bytes / 2, bytes / 2);
         backend.synchronize();
     }
 

@@ -1,7 +1,9 @@
 package dev.kv8.cli;
 
 import dev.kv8.DeviceMemory;
+import dev.kv8.Fp8Format;
 import dev.kv8.KvBackend;
+import dev.kv8.KvCacheDType;
 import dev.kv8.KvScales;
 import dev.kv8.KvScales.LayerScales;
 import dev.kv8.KvScales.Side;
@@ -16,6 +18,8 @@ final class NormalValues {
 
     /** Nearly all values are within ± 4.5. */
     private static final float LARGEST = 4.5f;
+
+    private static final float SCALE = LARGEST / Fp8Format.E4M3FN.maxValue();
 
     private NormalValues() {}
 
@@ -33,16 +37,42 @@ final class NormalValues {
         }
     }
 
+    /**
+     * Fills the first {@code count} float32 values of {@code target} with rows whose codes are nearly all subnormal: their first
+     * value is the largest, which a scale by token is made of too, and 1 to 7 of E4M3's smallest steps are beside it, or 1 to 3 of
+     * them in E5M2, whose steps are finer.
+     */
+    static void uploadSubnormal(
+            KvBackend backend,
+            DeviceMemory target,
+            int count,
+            int rowElements,
+            KvCacheDType dtype,
+            KvScales.Granularity granularity) {
+        boolean fine = dtype == KvCacheDType.FP8_E5M2;
+        float scale = switch (granularity) {
+            case NONE -> 1;
+            case DYNAMIC -> LARGEST / (fine ? Fp8Format.E5M2 : Fp8Format.E4M3FN).maxValue();
+            case TENSOR, HEAD, CHANNEL -> SCALE;
+        };
+        float step = scale * (fine ? 0x1p-16f : 0x1p-9f);
+        ByteBuffer values = ByteBuffer.allocateDirect(count * Float.BYTES).order(ByteOrder.nativeOrder());
+        for (int i = 0; i < count; i++) {
+            int steps = 1 + i % (fine ? 3 : 7);
+            values.putFloat(i % rowElements == 0 ? LARGEST : i % 2 == 0 ? steps * step : -steps * step);
+        }
+        backend.upload(values.flip(), target, 0);
+    }
+
     /** The same scale everywhere, kept by the granularity. */
     static KvScales scales(int layers, int kvHeads, int headSize, KvScales.Granularity granularity) {
-        float scale = LARGEST / 448;
         float[] heads = new float[kvHeads];
         float[] channels = new float[kvHeads * headSize];
-        Arrays.fill(heads, scale);
-        Arrays.fill(channels, scale);
+        Arrays.fill(heads, SCALE);
+        Arrays.fill(channels, SCALE);
         Side side = switch (granularity) {
             case NONE -> Side.NONE;
-            case TENSOR -> Side.tensor(scale);
+            case TENSOR -> Side.tensor(SCALE);
             case HEAD -> Side.head(heads);
             case CHANNEL -> Side.channel(channels);
             case DYNAMIC -> Side.DYNAMIC;

@@ -13,6 +13,10 @@ final class Numbers {
                 : String.format(Locale.ROOT, "%.2f", value);
     }
 
+    static String mebibytes(long bytes) {
+        return plain(Math.rint(bytes * 100.0 / (1 << 20)) / 100);
+    }
+
     static String fixed(double value, int decimals) {
         return String.format(Locale.ROOT, "%." + decimals + "f", value);
     }
