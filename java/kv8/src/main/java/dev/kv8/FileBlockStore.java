@@ -165,6 +165,7 @@ public final class FileBlockStore implements BlockStore {
                 Files.deleteIfExists(file(key));
             } else {
                 slots.keep(slots.reserve(), key);
+                slots.letGoOfUsed(); // in the order of the files' times
             }
         }
     }
@@ -278,11 +279,11 @@ public final class FileBlockStore implements BlockStore {
             int bytes = -1;
             IOException failure = null;
             try {
-                bytes = readFile(file(key), transfer.frame(i));
+                bytes = readFile(file(key), transfer.frame(i), known.timeOfUse());
             } catch (IOException e) {
                 failure = e;
             } finally {
-                known.release(slot);
+                known.used(slot);
             }
             if (bytes >= 0) {
                 transfer.done(i, bytes);
@@ -295,12 +296,12 @@ public final class FileBlockStore implements BlockStore {
         }
     }
 
-    private static int readFile(Path file, ByteBuffer target) throws IOException {
+    private static int readFile(Path file, ByteBuffer target, Instant used) throws IOException {
         try (FileChannel channel = FileChannel.open(file, StandardOpenOption.READ)) {
             read(channel, target);
         }
         // The order of use survives a restart.
-        Files.setLastModifiedTime(file, FileTime.from(Instant.now()));
+        Files.setLastModifiedTime(file, FileTime.from(used));
         return target.position();
     }
 
@@ -327,7 +328,7 @@ public final class FileBlockStore implements BlockStore {
             boolean written = false;
             IOException failure = null;
             try {
-                writeFile(key, transfer.frame(i));
+                writeFile(key, transfer.frame(i), known.timeOfUse());
                 written = true;
             } catch (IOException e) {
                 failure = e;
@@ -347,7 +348,7 @@ public final class FileBlockStore implements BlockStore {
         }
     }
 
-    private void writeFile(BlockKey key, ByteBuffer frame) throws IOException {
+    private void writeFile(BlockKey key, ByteBuffer frame, Instant used) throws IOException {
         Path target = file(key);
         Path temporary = unfinished.resolve(ProcessHandle.current().pid() + "-"
                 + Long.toHexString(ThreadLocalRandom.current().nextLong()));
@@ -358,6 +359,7 @@ public final class FileBlockStore implements BlockStore {
                 }
                 channel.force(false);
             }
+            Files.setLastModifiedTime(temporary, FileTime.from(used));
             Files.createDirectories(target.getParent(), ofFolders);
             Files.move(temporary, target, StandardCopyOption.ATOMIC_MOVE);
         } catch (IOException e) {

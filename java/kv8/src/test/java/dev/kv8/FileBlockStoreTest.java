@@ -218,8 +218,10 @@ class FileBlockStoreTest {
         store.prepare(FRAMES.frameBytes());
         for (int i = 0; i < 3; i++) {
             assertThat(FRAMES.store(store, i)).isEqualTo(Outcome.DONE);
+            FRAMES.anotherPrompt(store);
         }
         assertThat(FRAMES.load(store, 0)).isTrue();
+        FRAMES.anotherPrompt(store);
         assertThat(FRAMES.store(store, 3)).isEqualTo(Outcome.DONE);
         assertThat(files()).hasSize(3);
         assertThat(FRAMES.load(store, 1)).isNull();
