@@ -63,7 +63,7 @@ final class TierWrite implements BlockTransfer.Listener {
                 }
             }
         } finally {
-            frame.release();
+            tier.letGo(frame);
             if (left.decrementAndGet() == 0) {
                 if (event != null) {
                     event.end(tier.store().name(), frames.size(), moved.get(), movedBytes.get(), failed);
@@ -79,6 +79,11 @@ final class TierWrite implements BlockTransfer.Listener {
     @Override
     public void repeated(BlockTransfer transfer, int index) {
         tier.counters().trouble(Kind.REPEATED, 1, "it completed a block twice.");
+    }
+
+    /** Of one that is under way. */
+    boolean isLate() {
+        return judged.get();
     }
 
     /** Counts it as late once its deadline has passed. */
