@@ -259,7 +259,11 @@ final class PrefixLoads {
             Tier origin = load.origin(load.placed);
             if (origin != null) {
                 origin.counters()
-                        .trouble(TierCounters.Kind.DAMAGED, 1, "it wrote to a frame that it had said to be done with.");
+                        .trouble(
+                                TierCounters.Kind.DAMAGED,
+                                1,
+                                "it wrote to a frame that it had said to be done with",
+                                "");
             }
             return -1;
         }

@@ -161,7 +161,7 @@ final class Tier implements AutoCloseable {
                 load.search().found(found);
                 answered = true;
             } catch (IOException | RuntimeException e) {
-                counters.trouble(Kind.FAILED, 1, "it can't be asked for blocks: " + e + ".");
+                counters.trouble(Kind.FAILED, 1, "it can't be asked for blocks: ", e.toString());
             }
             if (load.ends(this)) {
                 judge(answered);
@@ -206,7 +206,7 @@ final class Tier implements AutoCloseable {
         try {
             found = found(load, from);
         } catch (IOException | RuntimeException e) {
-            counters.trouble(Kind.FAILED, 1, "it can't be asked for blocks: " + e + ".");
+            counters.trouble(Kind.FAILED, 1, "it can't be asked for blocks: ", e.toString());
             if (load.ends(this)) {
                 judge(false);
             }
@@ -258,13 +258,13 @@ final class Tier implements AutoCloseable {
         try {
             store.forget(key);
         } catch (RuntimeException e) { // closed meanwhile
-            counters.trouble(Kind.FAILED, 1, "it can't forget a block: " + e + ".");
+            counters.trouble(Kind.FAILED, 1, "it can't forget a block: ", e.toString());
         }
     }
 
     /** The load's deadline passed while it waited for this tier. */
     void late() {
-        counters.trouble(Kind.LATE, 1, "a load was not done at its deadline.");
+        counters.trouble(Kind.LATE, 1, "a load was not done at its deadline", "");
         judge(false);
     }
 
