@@ -48,17 +48,24 @@ public final class FileBlockStore implements BlockStore {
     private final FileAttribute<?>[] ofFiles;
     private final ByteSize limit;
     private final EvictionPolicyKind eviction;
+    private final FrameWriter writer;
     private volatile @Nullable KeyedSlots index;
     private volatile int frameBytes;
     private volatile boolean closed;
 
-    private FileBlockStore(Path folder, ByteSize limit, EvictionPolicyKind eviction) {
+    /** Writes a frame to an open file. */
+    interface FrameWriter {
+        void write(FileChannel channel, ByteBuffer frame) throws IOException;
+    }
+
+    private FileBlockStore(Path folder, ByteSize limit, EvictionPolicyKind eviction, FrameWriter writer) {
         this.folder = folder;
         this.unfinished = folder.resolve(UNFINISHED);
         this.ofFolders = forOwner(folder, "rwx------");
         this.ofFiles = forOwner(folder, "rw-------");
         this.limit = limit;
         this.eviction = eviction;
+        this.writer = writer;
     }
 
     private static FileAttribute<?>[] forOwner(Path folder, String permissions) {
@@ -80,7 +87,12 @@ public final class FileBlockStore implements BlockStore {
     }
 
     public static FileBlockStore open(Path folder, ByteSize limit, EvictionPolicyKind eviction) throws IOException {
-        FileBlockStore store = new FileBlockStore(folder, limit, eviction);
+        return open(folder, limit, eviction, FileBlockStore::write);
+    }
+
+    static FileBlockStore open(Path folder, ByteSize limit, EvictionPolicyKind eviction, FrameWriter writer)
+            throws IOException {
+        FileBlockStore store = new FileBlockStore(folder, limit, eviction, writer);
         Path parent = folder.toAbsolutePath().getParent();
         if (parent != null) {
             Files.createDirectories(parent); // which is not only for what is in here
@@ -340,7 +352,7 @@ public final class FileBlockStore implements BlockStore {
             if (written) {
                 known.keep(slot, key);
                 transfer.done(i, frameBytes);
-            } else if (isFull()) { // what is there can still be read
+            } else if (failure != null && isFull(failure)) { // what is there can still be read
                 transfer.refused(i);
             } else {
                 transfer.failed(i, failure);
@@ -354,9 +366,7 @@ public final class FileBlockStore implements BlockStore {
                 + Long.toHexString(ThreadLocalRandom.current().nextLong()));
         try {
             try (FileChannel channel = FileChannel.open(temporary, NEW, ofFiles)) {
-                while (frame.hasRemaining()) {
-                    channel.write(frame);
-                }
+                writer.write(channel, frame);
                 channel.force(false);
             }
             Files.setLastModifiedTime(temporary, FileTime.from(used));
@@ -368,7 +378,18 @@ public final class FileBlockStore implements BlockStore {
         }
     }
 
-    private boolean isFull() {
+    private static void write(FileChannel channel, ByteBuffer frame) throws IOException {
+        while (frame.hasRemaining()) {
+            channel.write(frame);
+        }
+    }
+
+    /** Whether a write failed for lack of room: for files or their number, by the disk or by a quota. */
+    private boolean isFull(IOException failure) {
+        String message = String.valueOf(failure.getMessage());
+        if (message.contains("No space left") || message.contains("uota exceeded")) {
+            return true;
+        }
         try {
             return Files.getFileStore(folder).getUsableSpace() < 2L * frameBytes;
         } catch (IOException e) {
