@@ -129,7 +129,7 @@ public final class KvCache implements AutoCloseable {
 
     /**
      * A sequence of these tokens. With {@link KvCacheConfig#prefixCaching} it shares the longest run of full blocks that are
-     * stored for the same tokens from the beginning on. When a stored block goes on with the same tokens for half its length or
+     * stored for the same tokens from the beginning on. When a stored block goes on with the same tokens for 8 or half its length or
      * more, and a block is free for it, the sequence also gets a copy of that ({@link KvCacheConfig#partialReuse}). Together these
      * are {@link Sequence#cachedTokens}, at most all but the last; the rest is pending and holds no block yet. What others
      * compute later can still be taken over, by {@link Sequence#catchUp}. With {@link KvCacheConfig#tiers} more may be on their
