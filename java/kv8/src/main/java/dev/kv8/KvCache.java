@@ -540,7 +540,9 @@ public final class KvCache implements AutoCloseable {
      * pool, blocks that were used for the second time go out. Every commit does it too, and so does {@link Sequence#isLoading} of a loading
      * sequence, unless it was done just now; so only an engine that is idle needs to call it.
      *
-     * @return true while transfers are under way
+     * @return true while transfers are under way, or blocks wait to be written: up to a minute longer when every tier is left
+     *     alone after failures, and for ever when a store never completes a write. It says whether a later call may find something to
+     *     do; a sequence waits only while {@link Sequence#isLoading} says so
      */
     public boolean poll() {
         ledger.enter();
