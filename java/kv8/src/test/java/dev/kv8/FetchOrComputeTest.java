@@ -70,7 +70,9 @@ class FetchOrComputeTest {
                 DeviceMemory memory = backend.allocate(41 * 64L * Float.BYTES)) {
             HeadRows rows = HeadRows.of(memory, DType.FLOAT32, 1, 64);
             assertThat(serve(cache, batch, rows, 1)).isZero();
-            assertThat(serve(cache, batch, rows, 1)).as("how fast it is is not known").isEqualTo(40);
+            assertThat(serve(cache, batch, rows, 1))
+                    .as("how fast it is is not known")
+                    .isEqualTo(40);
             for (int i = 1; i < 32; i++) {
                 assertThat(serve(cache, batch, rows, 1)).as("load %d", i).isZero();
             }

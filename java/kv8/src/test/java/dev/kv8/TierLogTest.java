@@ -134,16 +134,17 @@ class TierLogTest {
                 test.serve(PROMPT);
                 test.settle();
             }
-            String told =
-                    switch (trouble) {
-                        case NONE -> "no such trouble";
-                        case LOOKUP -> "it can't be asked for blocks: java.io.IOException: made up.";
-                        case STORE -> "a write failed: null.";
-                        case LOAD -> "a load failed: null.";
-                        case OTHER_KEY -> "it gave back another block: for ";
-                        case OTHER_FORMAT -> "it has a block of another format, layout, type or scale: for ";
-                    };
-            assertThat(lines(told)).as("%s: %s", trouble, messages).isEqualTo(trouble == TroubledStore.Trouble.NONE ? 0 : 1);
+            String told = switch (trouble) {
+                case NONE -> "no such trouble";
+                case LOOKUP -> "it can't be asked for blocks: java.io.IOException: made up.";
+                case STORE -> "a write failed: null.";
+                case LOAD -> "a load failed: null.";
+                case OTHER_KEY -> "it gave back another block: for ";
+                case OTHER_FORMAT -> "it has a block of another format, layout, type or scale: for ";
+            };
+            assertThat(lines(told))
+                    .as("%s: %s", trouble, messages)
+                    .isEqualTo(trouble == TroubledStore.Trouble.NONE ? 0 : 1);
             messages.clear();
         }
     }
