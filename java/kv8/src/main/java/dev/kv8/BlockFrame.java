@@ -16,6 +16,10 @@ import java.util.zip.CRC32C;
  *  16  layout fingerprint
  * </pre>
  *
+ * <p>What a whole header says otherwise is of another version, flags included. Neither the parent's key nor the weights nor
+ * rotary embedding have fields: the key is a digest of the parent's key and the tokens, and its root of the model's id and the
+ * weights' name, which tell models apart that differ in anything; the fingerprint is of what the bytes mean.
+ *
  * <p>Decision: static scales are not in the frame but in its fingerprint and, as their digest, in its key, so codes can't be read with
  * scales other than their own, and 1 MiB of codes does not drag 256 KiB of channel scales along.
  */
@@ -100,6 +104,7 @@ final class BlockFrame {
         }
         if (header.getLong(16) != layout.low()
                 || header.getLong(24) != layout.high()
+                || header.getInt(8) != 0
                 || header.getInt(12) != tokens
                 || header.getLong(64) != payloadBytes
                 || header.getLong(72) != rowScaleBytes) {

@@ -48,17 +48,24 @@ public final class FileBlockStore implements BlockStore {
     private final FileAttribute<?>[] ofFiles;
     private final ByteSize limit;
     private final EvictionPolicyKind eviction;
+    private final FrameWriter writer;
     private volatile @Nullable KeyedSlots index;
     private volatile int frameBytes;
     private volatile boolean closed;
 
-    private FileBlockStore(Path folder, ByteSize limit, EvictionPolicyKind eviction) {
+    /** Writes a frame to an open file. */
+    interface FrameWriter {
+        void write(FileChannel channel, ByteBuffer frame) throws IOException;
+    }
+
+    private FileBlockStore(Path folder, ByteSize limit, EvictionPolicyKind eviction, FrameWriter writer) {
         this.folder = folder;
         this.unfinished = folder.resolve(UNFINISHED);
         this.ofFolders = forOwner(folder, "rwx------");
         this.ofFiles = forOwner(folder, "rw-------");
         this.limit = limit;
         this.eviction = eviction;
+        this.writer = writer;
     }
 
     private static FileAttribute<?>[] forOwner(Path folder, String permissions) {
@@ -80,7 +87,12 @@ public final class FileBlockStore implements BlockStore {
     }
 
     public static FileBlockStore open(Path folder, ByteSize limit, EvictionPolicyKind eviction) throws IOException {
-        FileBlockStore store = new FileBlockStore(folder, limit, eviction);
+        return open(folder, limit, eviction, FileBlockStore::write);
+    }
+
+    static FileBlockStore open(Path folder, ByteSize limit, EvictionPolicyKind eviction, FrameWriter writer)
+            throws IOException {
+        FileBlockStore store = new FileBlockStore(folder, limit, eviction, writer);
         Path parent = folder.toAbsolutePath().getParent();
         if (parent != null) {
             Files.createDirectories(parent); // which is not only for what is in here
@@ -165,6 +177,7 @@ public final class FileBlockStore implements BlockStore {
                 Files.deleteIfExists(file(key));
             } else {
                 slots.keep(slots.reserve(), key);
+                slots.letGoOfUsed(); // in the order of the files' times
             }
         }
     }
@@ -278,11 +291,11 @@ public final class FileBlockStore implements BlockStore {
             int bytes = -1;
             IOException failure = null;
             try {
-                bytes = readFile(file(key), transfer.frame(i));
+                bytes = readFile(file(key), transfer.frame(i), known.timeOfUse());
             } catch (IOException e) {
                 failure = e;
             } finally {
-                known.release(slot);
+                known.used(slot);
             }
             if (bytes >= 0) {
                 transfer.done(i, bytes);
@@ -295,12 +308,12 @@ public final class FileBlockStore implements BlockStore {
         }
     }
 
-    private static int readFile(Path file, ByteBuffer target) throws IOException {
+    private static int readFile(Path file, ByteBuffer target, Instant used) throws IOException {
         try (FileChannel channel = FileChannel.open(file, StandardOpenOption.READ)) {
             read(channel, target);
         }
         // The order of use survives a restart.
-        Files.setLastModifiedTime(file, FileTime.from(Instant.now()));
+        Files.setLastModifiedTime(file, FileTime.from(used));
         return target.position();
     }
 
@@ -327,7 +340,7 @@ public final class FileBlockStore implements BlockStore {
             boolean written = false;
             IOException failure = null;
             try {
-                writeFile(key, transfer.frame(i));
+                writeFile(key, transfer.frame(i), known.timeOfUse());
                 written = true;
             } catch (IOException e) {
                 failure = e;
@@ -339,7 +352,7 @@ public final class FileBlockStore implements BlockStore {
             if (written) {
                 known.keep(slot, key);
                 transfer.done(i, frameBytes);
-            } else if (isFull()) { // what is there can still be read
+            } else if (failure != null && isFull(failure)) { // what is there can still be read
                 transfer.refused(i);
             } else {
                 transfer.failed(i, failure);
@@ -347,17 +360,16 @@ public final class FileBlockStore implements BlockStore {
         }
     }
 
-    private void writeFile(BlockKey key, ByteBuffer frame) throws IOException {
+    private void writeFile(BlockKey key, ByteBuffer frame, Instant used) throws IOException {
         Path target = file(key);
         Path temporary = unfinished.resolve(ProcessHandle.current().pid() + "-"
                 + Long.toHexString(ThreadLocalRandom.current().nextLong()));
         try {
             try (FileChannel channel = FileChannel.open(temporary, NEW, ofFiles)) {
-                while (frame.hasRemaining()) {
-                    channel.write(frame);
-                }
+                writer.write(channel, frame);
                 channel.force(false);
             }
+            Files.setLastModifiedTime(temporary, FileTime.from(used));
             Files.createDirectories(target.getParent(), ofFolders);
             Files.move(temporary, target, StandardCopyOption.ATOMIC_MOVE);
         } catch (IOException e) {
@@ -366,7 +378,18 @@ public final class FileBlockStore implements BlockStore {
         }
     }
 
-    private boolean isFull() {
+    private static void write(FileChannel channel, ByteBuffer frame) throws IOException {
+        while (frame.hasRemaining()) {
+            channel.write(frame);
+        }
+    }
+
+    /** Whether a write failed for lack of room: for files or their number, by the disk or by a quota. */
+    private boolean isFull(IOException failure) {
+        String message = String.valueOf(failure.getMessage());
+        if (message.contains("No space left") || message.contains("uota exceeded")) {
+            return true;
+        }
         try {
             return Files.getFileStore(folder).getUsableSpace() < 2L * frameBytes;
         } catch (IOException e) {

@@ -23,6 +23,7 @@ final class Frame {
     private @Nullable BlockFrame form;
     private int group;
     private int acceptedCrc;
+    private boolean lent;
 
     Frame(FramePool home, int frameBytes) {
         this.home = home;
@@ -41,10 +42,18 @@ final class Frame {
         holders.incrementAndGet();
     }
 
+    /** It is to be written to other tiers than it came from, which may take long; false when its home has lent enough. */
+    boolean lend() {
+        lent = home.lend();
+        return lent;
+    }
+
     void release() {
         int left = holders.decrementAndGet();
         if (left == 0) {
-            home.giveBack(this);
+            boolean wasLent = lent;
+            lent = false;
+            home.giveBack(this, wasLent);
         } else if (left < 0) {
             throw new IllegalStateException("A frame was given back twice.");
         }

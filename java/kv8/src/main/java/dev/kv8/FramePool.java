@@ -14,6 +14,7 @@ final class FramePool {
     private final int frameBytes;
     private final ArrayBlockingQueue<Frame> free;
     private final AtomicInteger allocated = new AtomicInteger();
+    private final AtomicInteger lent = new AtomicInteger();
 
     FramePool(int capacity, int frameBytes) {
         this.capacity = capacity;
@@ -46,7 +47,19 @@ final class FramePool {
         return frame;
     }
 
-    void giveBack(Frame frame) {
+    /** Takes note that a frame is lent until it is given back; false when half of them are, since the others are for loads. */
+    boolean lend() {
+        if (lent.incrementAndGet() <= Math.max(1, capacity / 2)) {
+            return true;
+        }
+        lent.decrementAndGet();
+        return false;
+    }
+
+    void giveBack(Frame frame, boolean wasLent) {
+        if (wasLent) {
+            lent.decrementAndGet();
+        }
         free.add(frame);
     }
 

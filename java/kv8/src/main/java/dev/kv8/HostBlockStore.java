@@ -156,7 +156,7 @@ public final class HostBlockStore implements BlockStore {
             try {
                 transfer.frame(i).put(from.at(slot));
             } finally {
-                from.index.release(slot);
+                from.index.used(slot);
             }
             transfer.done(i, from.frameBytes);
         }

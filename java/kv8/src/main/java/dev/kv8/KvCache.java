@@ -129,7 +129,7 @@ public final class KvCache implements AutoCloseable {
 
     /**
      * A sequence of these tokens. With {@link KvCacheConfig#prefixCaching} it shares the longest run of full blocks that are
-     * stored for the same tokens from the beginning on. When a stored block goes on with the same tokens for half its length or
+     * stored for the same tokens from the beginning on. When a stored block goes on with the same tokens for 8 or half its length or
      * more, and a block is free for it, the sequence also gets a copy of that ({@link KvCacheConfig#partialReuse}). Together these
      * are {@link Sequence#cachedTokens}, at most all but the last; the rest is pending and holds no block yet. What others
      * compute later can still be taken over, by {@link Sequence#catchUp}. With {@link KvCacheConfig#tiers} more may be on their
@@ -574,7 +574,9 @@ public final class KvCache implements AutoCloseable {
      * pool, blocks that were used for the second time go out. Every commit does it too, and so does {@link Sequence#isLoading} of a loading
      * sequence, unless it was done just now; so only an engine that is idle needs to call it.
      *
-     * @return true while transfers are under way
+     * @return true while transfers are under way, or blocks wait to be written: up to a minute longer when every tier is left
+     *     alone after failures, and for ever when a store never completes a write. It says whether a later call may find something to
+     *     do; a sequence waits only while {@link Sequence#isLoading} says so
      */
     public boolean poll() {
         ledger.enter();

@@ -524,8 +524,8 @@ public final class KvCacheConfig {
         }
 
         /**
-         * Whether a new sequence also gets a copy of a stored block that begins with the same tokens as its next one, half a
-         * block or more; true by default. The copy is a block of its own, made on the device, and gives the bits that computing
+         * Whether a new sequence also gets a copy of a stored block that begins with the same tokens as its next one, 8 or half a
+         * block of them or more; true by default. The copy is a block of its own, made on the device, and gives the bits that computing
          * gives. It costs a copy of one block for each sequence opened with such a prompt, and memory on the Java heap: the
          * block's tokens and 12 to 16 bytes for each block. No effect without {@link #prefixCaching}.
          */

@@ -4,8 +4,8 @@ import java.util.Arrays;
 
 /**
  * Finds registered blocks that begin with the same tokens as a prompt goes on with: candidates for a copy of their beginning.
- * Decision: a part is worth a copy from half a block on, so all candidates have the half block of the prompt in common, and the
- * hash of the parent's key and that half finds them at once, whatever the number of blocks behind one parent. Blocks of one hash
+ * Decision: a part is worth a copy from 8 tokens or half a block on, so all candidates have these first tokens of the prompt in
+ * common, and the hash of the parent's key and of them finds them at once, whatever the number of blocks behind one parent. Blocks of one hash
  * are linked through int arrays; the newest {@link #MOST_COMPARED} of them are looked at, so nobody's prompts make others slow.
  *
  * <p>What it finds is a guess: two parents may have one hash. Whoever uses it makes the candidate's key from the parent's key
@@ -17,6 +17,9 @@ final class PartialBlockIndex implements BlockPool.Unregistered {
 
     /** Candidates that one search compares. */
     static final int MOST_COMPARED = 16;
+
+    /** Of larger blocks half would be too much to ask: at 128 tokens, 63 would be computed again. */
+    private static final int MOST_HASHED = 8;
 
     private static final int UNLINKED = Integer.MIN_VALUE;
     private static final int BLOCKS_PER_PAGE = 4096;
@@ -51,7 +54,7 @@ final class PartialBlockIndex implements BlockPool.Unregistered {
 
     /** Fewest tokens that a copy is made for. */
     int leastRun() {
-        return blockSize / 2;
+        return Math.min(MOST_HASHED, blockSize / 2);
     }
 
     /** Adds a block that holds the tokens from {@code from} on; {@code parent} is of its parent's key. */

@@ -2,7 +2,8 @@ package dev.kv8;
 
 import java.util.ArrayList;
 import java.util.BitSet;
-import java.util.HashMap;
+import java.util.Collections;
+import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
 import org.jspecify.annotations.Nullable;
@@ -23,7 +24,9 @@ final class PrefixLoads {
     private final LayerGroups groups;
     private final long deadlineNanos;
     private final long[] key = new long[PrefixIndex.KEY];
-    private final Map<BlockKey, PrefixLoad> byFirstKey = new HashMap<>();
+    private final Map<BlockKey, PrefixLoad> byFirstKey = new LinkedHashMap<>();
+    /** The load whose blocks are placed first, by its number among all: each in turn, because there may be time for few. */
+    private int turn;
 
     /** Loads that ended while tiers were busy with them: a tier that never answers is to be known by it all the same. */
     private final List<PrefixLoad> givenUp = new ArrayList<>();
@@ -169,24 +172,30 @@ final class PrefixLoads {
         return byFirstKey.isEmpty();
     }
 
-    /** Places what has arrived and ends what is over; stops after {@code nanos}, but not before one block; places none when that is 0. */
+    /** Places what has arrived and ends what is over; stops placing after {@code nanos}, but not before one block; places none when that is 0. */
     void advance(long nanos, BlockFrame form, double prefillTokensPerSecond, SecondUses uses) {
         if (byFirstKey.isEmpty()) {
             return;
         }
         long start = System.nanoTime();
-        for (PrefixLoad load : List.copyOf(byFirstKey.values())) {
+        boolean placing = nanos > 0;
+        List<PrefixLoad> all = new ArrayList<>(byFirstKey.values());
+        Collections.rotate(all, -(turn % all.size()));
+        int first = turn;
+        for (int i = 0; i < all.size(); i++) {
+            PrefixLoad load = all.get(i);
             load.waiting.removeIf(Sequence::isClosed);
             boolean goesOn = load.epoch() == prefixes.epoch() && !load.waiting.isEmpty();
             hold(load.takeCached(), load.holder);
-            while (nanos > 0 && goesOn && !load.isComplete()) {
+            while (placing && goesOn && !load.isComplete()) {
                 Frame frame = load.takeNext();
                 if (frame == null) {
                     break;
                 }
                 goesOn = place(load, frame, uses);
                 if (System.nanoTime() - start > nanos) {
-                    break;
+                    placing = false;
+                    turn = first + i + 1; // behind this one
                 }
             }
             boolean late = System.nanoTime() - load.deadlineNanos() > 0;
@@ -250,7 +259,11 @@ final class PrefixLoads {
             Tier origin = load.origin(load.placed);
             if (origin != null) {
                 origin.counters()
-                        .trouble(TierCounters.Kind.DAMAGED, 1, "it wrote to a frame that it had said to be done with.");
+                        .trouble(
+                                TierCounters.Kind.DAMAGED,
+                                1,
+                                "it wrote to a frame that it had said to be done with",
+                                "");
             }
             return -1;
         }

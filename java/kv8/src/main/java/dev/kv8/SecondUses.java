@@ -62,6 +62,7 @@ final class SecondUses implements PrefixCache.UseListener {
     private void note(long[] keys, int at, int group, long parent) {
         if (count == NOTED) {
             seen.notGiven(keys[at]);
+            dropped(tiers);
             return;
         }
         int place = (first + count) % NOTED;
@@ -75,13 +76,23 @@ final class SecondUses implements PrefixCache.UseListener {
     boolean loaded(long[] key, Frame frame, List<Tier> faster) {
         seen.loaded(key[0]);
         boolean kept = false;
-        for (Tier tier : faster) {
-            kept |= offer(tier, frame);
+        boolean lent = !faster.isEmpty() && frame.lend();
+        if (lent) {
+            for (Tier tier : faster) {
+                kept |= offer(tier, frame);
+            }
+        } else {
+            dropped(faster);
         }
         if (kept) {
             frame.release(); // the caller's hold; the tiers have their own
         }
         return kept;
+    }
+
+    /** A block never gets to these tiers. */
+    private static void dropped(List<Tier> from) {
+        from.forEach(tier -> tier.counters().add(TierCounters.Kind.DROPPED, 1));
     }
 
     private static boolean offer(Tier tier, Frame frame) {
@@ -110,7 +121,7 @@ final class SecondUses implements PrefixCache.UseListener {
         long start = System.nanoTime();
         while (count > 0 && System.nanoTime() - start <= nanos) {
             int at = first * PrefixIndex.KEY;
-            if (tiers.stream().noneMatch(Tier::takesWrites)) {
+            if (tiers.stream().noneMatch(Tier::takesWrites) || tiers.stream().anyMatch(Tier::isBehind)) {
                 return;
             }
             int block = pool.find(noted, at);
@@ -125,6 +136,8 @@ final class SecondUses implements PrefixCache.UseListener {
                 } else {
                     seen.notGiven(key.word0());
                 }
+            } else { // evicted while it waited; if it is computed again, it is noted again
+                dropped(tiers);
             }
             first = (first + 1) % NOTED;
             count--;

@@ -41,17 +41,21 @@ final class Tier implements AutoCloseable {
     private final ThreadPoolExecutor loads;
     private final ThreadPoolExecutor stores;
     private final ArrayBlockingQueue<Frame> writes;
+    private final int mostWrites;
+    /** Frames that it holds to write them, waiting or under way. */
+    private final AtomicInteger heldWrites = new AtomicInteger();
+
     private final AtomicBoolean writing = new AtomicBoolean();
     private final Semaphore writePermits = new Semaphore(WRITES_UNDER_WAY);
     private final Queue<TierWrite> underWay = new ConcurrentLinkedQueue<>();
     private volatile boolean closed;
 
-    /** @param writeQueue frames that may wait to be written */
+    /** @param mostWrites frames that may wait to be written or be under way */
     Tier(
             BlockStore store,
             StoredCodes codes,
             FramePool loadFrames,
-            int writeQueue,
+            int mostWrites,
             Duration storeDeadline,
             int blockSize) {
         this.store = store;
@@ -62,7 +66,8 @@ final class Tier implements AutoCloseable {
         this.counters = new TierCounters(store.name());
         this.loads = thread("load", WAITING_LOADS);
         this.stores = thread("store", 2);
-        this.writes = new ArrayBlockingQueue<>(writeQueue);
+        this.mostWrites = mostWrites;
+        this.writes = new ArrayBlockingQueue<>(mostWrites);
     }
 
     private ThreadPoolExecutor thread(String direction, int queue) {
@@ -156,7 +161,7 @@ final class Tier implements AutoCloseable {
                 load.search().found(found);
                 answered = true;
             } catch (IOException | RuntimeException e) {
-                counters.trouble(Kind.FAILED, 1, "it can't be asked for blocks: " + e + ".");
+                counters.trouble(Kind.FAILED, 1, "it can't be asked for blocks: ", e.toString());
             }
             if (load.ends(this)) {
                 judge(answered);
@@ -201,7 +206,7 @@ final class Tier implements AutoCloseable {
         try {
             found = found(load, from);
         } catch (IOException | RuntimeException e) {
-            counters.trouble(Kind.FAILED, 1, "it can't be asked for blocks: " + e + ".");
+            counters.trouble(Kind.FAILED, 1, "it can't be asked for blocks: ", e.toString());
             if (load.ends(this)) {
                 judge(false);
             }
@@ -253,13 +258,13 @@ final class Tier implements AutoCloseable {
         try {
             store.forget(key);
         } catch (RuntimeException e) { // closed meanwhile
-            counters.trouble(Kind.FAILED, 1, "it can't forget a block: " + e + ".");
+            counters.trouble(Kind.FAILED, 1, "it can't forget a block: ", e.toString());
         }
     }
 
     /** The load's deadline passed while it waited for this tier. */
     void late() {
-        counters.trouble(Kind.LATE, 1, "a load was not done at its deadline.");
+        counters.trouble(Kind.LATE, 1, "a load was not done at its deadline", "");
         judge(false);
     }
 
@@ -267,16 +272,32 @@ final class Tier implements AutoCloseable {
 
     /** Takes a held frame over to write it; false, and it stays the caller's, when the tier is failing or behind. */
     boolean offer(Frame frame) {
-        if (closed || breaker.isOpen() || !writes.offer(frame)) {
+        if (!takesWrites()) {
             counters.add(Kind.DROPPED, 1);
             return false;
         }
+        heldWrites.incrementAndGet(); // only the writer adds, so there is still room
+        writes.add(frame);
         wake();
         return true;
     }
 
     boolean takesWrites() {
-        return !closed && !breaker.isOpen() && writes.remainingCapacity() > 0;
+        return !closed && !breaker.isOpen() && heldWrites.get() < mostWrites;
+    }
+
+    /** Whether it only needs time to take more; one that has not written in time what it holds is not waited for. */
+    boolean isBehind() {
+        return !closed
+                && !breaker.isOpen()
+                && heldWrites.get() >= mostWrites
+                && underWay.stream().noneMatch(TierWrite::isLate);
+    }
+
+    /** A frame that was offered has been written, or will not be. */
+    void letGo(Frame frame) {
+        heldWrites.decrementAndGet();
+        frame.release();
     }
 
     private void wake() {
@@ -359,7 +380,7 @@ final class Tier implements AutoCloseable {
 
     private void drop(List<Frame> frames) {
         counters.add(Kind.DROPPED, frames.size());
-        frames.forEach(Frame::release);
+        frames.forEach(this::letGo);
     }
 
     /** Counts writes whose deadline has passed. */

@@ -3,9 +3,11 @@ package dev.kv8;
 import java.util.EnumMap;
 import java.util.Map;
 import java.util.Objects;
+import java.util.Set;
+import java.util.concurrent.ConcurrentHashMap;
 import java.util.concurrent.atomic.AtomicLong;
 
-/** Counts what becomes of a tier's blocks, and logs the first of each kind of trouble. For any thread. */
+/** Counts what becomes of a tier's blocks, and logs the first of each trouble. For any thread. */
 final class TierCounters {
     private static final System.Logger LOG = System.getLogger("dev.kv8");
 
@@ -27,6 +29,7 @@ final class TierCounters {
 
     private final String name;
     private final Map<Kind, AtomicLong> counts = new EnumMap<>(Kind.class);
+    private final Set<String> logged = ConcurrentHashMap.newKeySet();
 
     TierCounters(String name) {
         this.name = name;
@@ -43,12 +46,17 @@ final class TierCounters {
         return Objects.requireNonNull(counts.get(kind));
     }
 
-    /** Counts one, and says why when it is the first of its kind. */
-    void trouble(Kind kind, long count, String what) {
-        if (counter(kind).getAndAdd(count) == 0) {
+    /**
+     * Counts it, and logs it when it is the first of what {@code what} says: one of the few messages of a kind, without what differs
+     * from one time to the next, which is in {@code detail}.
+     */
+    void trouble(Kind kind, long count, String what, String detail) {
+        add(kind, count);
+        if (logged.add(what)) {
             LOG.log(
                     System.Logger.Level.WARNING,
-                    "Tier \"" + name + "\": " + what + " Such blocks are computed again; further ones are only counted"
+                    "Tier \"" + name + "\": " + what + detail
+                            + ". Such blocks are computed again; further ones are only counted"
                             + " (KvCache.tierStats).");
         }
     }

@@ -133,16 +133,17 @@ final class TierLoad {
                             .trouble(
                                     Kind.DAMAGED,
                                     1,
-                                    "it gave back " + bytes + " bytes for block " + key
-                                            + " with a wrong length or checksum.");
+                                    "it gave back a block with a wrong length or checksum: ",
+                                    bytes + " bytes for " + key);
                 case INCOMPATIBLE ->
                     tier.counters()
                             .trouble(
                                     Kind.INCOMPATIBLE,
                                     1,
-                                    "what it has for block " + key + " is of another format, layout, type or scale.");
+                                    "it has a block of another format, layout, type or scale: ",
+                                    "for " + key);
                 case WRONG_KEY ->
-                    tier.counters().trouble(Kind.INCOMPATIBLE, 1, "it gave back another block for " + key + ".");
+                    tier.counters().trouble(Kind.INCOMPATIBLE, 1, "it gave back another block: ", "for " + key);
             }
             if (verdict != BlockFrame.Verdict.INTACT) {
                 tier.forget(key);
@@ -156,13 +157,13 @@ final class TierLoad {
             } else if (outcome != Outcome.DONE) {
                 failed.set(true);
                 load.unsure();
-                tier.counters().trouble(Kind.FAILED, 1, "a load failed: " + cause + ".");
+                tier.counters().trouble(Kind.FAILED, 1, "a load failed: ", String.valueOf(cause));
             }
         }
 
         @Override
         public void repeated(BlockTransfer transfer, int index) {
-            tier.counters().trouble(Kind.REPEATED, 1, "it completed a block twice.");
+            tier.counters().trouble(Kind.REPEATED, 1, "it completed a block twice", "");
         }
     }
 }

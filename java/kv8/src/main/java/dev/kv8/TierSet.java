@@ -22,7 +22,6 @@ final class TierSet implements AutoCloseable {
     private final PoolCopies copies;
     private final PrefixLoads loads;
     private final SecondUses uses;
-    private final FramePool loadFrames;
     private final FramePool writeFrames;
     private final MeasuredRate prefill = new MeasuredRate();
     private final WorkPace pace = new WorkPace(POLL_NANOS, System::nanoTime);
@@ -39,10 +38,17 @@ final class TierSet implements AutoCloseable {
         long bytes = staging == null ? Math.max(DEFAULT_STAGING, 8L * frameBytes) : staging.bytes();
         int frames = (int) Math.min(MOST_FRAMES, bytes / 2 / frameBytes);
         StoredCodes codes = new StoredCodes(config.layout(), backend.info());
-        loadFrames = new FramePool(frames, frameBytes);
+        // Each tier has its share in either direction: one that keeps all it gets holds nobody else up.
+        int share = Math.max(1, frames / settings.stores().size());
         writeFrames = new FramePool(frames, frameBytes);
         tiers = settings.stores().stream()
-                .map(store -> new Tier(store, codes, loadFrames, frames, settings.storeDeadline(), config.blockSize()))
+                .map(store -> new Tier(
+                        store,
+                        codes,
+                        new FramePool(share, frameBytes),
+                        share,
+                        settings.storeDeadline(),
+                        config.blockSize()))
                 .toList();
         copies = new PoolCopies(backend, memory, Math.toIntExact(config.blockBytes()), codes);
         loads = new PrefixLoads(ledger, tiers, copies, settings.loadDeadline().toNanos(), onPlaced);
@@ -154,7 +160,8 @@ final class TierSet implements AutoCloseable {
 
     /** Frames that are filled, under way, or in quarantine because a store has not completed them. Any thread. */
     int framesInUse() {
-        return loadFrames.inUse() + writeFrames.inUse();
+        return writeFrames.inUse()
+                + tiers.stream().mapToInt(tier -> tier.loadFrames().inUse()).sum();
     }
 
     @Override

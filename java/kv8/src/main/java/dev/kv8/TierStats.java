@@ -14,7 +14,7 @@ package dev.kv8;
  * @param recomputed found, but quicker to compute than to fetch
  * @param stored kept by the store
  * @param refused not kept by the store, for lack of room say
- * @param dropped never offered to the store, because it was failing or behind
+ * @param dropped never offered to the store, because it was failing or behind, or the block was evicted before its turn
  * @param loadedBytes of {@code loaded}, headers included
  * @param storedBytes of {@code stored}, headers included
  * @param bytesPerSecond at which loads lately arrived, waiting included; 0 when unknown

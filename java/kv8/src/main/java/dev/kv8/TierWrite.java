@@ -59,11 +59,11 @@ final class TierWrite implements BlockTransfer.Listener {
                 case REFUSED, ABSENT -> tier.counters().add(Kind.REFUSED, 1);
                 case FAILED -> {
                     failed = true;
-                    tier.counters().trouble(Kind.FAILED, 1, "a write failed: " + cause + ".");
+                    tier.counters().trouble(Kind.FAILED, 1, "a write failed: ", String.valueOf(cause));
                 }
             }
         } finally {
-            frame.release();
+            tier.letGo(frame);
             if (left.decrementAndGet() == 0) {
                 if (event != null) {
                     event.end(tier.store().name(), frames.size(), moved.get(), movedBytes.get(), failed);
@@ -78,13 +78,18 @@ final class TierWrite implements BlockTransfer.Listener {
 
     @Override
     public void repeated(BlockTransfer transfer, int index) {
-        tier.counters().trouble(Kind.REPEATED, 1, "it completed a block twice.");
+        tier.counters().trouble(Kind.REPEATED, 1, "it completed a block twice", "");
+    }
+
+    /** Of one that is under way. */
+    boolean isLate() {
+        return judged.get();
     }
 
     /** Counts it as late once its deadline has passed. */
     void checkDeadline(long nanoTime) {
         if (nanoTime - deadlineNanos > 0 && judged.compareAndSet(false, true)) {
-            tier.counters().trouble(Kind.LATE, left.get(), "a write was not done at its deadline.");
+            tier.counters().trouble(Kind.LATE, left.get(), "a write was not done at its deadline", "");
             tier.judge(false);
         }
     }

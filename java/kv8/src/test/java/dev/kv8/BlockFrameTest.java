@@ -27,7 +27,7 @@ class BlockFrameTest {
         return frame;
     }
 
-    private static void reseal(ByteBuffer frame) {
+    static void reseal(ByteBuffer frame) {
         CRC32C crc = new CRC32C();
         crc.update(frame.duplicate().position(0).limit(124));
         frame.order(ByteOrder.LITTLE_ENDIAN).putInt(124, (int) crc.getValue());
@@ -75,6 +75,14 @@ class BlockFrameTest {
         later.put(4, (byte) 2);
         reseal(later);
         assertThat(FORM.check(later, FORM.frameBytes(), KEY)).as("version 2").isEqualTo(Verdict.INCOMPATIBLE);
+    }
+
+    @Test
+    void aFlagThatIsNotKnownIsAnotherFormat() {
+        ByteBuffer frame = sealed().order(ByteOrder.LITTLE_ENDIAN);
+        frame.putInt(8, 1);
+        reseal(frame);
+        assertThat(FORM.check(frame, FORM.frameBytes(), KEY)).isEqualTo(Verdict.INCOMPATIBLE);
     }
 
     @Test

@@ -20,12 +20,12 @@ import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.TestReporter;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.CsvSource;
+import org.junit.jupiter.params.provider.ValueSource;
 
 /** An hour of real requests through a {@link KvCache}'s own door, and what {@link PrefixReplay} says of them. */
 class ConversationTraceTest {
     private static final Path TRACE = Path.of("..", "..", "tests", "traces", "mooncake-fast25-conversation.tsv.gz");
     private static final int BLOCK = 16;
-    private static final int TIER = 8000;
 
     private static final List<int[]> REQUESTS = new ArrayList<>();
 
@@ -87,12 +87,13 @@ class ConversationTraceTest {
     }
 
     /** Of a part of the trace, because every request waits for threads. The whole: ReplayCommandTest. */
-    @Test
-    void aTierThatIsWrittenOnTheSecondUseServesWhatTheReplaySays() {
+    @ParameterizedTest
+    @ValueSource(ints = {2000, 4000, 8000})
+    void aTierThatIsWrittenOnTheSecondUseServesWhatTheReplaySays(int tier) {
         List<int[]> requests = REQUESTS.subList(0, 3000);
-        Served served = servedWithTier(requests);
+        Served served = servedWithTier(requests, tier);
         PrefixReplay replay =
-                PrefixReplay.withTier(EvictionPolicyKind.LRU, 1000, EvictionPolicyKind.LRU, TIER, 1 << 17, false);
+                PrefixReplay.withTier(EvictionPolicyKind.LRU, 1000, EvictionPolicyKind.LRU, tier, 1 << 17, false);
         requests.forEach(request -> replay.request(keys(request), 0, request.length));
         assertThat(served).isEqualTo(new Served(replay.hits(), replay.tierHits(), replay.tierWrites()));
         assertThat(served.tier()).isPositive();
@@ -102,8 +103,8 @@ class ConversationTraceTest {
         return Arrays.stream(request).asLongStream().toArray();
     }
 
-    private static Served servedWithTier(List<int[]> requests) {
-        try (HostBlockStore host = HostBlockStore.create(ByteSize.of((long) TIER * (BlockFrame.HEADER + 2048)))) {
+    private static Served servedWithTier(List<int[]> requests, int tier) {
+        try (HostBlockStore host = HostBlockStore.create(ByteSize.of((long) tier * (BlockFrame.HEADER + 2048)))) {
             Tiers tiers = Tiers.builder()
                     .add(host)
                     .prefillTokensPerSecond(1) // so that all that is there is fetched

@@ -12,14 +12,19 @@ import java.nio.file.Files;
 import java.nio.file.Path;
 import java.nio.file.StandardCopyOption;
 import java.nio.file.attribute.PosixFilePermissions;
+import java.time.Duration;
 import java.util.Arrays;
 import java.util.List;
 import java.util.Locale;
 import java.util.Random;
 import java.util.concurrent.TimeUnit;
+import java.util.concurrent.atomic.AtomicBoolean;
+import java.util.concurrent.locks.LockSupport;
 import java.util.stream.Stream;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.ValueSource;
 
 class FileBlockStoreTest {
     private static final TestFrames FRAMES = new TestFrames(40_000);
@@ -218,8 +223,10 @@ class FileBlockStoreTest {
         store.prepare(FRAMES.frameBytes());
         for (int i = 0; i < 3; i++) {
             assertThat(FRAMES.store(store, i)).isEqualTo(Outcome.DONE);
+            FRAMES.anotherPrompt(store);
         }
         assertThat(FRAMES.load(store, 0)).isTrue();
+        FRAMES.anotherPrompt(store);
         assertThat(FRAMES.store(store, 3)).isEqualTo(Outcome.DONE);
         assertThat(files()).hasSize(3);
         assertThat(FRAMES.load(store, 1)).isNull();
@@ -273,6 +280,79 @@ class FileBlockStoreTest {
             assertThat(unfinished(mounted)).isEmpty();
         } finally {
             run("umount", mounted.toString());
+        }
+    }
+
+    /** As with a quota, or when there may be no more files: room is left by the disk's own account. */
+    @ParameterizedTest
+    @ValueSource(strings = {"No space left on device", "Disk quota exceeded"})
+    void aDiskThatTakesNoMoreRefusesAndCanStillBeRead(String message) throws IOException {
+        AtomicBoolean full = new AtomicBoolean();
+        FileBlockStore store =
+                FileBlockStore.open(folder, ByteSize.mib(1), EvictionPolicyKind.LRU, (channel, frame) -> {
+                    if (full.get()) {
+                        channel.write(frame.limit(frame.position() + 10));
+                        throw new IOException(message);
+                    }
+                    channel.write(frame);
+                });
+        Tiers tiers = Tiers.builder()
+                .add(store)
+                .writtenOnFirstUse(true)
+                .prefillTokensPerSecond(1)
+                .build();
+        try (TieredCache test = new TieredCache(12, tiers)) {
+            test.serve(PROMPT);
+            test.settle();
+            full.set(true);
+            test.evictAll();
+            assertThat(test.tier(0).refused()).isGreaterThan(5);
+            assertThat(test.tier(0).failed()).isZero();
+            assertThat(test.tier(0).open()).isFalse();
+            assertThat(test.serve(PROMPT)).isEqualTo(40);
+            test.settle();
+            assertThat(unfinished(folder)).isEmpty();
+        }
+        assertThat(files()).hasSize(5);
+    }
+
+    /** A folder of ten thousand blocks, as after days of use; what is in them is for the other tests. */
+    @Test
+    void aLargeFolderServesTheSameAfterARestart() throws IOException {
+        int prompts = 100;
+        int blocks = 100;
+        for (int run = 0; run < 2; run++) {
+            FileBlockStore store = FileBlockStore.open(folder, ByteSize.mib(64));
+            Tiers tiers = Tiers.builder()
+                    .add(store)
+                    .writtenOnFirstUse(true)
+                    .prefillTokensPerSecond(1)
+                    .loadDeadline(Duration.ofMinutes(2))
+                    .storeDeadline(Duration.ofMinutes(2))
+                    .build();
+            KvCacheConfig config = OneLayer.config()
+                    .blocks(blocks + 1)
+                    .modelId("test")
+                    .tiers(tiers)
+                    .build();
+            int[] tokens = new int[config.blockSize() * blocks + 1];
+            try (SilentBackend backend = new SilentBackend();
+                    KvCache cache = KvCache.create(backend, config);
+                    Batch batch = cache.batch()) {
+                assertThat(store.blocks()).isEqualTo(run * prompts * blocks);
+                for (int i = 0; i < prompts; i++) {
+                    Arrays.fill(tokens, i);
+                    try (Sequence sequence = cache.open(tokens)) {
+                        sequence.awaitLoaded();
+                        assertThat(sequence.cachedTokens()).isEqualTo(run * config.blockSize() * blocks);
+                        assertThat(batch.add(sequence)).isTrue();
+                        batch.commit();
+                    }
+                    while (cache.poll()) {
+                        LockSupport.parkNanos(100_000); // a disk takes its time
+                    }
+                }
+            }
         }
     }
 

@@ -3,6 +3,7 @@ package dev.kv8;
 import static org.assertj.core.api.Assertions.assertThat;
 
 import dev.kv8.BlockTransfer.Outcome;
+import java.io.IOException;
 import java.nio.ByteBuffer;
 import java.util.ArrayList;
 import java.util.List;
@@ -33,10 +34,11 @@ class HostBlockStoreTest {
     }
 
     @Test
-    void itTakesNoMoreThanItsBlocksNeed() {
+    void itTakesNoMoreThanItsBlocksNeed() throws IOException {
         HostBlockStore store = store(5);
         for (int i = 0; i < 8; i++) {
             assertThat(FRAMES.store(store, i)).isEqualTo(Outcome.DONE);
+            FRAMES.anotherPrompt(store);
         }
         assertThat(asked).containsExactly(2 * FRAMES.frameBytes(), 2 * FRAMES.frameBytes(), FRAMES.frameBytes());
         assertThat(store.blocks()).isEqualTo(5);
@@ -53,11 +55,12 @@ class HostBlockStoreTest {
     }
 
     @Test
-    void itGoesOnWithWhatItGotWhenThereIsNoMore() {
+    void itGoesOnWithWhatItGotWhenThereIsNoMore() throws IOException {
         given = 1;
         HostBlockStore store = store(100);
         for (int i = 0; i < 8; i++) {
             assertThat(FRAMES.store(store, i)).as("block %d", i).isEqualTo(Outcome.DONE);
+            FRAMES.anotherPrompt(store);
         }
         assertThat(asked).as("not asked again at each write").hasSize(2);
         assertThat(store.blocks()).isEqualTo(2);

@@ -33,6 +33,18 @@ class PartialBlockIndexTest {
     }
 
     @Test
+    void ofALargeBlockEightTokensAreEnough() {
+        PartialBlockIndex index = new PartialBlockIndex(8, 128);
+        int[] stored = new Random(1).ints(128).toArray();
+        index.add(3, PARENT, stored, 0);
+        int[] wanted = new int[128];
+        System.arraycopy(stored, 0, wanted, 0, 8);
+        assertThat(index.find(PARENT, wanted, 0, 128)).isEqualTo(3);
+        wanted[7]++;
+        assertThat(index.find(PARENT, wanted, 0, 128)).isEqualTo(PartialBlockIndex.NONE);
+    }
+
+    @Test
     void anotherParentIsAnotherPlace() {
         PartialBlockIndex index = new PartialBlockIndex(1 << 16, 8);
         index.add(0, PARENT, block(1, 2, 3, 4), 0);

@@ -1,5 +1,8 @@
 package dev.kv8;
 
+import static org.assertj.core.api.Assertions.assertThat;
+
+import java.io.IOException;
 import java.nio.ByteBuffer;
 import java.util.ArrayList;
 import java.util.Collections;
@@ -84,6 +87,11 @@ final class TestFrames {
 
     static long soon() {
         return System.nanoTime() + TimeUnit.SECONDS.toNanos(10);
+    }
+
+    /** Asks for a block that is in no test, as another prompt begins. */
+    void anotherPrompt(BlockStore store) throws IOException {
+        assertThat(store.lookup(List.of(key(-1)), soon())).isZero();
     }
 
     BlockTransfer.Outcome store(BlockStore store, int number) {

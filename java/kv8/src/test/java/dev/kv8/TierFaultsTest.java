@@ -16,13 +16,13 @@ import org.junit.jupiter.params.provider.MethodSource;
 
 /**
  * A cache above a tier that delays, loses, cuts, flips, repeats, writes late and mixes up: never a wrong byte, never a block or frame
- * that stays away. -Dkv8.seed=N repeats a seed, -Dkv8.operations=N sets how many operations a run has. -Dkv8.measure=true prints what the
+ * that stays away, by a hundred thousand operations. -Dkv8.seed=N repeats a seed, -Dkv8.operations=N sets how many operations a run has. -Dkv8.measure=true prints what the
  * faults cost the calling thread beyond what it may wait: by the clock, where a busy machine's other programs are most of it, and
  * by what the thread itself did, its processor time and the time that it was blocked by others of this process; and what the same
  * machine and JVM do meanwhile to a thread without a cache.
  */
 class TierFaultsTest {
-    private static final int OPERATIONS = Integer.getInteger("kv8.operations", 4000);
+    private static final int OPERATIONS = Integer.getInteger("kv8.operations", 17_000);
     private static final long DEADLINE_MILLIS = 5;
     private static final int BLOCKS = 40;
     private static final boolean MEASURED = Boolean.getBoolean("kv8.measure");

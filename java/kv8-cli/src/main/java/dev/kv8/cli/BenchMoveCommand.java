@@ -75,7 +75,7 @@ final class BenchMoveCommand extends Kv8Command {
                 runs.addAll(measure(backend, tokens.get(i), bandwidth, i * measurement.rounds));
                 progress.update(i + 1, tokens.size());
             }
-            report(BenchReport.of(backend.info(), bandwidth), runs);
+            report(MeasuredMachine.of(backend.info(), bandwidth), runs);
         }
         return 0;
     }
@@ -111,7 +111,7 @@ final class BenchMoveCommand extends Kv8Command {
         return runs;
     }
 
-    private void report(BenchReport machine, List<Run> runs) throws IOException {
+    private void report(MeasuredMachine machine, List<Run> runs) throws IOException {
         if (json) {
             printJson(generator -> {
                 machine.write(generator);
@@ -152,7 +152,7 @@ final class BenchMoveCommand extends Kv8Command {
         }
     }
 
-    private void write(JsonGenerator generator, BenchReport machine, Run run) throws IOException {
+    private void write(JsonGenerator generator, MeasuredMachine machine, Run run) throws IOException {
         generator.writeStartObject();
         generator.writeStringField("backend", machine.device().backend());
         generator.writeStringField("isa", machine.device().arch());

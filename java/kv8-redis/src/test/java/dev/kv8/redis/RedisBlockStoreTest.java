@@ -101,6 +101,55 @@ class RedisBlockStoreTest {
     }
 
     @Test
+    void blocksLiveForHalfAnHourUnlessToldOtherwise() throws Exception {
+        try (RedisServer server = RedisServer.start();
+                RedisBlockStore store = RedisBlockStore.open(server.uri())) {
+            Transfers.store(store, 1, SMALL);
+            String name = "kv8:1:{" + Transfers.key(1).hex() + "}";
+            assertThat(Long.parseLong(server.run("PTTL", name))).isBetween(20 * 60_000L, 30 * 60_000L);
+        }
+    }
+
+    @Test
+    void aUserOfAnAccessListIsGivenWithTheUri() throws Exception {
+        try (RedisServer server = RedisServer.start()) {
+            assertThat(server.run("ACL", "SETUSER", "tenant", "on", ">secret", "~kv8:*", "+@all"))
+                    .isEqualTo("OK");
+            assertThat(server.run("ACL", "SETUSER", "default", "off")).isEqualTo("OK");
+            try (RedisBlockStore store = RedisBlockStore.open("redis://tenant:secret@127.0.0.1:" + server.port())) {
+                assertThat(Transfers.store(store, 1, SMALL)).isEqualTo(Outcome.DONE);
+                assertThat(Transfers.load(store, 1, SMALL)).isTrue();
+            }
+            for (String other : List.of("tenant:wrong@", "somebody:secret@", "")) {
+                try (RedisBlockStore store = RedisBlockStore.open("redis://" + other + "127.0.0.1:" + server.port())) {
+                    assertThat(Transfers.load(store, 1, SMALL)).as(other).isNull();
+                    assertThat(Transfers.store(store, 2, SMALL)).as(other).isEqualTo(Outcome.FAILED);
+                }
+            }
+        }
+    }
+
+    @Test
+    void aServerThatAnswersLateButInTimeIsWaitedFor() throws Exception {
+        try (RedisServer server = RedisServer.start();
+                RedisBlockStore store = RedisBlockStore.open(server.uri())) {
+            assertThat(Transfers.store(store, 1, SMALL)).isEqualTo(Outcome.DONE);
+            assertThat(Transfers.load(store, 1, SMALL))
+                    .as("so that it is connected")
+                    .isTrue();
+            server.freeze();
+            Transfers.Result late = new Transfers.Result(1);
+            ByteBuffer room = Transfers.room(SMALL);
+            store.load(new BlockTransfer(Transfers.keys(1, 2), List.of(room), Transfers.soon(), late));
+            Thread.sleep(300);
+            assertThat(late.outcomes[0]).as("still under way").isNull();
+            server.thaw();
+            assertThat(late.await().outcomes[0]).isEqualTo(Outcome.DONE);
+            assertThat(room).isEqualTo(Transfers.bytes(1, SMALL));
+        }
+    }
+
+    @Test
     void aFullServerRefusesAndKeepsWhatItHas() throws IOException {
         try (RedisServer server = RedisServer.start("--maxmemory", "3mb", "--maxmemory-policy", "noeviction");
                 RedisBlockStore store = RedisBlockStore.open(server.uri())) {

@@ -7,6 +7,7 @@ import dev.kv8.BlockTransfer.Outcome;
 import java.io.IOException;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Path;
+import java.time.Duration;
 import java.util.ArrayList;
 import java.util.List;
 import org.junit.jupiter.api.Test;
@@ -16,12 +17,12 @@ import org.junit.jupiter.api.io.TempDir;
 class RedisClusterTest {
     private static final int SMALL = 50_000;
 
-    @Test
-    void blocksAreSpreadOverAClustersNodes() throws Exception {
+    /** Three nodes that know each other; each goes on without the others. */
+    private static List<RedisServer> cluster() throws Exception {
         List<RedisServer> nodes = new ArrayList<>();
         try {
             for (int i = 0; i < 3; i++) {
-                nodes.add(RedisServer.start("--cluster-enabled", "yes"));
+                nodes.add(RedisServer.start("--cluster-enabled", "yes", "--cluster-require-full-coverage", "no"));
             }
             List<String> create = new ArrayList<>(List.of("--cluster", "create"));
             nodes.forEach(node -> create.add("127.0.0.1:" + node.port()));
@@ -31,27 +32,64 @@ class RedisClusterTest {
             for (RedisServer node : nodes) {
                 await(() -> node.run("CLUSTER", "INFO").contains("cluster_state:ok"));
             }
-            try (RedisBlockStore store =
-                    RedisBlockStore.builder(nodes.get(0).uri()).cluster(true).open()) {
-                for (int i = 0; i < 30; i++) {
-                    assertThat(Transfers.store(store, i, SMALL)).isEqualTo(Outcome.DONE);
-                }
-                int large = FramePart.MOST_BYTES + 1;
-                assertThat(Transfers.store(store, 100, large)).isEqualTo(Outcome.DONE);
-                assertThat(store.lookup(Transfers.keys(0, 40), Transfers.soon()))
-                        .isEqualTo(30);
-                for (int i = 0; i < 30; i++) {
-                    assertThat(Transfers.load(store, i, SMALL)).isTrue();
-                }
-                assertThat(Transfers.load(store, 100, large)).isTrue();
-                for (RedisServer node : nodes) {
-                    assertThat(Integer.parseInt(node.run("DBSIZE"))).isPositive();
-                }
+            return nodes;
+        } catch (Exception | AssertionError e) {
+            close(nodes);
+            throw e;
+        }
+    }
+
+    private static void close(List<RedisServer> nodes) throws IOException {
+        for (RedisServer node : nodes) {
+            node.close();
+        }
+    }
+
+    @Test
+    void blocksAreSpreadOverAClustersNodes() throws Exception {
+        List<RedisServer> nodes = cluster();
+        try (RedisBlockStore store =
+                RedisBlockStore.builder(nodes.get(0).uri()).cluster(true).open()) {
+            for (int i = 0; i < 30; i++) {
+                assertThat(Transfers.store(store, i, SMALL)).isEqualTo(Outcome.DONE);
+            }
+            int large = FramePart.MOST_BYTES + 1;
+            assertThat(Transfers.store(store, 100, large)).isEqualTo(Outcome.DONE);
+            assertThat(store.lookup(Transfers.keys(0, 40), Transfers.soon())).isEqualTo(30);
+            for (int i = 0; i < 30; i++) {
+                assertThat(Transfers.load(store, i, SMALL)).isTrue();
+            }
+            assertThat(Transfers.load(store, 100, large)).isTrue();
+            for (RedisServer node : nodes) {
+                assertThat(Integer.parseInt(node.run("DBSIZE"))).isPositive();
             }
         } finally {
-            for (RedisServer node : nodes) {
-                node.close();
+            close(nodes);
+        }
+    }
+
+    @Test
+    void whatADeadNodeHadIsAMissAndTheRestComes() throws Exception {
+        List<RedisServer> nodes = cluster();
+        try (RedisBlockStore store = RedisBlockStore.builder(nodes.get(0).uri())
+                .cluster(true)
+                .commandTimeout(Duration.ofSeconds(1))
+                .open()) {
+            for (int i = 0; i < 30; i++) {
+                assertThat(Transfers.store(store, i, SMALL)).isEqualTo(Outcome.DONE);
             }
+            int gone = Integer.parseInt(nodes.get(2).run("DBSIZE"));
+            nodes.get(2).kill();
+            int there = 0;
+            for (int i = 0; i < 30; i++) {
+                Boolean loaded = Transfers.load(store, i, SMALL);
+                assertThat(loaded).isNotEqualTo(false);
+                there += loaded == null ? 0 : 1;
+            }
+            assertThat(gone).isPositive();
+            assertThat(there).isEqualTo(30 - gone).isPositive();
+        } finally {
+            close(nodes);
         }
     }
 

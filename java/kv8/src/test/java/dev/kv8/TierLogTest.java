@@ -1,0 +1,164 @@
+package dev.kv8;
+
+import static org.assertj.core.api.Assertions.assertThat;
+
+import java.io.IOException;
+import java.nio.ByteBuffer;
+import java.util.List;
+import java.util.concurrent.CopyOnWriteArrayList;
+import java.util.logging.Handler;
+import java.util.logging.LogRecord;
+import java.util.logging.Logger;
+import org.junit.jupiter.api.AfterEach;
+import org.junit.jupiter.api.BeforeEach;
+import org.junit.jupiter.api.Test;
+
+/** What an operator reads of a tier in trouble: each trouble once, however often it comes. */
+class TierLogTest {
+    private static final int[] PROMPT = TieredCache.prompt(1, 41); // five whole blocks, and one token to compute
+
+    /** Held, because java.util.logging does not. */
+    private final Logger logger = Logger.getLogger("dev.kv8");
+
+    private final List<String> messages = new CopyOnWriteArrayList<>();
+    private final Handler handler = new Handler() {
+        @Override
+        public void publish(LogRecord line) {
+            messages.add(line.getMessage());
+        }
+
+        @Override
+        public void flush() {}
+
+        @Override
+        public void close() {}
+    };
+
+    @BeforeEach
+    void listen() {
+        logger.setUseParentHandlers(false);
+        logger.addHandler(handler);
+    }
+
+    @AfterEach
+    void stop() {
+        logger.removeHandler(handler);
+        logger.setUseParentHandlers(true);
+    }
+
+    /** Host memory with one trouble at a time. */
+    private static final class TroubledStore extends NamedStore {
+        private enum Trouble {
+            NONE,
+            LOOKUP,
+            STORE,
+            LOAD,
+            OTHER_KEY,
+            OTHER_FORMAT
+        }
+
+        private final BlockStore kept;
+        private volatile Trouble trouble = Trouble.NONE;
+
+        TroubledStore(BlockStore kept) {
+            super("troubled", kept);
+            this.kept = kept;
+        }
+
+        @Override
+        public int lookup(List<BlockKey> keys, long deadlineNanos) throws IOException {
+            if (trouble == Trouble.LOOKUP) {
+                throw new IOException("made up");
+            }
+            return kept.lookup(keys, deadlineNanos);
+        }
+
+        @Override
+        public void store(BlockTransfer transfer) {
+            if (trouble == Trouble.STORE) {
+                transfer.failRest(null);
+            } else {
+                kept.store(transfer);
+            }
+        }
+
+        @Override
+        public void load(BlockTransfer transfer) {
+            if (trouble == Trouble.LOAD) {
+                transfer.failRest(null);
+                return;
+            }
+            ByteBuffer frame = transfer.frame(0);
+            kept.load(new BlockTransfer(
+                    List.of(transfer.key(0)),
+                    List.of(frame.duplicate()),
+                    transfer.deadlineNanos(),
+                    (one, index, outcome, bytes, cause) -> {
+                        if (trouble == Trouble.OTHER_KEY) {
+                            BlockFrameTest.reseal(frame.put(32, (byte) ~frame.get(32)));
+                        } else if (trouble == Trouble.OTHER_FORMAT) {
+                            BlockFrameTest.reseal(frame.put(16, (byte) ~frame.get(16)));
+                        }
+                        transfer.done(0, bytes);
+                    }));
+            transfer.failRest(null);
+        }
+
+        @Override
+        public void forget(BlockKey key) {}
+    }
+
+    private long lines(String of) {
+        return messages.stream().filter(line -> line.contains(of)).count();
+    }
+
+    @Test
+    void eachTroubleIsToldOnce() {
+        TroubledStore store = new TroubledStore(HostBlockStore.create(ByteSize.mib(16)));
+        Tiers tiers = Tiers.builder()
+                .add(store)
+                .writtenOnFirstUse(true)
+                .prefillTokensPerSecond(1)
+                .build();
+        try (TieredCache test = new TieredCache(12, tiers)) {
+            test.serve(PROMPT);
+            test.settle();
+        }
+        for (TroubledStore.Trouble trouble : TroubledStore.Trouble.values()) {
+            store.trouble = trouble;
+            // A cache for each, since three troubles in a row open the breaker; and then one for all.
+            try (TieredCache test = new TieredCache(12, tiers)) {
+                test.serve(PROMPT);
+                test.settle();
+                test.evictAll();
+                test.serve(PROMPT);
+                test.settle();
+            }
+            String told = switch (trouble) {
+                case NONE -> "no such trouble";
+                case LOOKUP -> "it can't be asked for blocks: java.io.IOException: made up.";
+                case STORE -> "a write failed: null.";
+                case LOAD -> "a load failed: null.";
+                case OTHER_KEY -> "it gave back another block: for ";
+                case OTHER_FORMAT -> "it has a block of another format, layout, type or scale: for ";
+            };
+            assertThat(lines(told))
+                    .as("%s: %s", trouble, messages)
+                    .isEqualTo(trouble == TroubledStore.Trouble.NONE ? 0 : 1);
+            messages.clear();
+        }
+    }
+
+    @Test
+    void oneTroubleDoesNotHideAnotherOfItsKind() {
+        TierCounters counters = new TierCounters("disk");
+        counters.trouble(TierCounters.Kind.FAILED, 1, "it can't be asked for blocks: ", "first");
+        counters.trouble(TierCounters.Kind.FAILED, 2, "it can't be asked for blocks: ", "second");
+        counters.trouble(TierCounters.Kind.FAILED, 3, "a write failed: ", "third");
+        assertThat(messages).hasSize(2);
+        assertThat(messages.get(0))
+                .startsWith("Tier \"disk\": it can't be asked for blocks: first. Such blocks are computed again");
+        assertThat(messages.get(1)).startsWith("Tier \"disk\": a write failed: third. Such blocks");
+        assertThat(counters.stats(0, false).failed()).isEqualTo(6);
+    }
+}
