@@ -81,6 +81,15 @@ TEST_P(GpuLaunch, GivesEachKernelItsArgument) {
     EXPECT_EQ(launched<SampleParams>(kv8_sample, calls->sample).fault, place);
 }
 
+TEST(GpuGrid, IsAsLargeAsTheDeviceHoldsForAnyNumberOfPairs) {
+    MoveBlocksParams params{};
+    params.args.count = INT32_MAX;
+    params.src.kv_heads = 8;
+    params.src.block_size = 16;
+    params.src.head_size = 128;
+    EXPECT_EQ(grid(params, 132), 132 * MoveBlocksParams::kResident * 2);
+}
+
 TEST_P(GpuLaunch, StartsAmaxFromZeroUnlessItAccumulates) {
     float* out = &DoorCalls::at<float>(calls->amax.out);
     out[0] = out[DoorCalls::kHeads * DoorCalls::kWidth - 1] = 5;
