@@ -153,6 +153,32 @@ TEST_P(GpuLaunch, GivesAttentionTheSharedMemoryThatItNeeds) {
     EXPECT_EQ(stub.shared_bytes_allowed.count(launch.kernel), is_cuda() ? 1u : 0u);
 }
 
+// Kernels would follow what is left of it anywhere.
+TEST_P(GpuLaunch, KnowsNoPlanThatAnotherWasMadeOver) {
+    kv8_attention_plan_args& plan = calls->plan;
+    const kv8_span arena = calls->allocate(4 * plan.workspace_bytes + 256);
+    const auto make = [&](uint64_t at) {
+        plan.workspace = {arena.ptr + at, plan.workspace_bytes};
+        ASSERT_EQ(kv8_attention_plan(calls->device, nullptr, &plan), KV8_OK) << kv8_last_error();
+    };
+    const auto call = [&](uint64_t at) {
+        calls->attention.plan = {arena.ptr + at, plan.workspace_bytes};
+        return kv8_attention(calls->device, nullptr, &calls->attention);
+    };
+    const uint64_t first = (plan.workspace_bytes + 63) / 64 * 64, second = 2 * first;
+    make(first);
+    make(second);
+    EXPECT_EQ(call(first), KV8_OK) << kv8_last_error();
+    EXPECT_EQ(call(second), KV8_OK) << kv8_last_error();
+    make(first + 64);  // over the first's end and the second's beginning
+    EXPECT_EQ(call(first + 64), KV8_OK) << kv8_last_error();
+    EXPECT_REFUSED(call(first), KV8_INVALID_ARGUMENT, "is not a workspace that kv8_attention_plan filled");
+    EXPECT_REFUSED(call(second), KV8_INVALID_ARGUMENT, "is not a workspace that kv8_attention_plan filled");
+    make(first);
+    EXPECT_EQ(call(first), KV8_OK) << kv8_last_error();
+    EXPECT_REFUSED(call(first + 64), KV8_INVALID_ARGUMENT, "is not a workspace that kv8_attention_plan filled");
+}
+
 // An MI200's matrix instructions take subnormal half floats for zero, which E5M2's codes 1 to 3 are, and f16 elements may be.
 TEST_P(GpuLaunch, GivesNoSubnormalElementToMatrixInstructionsThatFlushIt) {
     if (is_cuda()) GTEST_SKIP() << "an AMD GPU's";
