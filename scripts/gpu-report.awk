@@ -135,6 +135,19 @@ END {
         put("![FP8 : BF16](" file ")\n")
     }
 
+    if (count["other_decode"] > 0) {
+        put("## Decode of several queries, and of one long text among short ones\n")
+        put("| batch | queries | context | longest | plan | dtype | us | GB/s | % of copy | FP8 : BF16 |\n|---|---|---|---|---|---|---|---|---|---|")
+    }
+    for (i = 1; i <= count["other_decode"]; i++) {
+        line = lines["other_decode", i]
+        put("| " member(line, "batch") " | " member(line, "queries") " | " short(member(line, "context")) " | " \
+            short(member(line, "longest")) " | " (member(line, "batch_invariant") == "true" ? "batch-invariant" : "default") \
+            " | " dtype(line) " | " member(line, "us") " | " member(line, "gbps") " | " \
+            member(line, "percent_of_copy_bandwidth") " | " member(line, "time_vs_bf16") " |")
+    }
+    if (count["other_decode"] > 0) put("")
+
     put("## Prefill\n\n| batch | queries | context | dtype | us | TFLOPS | FP8 : BF16 |\n|---|---|---|---|---|---|---|")
     for (i = 1; i <= count["prefill"]; i++) {
         line = lines["prefill", i]
@@ -152,6 +165,13 @@ END {
         line = lines["cast", i]
         put("| " member(line, "from") " | " member(line, "to") " | " member(line, "us") " | " member(line, "gbps") " | " \
             member(line, "percent_of_copy_bandwidth") " |")
+    }
+    if (count["matmul"] > 0)
+        put("\n## Matrix products, by the vendor's library\n\n| tokens | outputs | inputs | us | GB/s of weights | TFLOPS |\n|---|---|---|---|---|---|")
+    for (i = 1; i <= count["matmul"]; i++) {
+        line = lines["matmul", i]
+        put("| " short(member(line, "tokens")) " | " member(line, "outputs") " | " member(line, "inputs") " | " \
+            member(line, "us") " | " member(line, "weights_gbps") " | " member(line, "tflops") " |")
     }
     if (count["left_out_for_memory"] > 0) {
         put("\n## Left out, for they do not fit\n\n| batch | context | dtype | GB needed | GB free |\n|---|---|---|---|---|")

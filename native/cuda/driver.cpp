@@ -133,6 +133,7 @@ Driver::Driver()
     library_.resolve(calls_.stream_destroy, "cuStreamDestroy_v2");
     library_.resolve(calls_.stream_synchronize, "cuStreamSynchronize");
     library_.resolve(calls_.stream_is_capturing, "cuStreamIsCapturing");
+    library_.resolve(calls_.stream_flags, "cuStreamGetFlags");
     library_.resolve(calls_.capture_begin, "cuStreamBeginCapture_v2");
     library_.resolve(calls_.capture_end, "cuStreamEndCapture");
     library_.resolve(calls_.exchange_capture_mode, "cuThreadExchangeStreamCaptureMode");

@@ -63,11 +63,15 @@ class Device final : public gpu::DriverDevice {
         put(stream, [args] { emulator::multiply(args); });
     }
 
-    gpu::Stream create_stream() override { return next_handle_++; }
+    gpu::Stream create_stream() override {
+        graphs_.forbid("creating a stream");
+        return next_handle_++;
+    }
     void destroy_stream(gpu::Stream stream) override { graphs_.drop(stream); }
     void synchronize(gpu::Stream stream) override { graphs_.forbid("waiting for a stream", stream); }
     void synchronize_all() override { graphs_.forbid_to_all("waiting for all streams"); }
     bool is_capturing(gpu::Stream stream) override { return graphs_.is_capturing(stream); }
+    bool waits_for_default_stream(gpu::Stream) override { return false; }
 
     void begin_capture(gpu::Stream stream) override { graphs_.begin(stream); }
     gpu::Graph end_capture(gpu::Stream stream) override { return graphs_.end(stream); }

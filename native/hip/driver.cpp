@@ -130,6 +130,7 @@ Driver::Driver()
     library_.resolve(calls_.stream_destroy, "hipStreamDestroy");
     library_.resolve(calls_.stream_synchronize, "hipStreamSynchronize");
     library_.resolve(calls_.stream_is_capturing, "hipStreamIsCapturing");
+    library_.resolve(calls_.stream_flags, "hipStreamGetFlags");
     library_.resolve(calls_.capture_begin, "hipStreamBeginCapture");
     library_.resolve(calls_.capture_end, "hipStreamEndCapture");
     library_.resolve(calls_.exchange_capture_mode, "hipThreadExchangeStreamCaptureMode");

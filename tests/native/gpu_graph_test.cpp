@@ -117,6 +117,21 @@ TEST_P(GpuGraph, CanBeOfACallersStream) {
     EXPECT_EQ(stub.streams.erase(theirs), 1u);
 }
 
+TEST_P(GpuGraph, IsNotOfAStreamThatWaitsForTheDefaultOne) {
+    const uint64_t theirs = 0x7777;
+    stub.streams.insert(theirs);
+    stub.waiting_streams.insert(theirs);
+    kv8_stream* wrapped = nullptr;
+    ASSERT_EQ(kv8_stream_wrap(on, theirs, &wrapped), KV8_OK) << kv8_last_error();
+    EXPECT_REFUSED(kv8_graph_begin(on, wrapped), KV8_INVALID_ARGUMENT,
+                   either("create yours with the flag CU_STREAM_NON_BLOCKING", "with the flag hipStreamNonBlocking"));
+    EXPECT_TRUE(stub.capturing.empty());
+    EXPECT_EQ(kv8_cast(on, wrapped, &calls->cast), KV8_OK) << kv8_last_error();
+    EXPECT_EQ(kv8_stream_destroy(on, wrapped), KV8_OK) << kv8_last_error();
+    stub.streams.erase(theirs);
+    stub.waiting_streams.erase(theirs);
+}
+
 // As TearDown finds.
 TEST_P(GpuGraph, GoesWithTheDevice) {
     capture();
@@ -156,6 +171,25 @@ TEST_P(GpuGraph, IsNotBrokenByWhatIsFreedMeanwhile) {
     ASSERT_EQ(kv8_alloc(another, 64, KV8_MEMORY_HOST, &memory), KV8_OK) << kv8_last_error();
     EXPECT_EQ(heard("cuMemFree_v2", "hipFree"), freed + 1);  // its address may be that of the new memory
     EXPECT_EQ(kv8_device_close(another), KV8_OK) << kv8_last_error();
+}
+
+// Opening takes memory and closing frees some: of the thread that captures, drivers bear neither.
+TEST_P(GpuGraph, IsNotBrokenByDevicesOpenedOrClosedByItsThread) {
+    kv8_backend* const backend = plugin_of(GetParam()).backend;
+    kv8_device *another = nullptr, *late = nullptr;
+    kv8_device_options options{};
+    options.struct_size = sizeof(options);
+    uint64_t memory = 0;
+    ASSERT_EQ(kv8_device_open(backend, &options, &another), KV8_OK) << kv8_last_error();
+    ASSERT_EQ(kv8_alloc(another, 100, KV8_MEMORY_DEVICE, &memory), KV8_OK) << kv8_last_error();
+    ASSERT_EQ(kv8_graph_begin(on, stream), KV8_OK) << kv8_last_error();
+    EXPECT_REFUSED(kv8_device_open(backend, &options, &late), KV8_INVALID_ARGUMENT,
+                   "cannot hold kv8_device_open; call it before kv8_graph_begin");
+    EXPECT_EQ(kv8_device_close(another), KV8_OK) << kv8_last_error();
+    EXPECT_EQ(stub.memory.count(memory), 0u);
+    kv8_stream* other = nullptr;
+    EXPECT_REFUSED(kv8_stream_create(on, &other), KV8_INVALID_ARGUMENT, "cannot hold kv8_stream_create");
+    ASSERT_EQ(kv8_graph_end(on, stream, &graph), KV8_OK) << kv8_last_error();
 }
 
 TEST_P(GpuGraph, IsGivenUpWithTheHandleOfItsStream) {

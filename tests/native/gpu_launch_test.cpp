@@ -81,6 +81,15 @@ TEST_P(GpuLaunch, GivesEachKernelItsArgument) {
     EXPECT_EQ(launched<SampleParams>(kv8_sample, calls->sample).fault, place);
 }
 
+TEST(GpuGrid, IsAsLargeAsTheDeviceHoldsForAnyNumberOfPairs) {
+    MoveBlocksParams params{};
+    params.args.count = INT32_MAX;
+    params.src.kv_heads = 8;
+    params.src.block_size = 16;
+    params.src.head_size = 128;
+    EXPECT_EQ(grid(params, 132), 132 * MoveBlocksParams::kResident * 2);
+}
+
 TEST_P(GpuLaunch, StartsAmaxFromZeroUnlessItAccumulates) {
     float* out = &DoorCalls::at<float>(calls->amax.out);
     out[0] = out[DoorCalls::kHeads * DoorCalls::kWidth - 1] = 5;
@@ -142,6 +151,32 @@ TEST_P(GpuLaunch, GivesAttentionTheSharedMemoryThatItNeeds) {
     EXPECT_GE(launch.blocks, 1u);
     EXPECT_GT(launch.shared_bytes, is_cuda() ? 48u << 10 : 0u);  // for which CUDA wants to be asked
     EXPECT_EQ(stub.shared_bytes_allowed.count(launch.kernel), is_cuda() ? 1u : 0u);
+}
+
+// Kernels would follow what is left of it anywhere.
+TEST_P(GpuLaunch, KnowsNoPlanThatAnotherWasMadeOver) {
+    kv8_attention_plan_args& plan = calls->plan;
+    const kv8_span arena = calls->allocate(4 * plan.workspace_bytes + 256);
+    const auto make = [&](uint64_t at) {
+        plan.workspace = {arena.ptr + at, plan.workspace_bytes};
+        ASSERT_EQ(kv8_attention_plan(calls->device, nullptr, &plan), KV8_OK) << kv8_last_error();
+    };
+    const auto call = [&](uint64_t at) {
+        calls->attention.plan = {arena.ptr + at, plan.workspace_bytes};
+        return kv8_attention(calls->device, nullptr, &calls->attention);
+    };
+    const uint64_t first = (plan.workspace_bytes + 63) / 64 * 64, second = 2 * first;
+    make(first);
+    make(second);
+    EXPECT_EQ(call(first), KV8_OK) << kv8_last_error();
+    EXPECT_EQ(call(second), KV8_OK) << kv8_last_error();
+    make(first + 64);  // over the first's end and the second's beginning
+    EXPECT_EQ(call(first + 64), KV8_OK) << kv8_last_error();
+    EXPECT_REFUSED(call(first), KV8_INVALID_ARGUMENT, "is not a workspace that kv8_attention_plan filled");
+    EXPECT_REFUSED(call(second), KV8_INVALID_ARGUMENT, "is not a workspace that kv8_attention_plan filled");
+    make(first);
+    EXPECT_EQ(call(first), KV8_OK) << kv8_last_error();
+    EXPECT_REFUSED(call(first + 64), KV8_INVALID_ARGUMENT, "is not a workspace that kv8_attention_plan filled");
 }
 
 // An MI200's matrix instructions take subnormal half floats for zero, which E5M2's codes 1 to 3 are, and f16 elements may be.
@@ -224,10 +259,8 @@ TEST_P(GpuLaunch, ReadsAFaultWhenAllStreamsHaveBeenWaitedFor) {
     stub.queues[*stub.streams.begin()].waiting.push_back([&] { *place = {kBadSlot, 0, 3, 99, 24}; });
     // Not while a stream is captured, whose capture that would break.
     std::thread([&] { ASSERT_EQ(kv8_graph_begin(calls->device, other), KV8_OK) << kv8_last_error(); }).join();
-    stub.capture_mode = 2;  // the stub knows no threads, of which this one captures nothing
     EXPECT_EQ(kv8_stream_sync(calls->device, nullptr), KV8_OK) << kv8_last_error();
     EXPECT_EQ(stub.calls[wait_for_all], 0);
-    stub.capture_mode = 0;
     EXPECT_EQ(kv8_stream_destroy(calls->device, other), KV8_OK) << kv8_last_error();
     EXPECT_REFUSED(kv8_stream_sync(calls->device, nullptr), KV8_INVALID_ARGUMENT, "slots[3] is 99;");
     EXPECT_EQ(stub.calls[wait_for_all], 1);

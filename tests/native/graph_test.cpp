@@ -321,6 +321,8 @@ TEST_F(Graph, IsNoneOfWhatCannotBeRepeated) {
     EXPECT_REFUSED(kv8_alloc(device.handle(), 64, KV8_MEMORY_DEVICE, &ptr), KV8_INVALID_ARGUMENT,
                    "cannot hold kv8_alloc; call it before kv8_graph_begin");
     EXPECT_REFUSED(kv8_free(device.handle(), plan.workspace.ptr), KV8_INVALID_ARGUMENT, "cannot hold kv8_free");
+    kv8_stream* third = nullptr;
+    EXPECT_REFUSED(kv8_stream_create(device.handle(), &third), KV8_INVALID_ARGUMENT, "cannot hold kv8_stream_create");
     std::thread([&] {
         EXPECT_REFUSED(end(), KV8_INVALID_ARGUMENT, "Another thread is capturing the stream");
         EXPECT_EQ(kv8_alloc(device.handle(), 64, KV8_MEMORY_DEVICE, &ptr), KV8_OK) << kv8_last_error();

@@ -162,4 +162,36 @@ TEST_F(IllegalValues, AChannelScale) {
     EXPECT_EQ(c.test_device.finished(kv8_gather(c.device, nullptr, &c.gather)), KV8_OK) << kv8_last_error();
 }
 
+// Each kernel that reads K's or V's scales looks at them, with 16-bit queries and with float32.
+TEST_F(IllegalValues, AChannelScaleOfAnyCall) {
+    constexpr float kNaN = std::numeric_limits<float>::quiet_NaN();
+    const kv8_rows q = c.attention.q;
+    for (const bool of_v : {false, true}) {
+        const kv8_span chan = of_v ? c.view.v.chan : c.view.k.chan;  // V's are one for each head
+        const char* const told = of_v ? "chan of head 1, channel 0 is " : "chan of head 1, channel 6 is ";
+        SCOPED_TRACE(told);
+        const auto expect_told = [&](const char* name, const auto& call) {
+            SCOPED_TRACE(name);
+            auto& scale = DoorCalls::at<float>(chan, of_v ? 1 : 70);
+            const float legal = scale;
+            for (float illegal : {0.0f, -1.0f, kNaN, 0x1p-127f}) {
+                scale = illegal;
+                EXPECT_REFUSED(c.test_device.finished(call()), KV8_INVALID_ARGUMENT, told);
+                EXPECT_EQ(c.test_device.sync(), KV8_OK) << "told once: " << kv8_last_error();
+            }
+            scale = legal;
+            EXPECT_EQ(c.test_device.finished(call()), KV8_OK) << kv8_last_error();
+        };
+        expect_told("write", [&] { return kv8_write(c.device, nullptr, &c.write); });
+        expect_told("move", [&] { return kv8_move_blocks(c.device, nullptr, &c.move_blocks); });
+        expect_told("attention", [&] { return kv8_attention(c.device, nullptr, &c.attention); });
+        c.attention.q = c.rows(DoorCalls::kTokens, DoorCalls::kQueryHeads, DoorCalls::kHeadSize, KV8_F16);
+        const kv8_dtype dtype = c.view.v.dtype;
+        c.view.v.dtype = c.view.k.dtype;  // as matrix units want it
+        expect_told("attention on matrix units", [&] { return kv8_attention(c.device, nullptr, &c.attention); });
+        c.view.v.dtype = dtype;
+        c.attention.q = q;
+    }
+}
+
 }  // namespace

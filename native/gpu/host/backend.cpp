@@ -2,6 +2,7 @@
 #include "gpu/host/backend.h"
 
 #include <cstdio>
+#include <thread>
 
 #include "dispatch/error.h"
 #include "gpu/host/attention.h"
@@ -64,12 +65,19 @@ kv8_status device_count(int32_t* count) {
 }
 
 kv8_status device_open(const kv8_device_options* options, kv8_impl_device** out) {
-    return on_driver(
-        [&] { *out = new kv8_impl_device(driver->open(options->ordinal, options->blas_library), options->ordinal); });
+    return on_driver([&] {
+        Captures::require_none_of_this_thread("kv8_device_open");
+        *out = new kv8_impl_device(driver->open(options->ordinal, options->blas_library), options->ordinal);
+    });
 }
 
+// What a closing frees would end this thread's capture on another device. Of another thread the driver bears it, and the handle
+// is gone by now: too late to refuse.
 kv8_status device_close(kv8_impl_device* device) {
-    delete device;
+    if (Captures::any_of_this_thread())
+        std::thread([device] { delete device; }).join();
+    else
+        delete device;
     return KV8_OK;
 }
 
@@ -97,6 +105,7 @@ kv8_status device_info(kv8_impl_device* device, kv8_device_info* info) {
 
 kv8_status stream_create(kv8_impl_device* device, kv8_impl_stream** out) {
     return on_device(device, [&] {
+        device->captures().require_none_of_this_thread("kv8_stream_create");
         auto stream = std::make_unique<kv8_impl_stream>();
         stream->native = device->driver().create_stream();
         stream->owned = true;
@@ -106,7 +115,7 @@ kv8_status stream_create(kv8_impl_device* device, kv8_impl_stream** out) {
 
 kv8_status stream_wrap(kv8_impl_device* device, uint64_t native, kv8_impl_stream** out) {
     return on_device(device, [&] {
-        device->driver().is_capturing(native);  // the driver refuses a stream that is not this device's
+        device->driver().is_capturing(native);  // the driver refuses what is no stream, if not every other device's
         *out = new kv8_impl_stream{native, false};
     });
 }

@@ -55,6 +55,12 @@ void Captures::begin(Stream stream) {
             "graph can be launched on any.");
     if (driver_.is_capturing(stream))
         refuse(KV8_INVALID_ARGUMENT, "The stream is being captured into a graph already; end that capture first.");
+    if (driver_.waits_for_default_stream(stream))
+        refuse(
+            KV8_INVALID_ARGUMENT,
+            "The stream waits for the default stream, so that any call on that one would break its capture. Capture a "
+            "stream of kv8_stream_create, or create yours with the flag %s.",
+            driver_.traits().arch.rfind("gfx", 0) == 0 ? "hipStreamNonBlocking" : "CU_STREAM_NON_BLOCKING");
     {
         const std::lock_guard<std::mutex> wait(all().wait_of(ordinal_));
         const std::lock_guard<std::mutex> lock(all().turn);
@@ -94,9 +100,13 @@ void Captures::forget(Stream stream) {
     all().captures.erase({this, stream});
 }
 
-void Captures::require_none_of_this_thread(const char* call) const {
+bool Captures::any_of_this_thread() {
     const std::thread::id self = std::this_thread::get_id();
-    if (all().has([&](const Capture& capture) { return capture.thread == self; }))
+    return all().has([&](const Capture& capture) { return capture.thread == self; });
+}
+
+void Captures::require_none_of_this_thread(const char* call) {
+    if (any_of_this_thread())
         refuse(
             KV8_INVALID_ARGUMENT,
             "This thread is capturing a stream into a graph, which cannot hold %s; call it before kv8_graph_begin or "

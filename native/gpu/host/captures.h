@@ -22,8 +22,10 @@ class Captures {
     Graph end(Stream stream);
     void forget(Stream stream);  // it is destroyed, and its capture with it
 
-    // Refuses `call` for a thread that captures, on any GPU: the driver would end the capture.
-    void require_none_of_this_thread(const char* call) const;
+    // Whether this thread captures, on any GPU. The driver ends its captures where it allocates, frees or waits.
+    static bool any_of_this_thread();
+    // Refuses `call` where it does.
+    static void require_none_of_this_thread(const char* call);
 
     // Does what waits for all of the GPU's streams. False, and nothing is done, while one of them is captured; none begins to
     // be meanwhile.

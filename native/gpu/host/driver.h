@@ -69,9 +69,11 @@ class DriverDevice {
     // Every stream of the device, the callers' own included. Breaks every capture of the GPU, of any thread and handle.
     virtual void synchronize_all() = 0;
     virtual bool is_capturing(Stream stream) = 0;
+    // Whether it and the default stream wait for each other. Its capture would be broken by any call on the other, of any thread.
+    virtual bool waits_for_default_stream(Stream stream) = 0;
 
     // From now on what is put on the stream is recorded and not done, until the same thread ends it. Meanwhile other threads
-    // may do all but wait for all streams; this one may not allocate, free or wait, on any stream.
+    // may do all but wait for all streams; this one may not allocate, free, wait or create a stream, on any GPU.
     virtual void begin_capture(Stream stream) = 0;
     // What was recorded. It throws where a call has made the capture invalid; the stream is as before in any case.
     virtual Graph end_capture(Stream stream) = 0;

@@ -1,11 +1,17 @@
 #include "gpu/host/plan_registry.h"
 
+#include <iterator>
+
 #include "dispatch/error.h"
 
 namespace kv8::gpu {
 
 void PlanRegistry::remember(uint64_t workspace, const KnownPlan& plan) {
     std::lock_guard<std::mutex> lock(turn_);
+    // What it is written over is none any more: its header may still be there, and what follows that not.
+    auto first = plans_.lower_bound(workspace);
+    if (first != plans_.begin() && std::prev(first)->first + std::prev(first)->second.shape.bytes > workspace) --first;
+    plans_.erase(first, plans_.lower_bound(workspace + plan.shape.bytes));
     plans_[workspace] = plan;
 }
 

@@ -99,16 +99,23 @@ kv8_rows packed_rows(const Buffer& buffer, int heads) {
 struct Batch {
     int sequences, queries, context, q_heads;
     uint32_t flags = 0;
+    int longest = 0;  // context of the first sequence, where it is longer than the others'
+
     int64_t tokens() const { return int64_t{sequences} * queries; }
-    int64_t blocks_of_sequence() const { return (context + kBlockSize - 1) / kBlockSize; }
-    int64_t blocks() const { return sequences * blocks_of_sequence(); }
+    int64_t keys() const { return int64_t{sequences} * context + (longest > 0 ? longest - context : 0); }
+    int64_t entries() const { return blocks_of(std::max(context, longest)); }
+    int64_t blocks() const {
+        return sequences * blocks_of(context) + (longest > 0 ? blocks_of(longest) - blocks_of(context) : 0);
+    }
     std::string json() const {
         return formatted(
-            "\"batch\": %d, \"queries\": %d, \"context\": %d, \"q_heads\": %d, \"kv_heads\": %d, "
+            "\"batch\": %d, \"queries\": %d, \"context\": %d, %s\"q_heads\": %d, \"kv_heads\": %d, "
             "\"head_size\": %d, \"batch_invariant\": %s",
-            sequences, queries, context, q_heads, kKvHeads, kHeadSize,
-            flags & KV8_PLAN_BATCH_INVARIANT ? "true" : "false");
+            sequences, queries, context, longest > 0 ? formatted("\"longest\": %d, ", longest).c_str() : "", q_heads,
+            kKvHeads, kHeadSize, flags & KV8_PLAN_BATCH_INVARIANT ? "true" : "false");
     }
+
+    static int64_t blocks_of(int keys) { return (keys + kBlockSize - 1) / kBlockSize; }
 };
 
 class Benchmark {
@@ -131,8 +138,9 @@ class Benchmark {
         }
         casts();
         products();
-        return formatted("\"copy_gbps\": %.1f", copy_gbps_) + ",\n" + decode_.json() + ",\n" + prefill_.json() + ",\n" +
-               write_.json() + ",\n" + cast_.json() + ",\n" + matmul_.json() + ",\n" + left_out_.json();
+        return formatted("\"copy_gbps\": %.1f", copy_gbps_) + ",\n" + decode_.json() + ",\n" + other_decode_.json() +
+               ",\n" + prefill_.json() + ",\n" + write_.json() + ",\n" + cast_.json() + ",\n" + matmul_.json() + ",\n" +
+               left_out_.json();
     }
 
   private:
@@ -162,17 +170,23 @@ class Benchmark {
             for (int batch : batches)
                 for (int context : contexts)
                     for (uint32_t flags : {0, int(KV8_PLAN_BATCH_INVARIANT)})
-                        decode(dtype, {batch, 1, context, group * kKvHeads, flags});
+                        decode(decode_, dtype, {batch, 1, context, group * kKvHeads, flags});
+        // Several queries of a sequence, as speculative decoding has them; and one long text among many short ones.
+        for (uint32_t flags : {0, int(KV8_PLAN_BATCH_INVARIANT)}) {
+            for (int queries : tiny_ ? std::vector<int>{3} : std::vector<int>{2, 4, 8})
+                decode(other_decode_, dtype, {tiny_ ? 2 : 32, queries, tiny_ ? 40 : 8192, 4 * kKvHeads, flags});
+            decode(other_decode_, dtype,
+                   {tiny_ ? 3 : 256, 1, tiny_ ? 20 : 512, 4 * kKvHeads, flags, tiny_ ? 90 : 131072});
+        }
     }
 
-    void decode(kv8_dtype dtype, const Batch& batch) {
-        if (!wanted(decode_, batch.json())) return;
+    void decode(Section& section, kv8_dtype dtype, const Batch& batch) {
+        if (!wanted(section, batch.json())) return;
         const double us = attention(dtype, batch);
         if (us == 0) return;
-        const double bytes =
-            double(batch.sequences) * batch.context * double(LayeredCache::block_bytes(dtype)) / kBlockSize;
+        const double bytes = double(batch.keys()) * double(LayeredCache::block_bytes(dtype)) / kBlockSize;
         const double gbps = 1e-3 * bytes / us;
-        decode_.add(batch.json() + formatted(", \"kv_cache_dtype\": \"%s\", \"us\": %.2f, \"gbps\": %.1f, "
+        section.add(batch.json() + formatted(", \"kv_cache_dtype\": \"%s\", \"us\": %.2f, \"gbps\": %.1f, "
                                              "\"percent_of_copy_bandwidth\": %.1f%s",
                                              dtype_name(dtype), us, gbps, 100 * gbps / copy_gbps_,
                                              against_bf16(dtype, "decode " + batch.json(), us).c_str()));
@@ -208,9 +222,15 @@ class Benchmark {
             return 0;
         }
         const LayeredCache cache(pool_, dtype, batch.blocks(), layers);
-        std::vector<int32_t> table(size_t(batch.blocks())), starts, lens(size_t(batch.sequences), batch.context);
-        std::iota(table.begin(), table.end(), 0);
-        std::shuffle(table.begin(), table.end(), std::mt19937(2));
+        std::vector<int32_t> ids(size_t(batch.blocks())), starts, lens(size_t(batch.sequences), batch.context);
+        std::iota(ids.begin(), ids.end(), 0);
+        std::shuffle(ids.begin(), ids.end(), std::mt19937(2));
+        if (batch.longest > 0) lens[0] = batch.longest;
+        std::vector<int32_t> table(size_t(batch.sequences * batch.entries()), -1);
+        size_t next = 0;
+        for (size_t s = 0; s < lens.size(); s++)
+            for (int64_t entry = 0; entry < Batch::blocks_of(lens[s]); entry++)
+                table[s * size_t(batch.entries()) + size_t(entry)] = ids[next++];
         for (int s = 0; s <= batch.sequences; s++) starts.push_back(s * batch.queries);
 
         kv8_attention_plan_args plan = {};
@@ -236,7 +256,7 @@ class Benchmark {
         args.softmax_scale = 0.0883883f;
         args.plan = workspace.span();
         args.block_table = table_on_device.span();
-        args.block_table_stride = batch.blocks_of_sequence();
+        args.block_table_stride = batch.entries();
         args.q = packed_rows(q, batch.q_heads);
         args.out = packed_rows(out, batch.q_heads);
         return clock_.microseconds(device_, [&](int64_t call) {
@@ -360,8 +380,8 @@ class Benchmark {
     const Buffer pool_;
     double copy_gbps_ = 0;
     std::map<std::string, double> bf16_us_;
-    Section decode_{"decode", {}}, prefill_{"prefill", {}}, write_{"write", {}}, cast_{"cast", {}},
-        matmul_{"matmul", {}}, left_out_{"left_out_for_memory", {}};
+    Section decode_{"decode", {}}, other_decode_{"other_decode", {}}, prefill_{"prefill", {}}, write_{"write", {}},
+        cast_{"cast", {}}, matmul_{"matmul", {}}, left_out_{"left_out_for_memory", {}};
 };
 
 }  // namespace

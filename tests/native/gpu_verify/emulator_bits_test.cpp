@@ -46,7 +46,14 @@ TEST(EmulatorBits, AreTheDevicesInCachesOfAllShapes) {
         fill_with_values(v, tokens, shape.heads, shape.head_size, random);
         std::vector<int64_t> slots(static_cast<size_t>(tokens));
         std::iota(slots.begin(), slots.end(), 0);
+        constexpr uint32_t kPositions = 32;
+        const int rotary_size = i % 2 == 0 ? 0 : shape.head_size;
+        std::vector<float> table(kPositions * size_t(rotary_size));
+        for (float& x : table) x = std::uniform_real_distribution<float>(-1, 1)(random);
+        std::vector<int32_t> positions(static_cast<size_t>(tokens));
+        for (int32_t& position : positions) position = static_cast<int32_t>(random() % kPositions);
         Image got = cache.before, want = cache.before;
+        std::vector<uint64_t> got_saturated(2), want_saturated(2);
         for (Image* image : {&got, &want}) {
             const kv8_cache_view view = cache.view_of(*image);
             kv8_write_args args = {};
@@ -56,9 +63,14 @@ TEST(EmulatorBits, AreTheDevicesInCachesOfAllShapes) {
             args.k = k.rows();
             args.v = v.rows();
             args.slots = span_of(slots);
+            if (rotary_size > 0)
+                args.rope = {span_of(table), span_of(positions), rotary_size,
+                             i % 4 == 1 ? KV8_ROPE_HALF : KV8_ROPE_INTERLEAVED};
+            args.saturated = span_of(image == &got ? got_saturated : want_saturated);
             ASSERT_EQ(run(image == &got ? *devices().front() : *emulated, args), KV8_OK) << kv8_last_error() << shape;
         }
         ASSERT_NO_FATAL_FAILURE(expect_equal_bytes(got, want, testing::PrintToString(i)));
+        ASSERT_EQ(got_saturated, want_saturated) << i;
     }
 }
 

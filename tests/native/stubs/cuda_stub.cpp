@@ -117,7 +117,7 @@ int cuCtxPopCurrent_v2(uint64_t* context) {
 }
 
 int cuCtxSynchronize() {
-    return in_context(__func__, kRefused)([](Stub& stub) { return stub.synchronize_all(); });
+    return in_context(__func__, Capture::kRefusedToAll)([](Stub& stub) { return stub.synchronize_all(); });
 }
 
 int cuMemGetInfo_v2(size_t* free, size_t* total) {
@@ -140,16 +140,17 @@ int cuModuleLoadDataEx(uint64_t* module, const void* image, unsigned options, in
 }
 
 int cuModuleUnload(uint64_t module) {
-    return in_context(__func__).always(
-        [&](Stub& stub) { return stub.modules.erase(module) == 1 ? 0 : kInvalidHandle; });
+    return in_context(__func__, kRefused).always([&](Stub& stub) {
+        return stub.modules.erase(module) == 1 ? 0 : kInvalidHandle;
+    });
 }
 
 int cuModuleGetFunction(uint64_t* function, uint64_t module, const char* name) {
-    return in_context(__func__)([&](Stub& stub) { return stub.function(function, module, name); });
+    return in_context(__func__, kRefused)([&](Stub& stub) { return stub.function(function, module, name); });
 }
 
 int cuFuncSetAttribute(uint64_t function, int which, int value) {
-    return in_context(__func__)([&](Stub& stub) {
+    return in_context(__func__, kRefused)([&](Stub& stub) {
         if (which != 8 || stub.kernels.count(function) == 0) return kInvalidValue;
         stub.shared_bytes_allowed[stub.kernels[function]] = value;
         return 0;
@@ -168,7 +169,7 @@ int cuLaunchKernel(uint64_t function, unsigned x, unsigned y, unsigned z, unsign
 }
 
 int cuStreamCreate(uint64_t* stream, unsigned) {
-    return in_context(__func__)([&](Stub& stub) { return stub.create(stub.streams, stream); });
+    return in_context(__func__, kRefused)([&](Stub& stub) { return stub.create(stub.streams, stream); });
 }
 
 int cuStreamDestroy_v2(uint64_t stream) {
@@ -183,6 +184,13 @@ int cuStreamIsCapturing(uint64_t stream, int* status) {
     return in_context(__func__)([&](Stub& stub) {
         *status = stub.capturing.count(stream) != 0;
         return stream == 0 || stub.streams.count(stream) != 0 ? 0 : kInvalidHandle;
+    });
+}
+
+int cuStreamGetFlags(uint64_t stream, unsigned* flags) {
+    return in_context(__func__)([&](Stub& stub) {
+        *flags = stub.waiting_streams.count(stream) != 0 ? 0 : 1;
+        return stub.streams.count(stream) != 0 ? 0 : kInvalidHandle;
     });
 }
 

@@ -105,7 +105,7 @@ int hipSetDevice(int device) {
 }
 
 int hipDeviceSynchronize() {
-    return on_device(__func__, kRefused)([](Stub& stub) { return stub.synchronize_all(); });
+    return on_device(__func__, Capture::kRefusedToAll)([](Stub& stub) { return stub.synchronize_all(); });
 }
 
 int hipMemGetInfo(size_t* free, size_t* total) {
@@ -122,11 +122,13 @@ int hipModuleLoadData(uint64_t* module, const void* image) {
 }
 
 int hipModuleUnload(uint64_t module) {
-    return on_device(__func__).always([&](Stub& stub) { return stub.modules.erase(module) == 1 ? 0 : kInvalidHandle; });
+    return on_device(__func__, kRefused).always([&](Stub& stub) {
+        return stub.modules.erase(module) == 1 ? 0 : kInvalidHandle;
+    });
 }
 
 int hipModuleGetFunction(uint64_t* function, uint64_t module, const char* name) {
-    return on_device(__func__)([&](Stub& stub) { return stub.function(function, module, name); });
+    return on_device(__func__, kRefused)([&](Stub& stub) { return stub.function(function, module, name); });
 }
 
 int hipModuleLaunchKernel(uint64_t function, unsigned x, unsigned y, unsigned z, unsigned threads, unsigned thread_y,
@@ -139,7 +141,7 @@ int hipModuleLaunchKernel(uint64_t function, unsigned x, unsigned y, unsigned z,
 }
 
 int hipStreamCreateWithFlags(uint64_t* stream, unsigned) {
-    return on_device(__func__)([&](Stub& stub) { return stub.create(stub.streams, stream); });
+    return on_device(__func__, kRefused)([&](Stub& stub) { return stub.create(stub.streams, stream); });
 }
 
 int hipStreamDestroy(uint64_t stream) {
@@ -154,6 +156,13 @@ int hipStreamIsCapturing(uint64_t stream, int* status) {
     return on_device(__func__)([&](Stub& stub) {
         *status = stub.capturing.count(stream) != 0;
         return stream == 0 || stub.streams.count(stream) != 0 ? 0 : kInvalidHandle;
+    });
+}
+
+int hipStreamGetFlags(uint64_t stream, unsigned* flags) {
+    return on_device(__func__)([&](Stub& stub) {
+        *flags = stub.waiting_streams.count(stream) != 0 ? 0 : 1;
+        return stub.streams.count(stream) != 0 ? 0 : kInvalidHandle;
     });
 }
 

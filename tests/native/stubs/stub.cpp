@@ -55,7 +55,7 @@ ErrorWords words_of(int code, bool cuda) {
     }
 }
 
-int Stub::failure_of(const char* called, bool may_be_captured) {
+int Stub::failure_of(const char* called, Capture when_captured) {
     calls[called]++;
     for (size_t i = 0; i < failures.size(); i++) {
         if (failures[i].function != called || --failures[i].call > 0) continue;
@@ -63,10 +63,18 @@ int Stub::failure_of(const char* called, bool may_be_captured) {
         failures.erase(failures.begin() + static_cast<std::ptrdiff_t>(i));
         return code;
     }
-    if (may_be_captured || capturing.empty() || capture_mode == 2) return 0;
-    broken_captures++;
-    for (auto& [stream, capture] : captures) capture.broken = true;
-    return kCaptureUnsupported;
+    if (when_captured == Capture::kAllowed || capture_mode == 2) return 0;
+    bool breaks = false;
+    for (const uint64_t stream : capturing) {
+        const auto begun = captures.find(stream);  // else by a test
+        if (begun != captures.end()) {
+            if (when_captured == Capture::kRefused && begun->second.thread != std::this_thread::get_id()) continue;
+            begun->second.broken = true;
+        }
+        breaks = true;
+    }
+    broken_captures += breaks;
+    return breaks ? kCaptureUnsupported : 0;
 }
 
 int Stub::allocate(uint64_t* out, uint64_t bytes, bool host) {
@@ -177,7 +185,7 @@ int Stub::begin_capture(uint64_t stream, int mode) {
 int Stub::end_capture(uint64_t stream, uint64_t* graph) {
     const auto found = captures.find(stream);
     if (found == captures.end()) return kIllegalState;
-    const Capture capture = found->second;
+    const Captured capture = found->second;
     captures.erase(found);
     capturing.erase(stream);
     if (capture.broken) return kCaptureInvalidated;

@@ -15,12 +15,17 @@
 #include <mutex>
 #include <set>
 #include <string>
+#include <thread>
 #include <vector>
 
 namespace kv8_test {
 
 struct Stub;
 extern "C" Stub* kv8_stub();
+
+// Whether a driver bears a call while a stream is captured in a mode that is not relaxed: not, of the thread that captures; or
+// not of any.
+enum class Capture { kAllowed, kRefused, kRefusedToAll };
 
 struct Stub {
     static constexpr int kCallersDevice = 7;
@@ -58,11 +63,12 @@ struct Stub {
     // What exists.
     std::map<uint64_t, Memory> memory;
     std::set<uint64_t> streams, modules, events, capturing;
+    std::set<uint64_t> waiting_streams;  // of these streams, those that wait for the default one
     using Work = std::vector<std::function<void(uint64_t stream)>>;
     std::map<uint64_t, Work> graphs, executables;
     int contexts = 0;
 
-    // Of the one thread that a test has.
+    // Of the one thread that tests call from.
     int capture_mode = 0;                 // 2: relaxed
     int current_device = kCallersDevice;  // HIP
     int current_contexts = 0;             // CUDA
@@ -104,9 +110,10 @@ struct Stub {
         uint64_t stream;
         uint64_t work;  // how much of it
     };
-    struct Capture {
+    struct Captured {
         Work work;
         bool broken = false;
+        std::thread::id thread = std::this_thread::get_id();
     };
     struct Queue {
         uint64_t done = 0;
@@ -115,11 +122,11 @@ struct Stub {
     std::mutex turn;
     uint64_t next_handle = 0x1000;
     std::map<uint64_t, std::string> kernels;
-    std::map<uint64_t, Queue> queues;      // by stream
-    std::map<uint64_t, Mark> recorded;     // by event
-    std::map<uint64_t, Capture> captures;  // by stream, those begun through the driver; all are in `capturing`
+    std::map<uint64_t, Queue> queues;       // by stream
+    std::map<uint64_t, Mark> recorded;      // by event
+    std::map<uint64_t, Captured> captures;  // by stream, those begun through the driver; all are in `capturing`
 
-    int failure_of(const char* function, bool may_be_captured);
+    int failure_of(const char* function, Capture when_captured);
     int allocate(uint64_t* out, uint64_t bytes, bool host);
     int release(uint64_t address, bool host);
     int create(std::set<uint64_t>& handles, uint64_t* out);
@@ -146,13 +153,11 @@ struct Stub {
 constexpr int kInvalidValue = 1, kOutOfMemory = 2, kNoDevice = 100, kInvalidDevice = 101, kNoBinary = 209,
               kInvalidHandle = 400, kIllegalState = 401, kCaptureUnsupported = 900, kCaptureInvalidated = 901;
 
-enum class Capture { kAllowed, kRefused };  // while a stream is captured in a mode that is not relaxed
-
 // A call of the driver, one at a time.
 class Entry {
   public:
     explicit Entry(const char* function, Capture capture = Capture::kAllowed)
-        : stub_(*kv8_stub()), lock_(stub_.turn), failure_(stub_.failure_of(function, capture == Capture::kAllowed)) {}
+        : stub_(*kv8_stub()), lock_(stub_.turn), failure_(stub_.failure_of(function, capture)) {}
 
     template <class Body>
     int operator()(const Body& body) {

@@ -60,7 +60,6 @@ VendorDevice::Module& VendorDevice::loaded(const char* module) {
     auto found = modules_.find(std::string_view(module));
     if (found != modules_.end()) return found->second;
     const EmbeddedImage& image = image_of(module);
-    const RelaxedCapture relaxed(*this);
     try {
         return modules_.emplace(module, Module{load(image), {}}).first->second;
     } catch (const Refusal& refusal) {
@@ -83,6 +82,7 @@ void VendorDevice::probe() {
         refuse(KV8_UNSUPPORTED, "%s is a %s; this plug-in has kernels for %s.", traits_.name.c_str(),
                traits_.arch.c_str(), all.architectures);
     const Current current(*this);
+    const RelaxedCapture relaxed(*this);
     const std::lock_guard<std::mutex> lock(turn_);
     loaded(smallest->module);
 }
@@ -96,6 +96,8 @@ Function VendorDevice::function(const char* module, const char* name, int shared
             return kernel->second.function;
     }
     const Current current(*this);
+    const RelaxedCapture relaxed(
+        *this);  // also when it is found: drivers may load a kernel then, and not with its module
     Module& in = loaded(module);
     Kernel kernel{0, shared_bytes};
     require(calls_.module_function, &kernel.function, in.handle, name);
@@ -174,6 +176,13 @@ bool VendorDevice::is_capturing(Stream stream) {
     int status = 0;
     require(calls_.stream_is_capturing, stream, &status);
     return status != 0;
+}
+
+bool VendorDevice::waits_for_default_stream(Stream stream) {
+    const Current current(*this);
+    unsigned flags = 0;
+    require(calls_.stream_flags, stream, &flags);
+    return (flags & kStreamNonBlocking) == 0;
 }
 
 // ---- graphs

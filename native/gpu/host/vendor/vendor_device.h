@@ -21,6 +21,7 @@ struct VendorCalls {
     Call<Handle> stream_destroy;
     Call<Handle> stream_synchronize;
     Call<Handle, int*> stream_is_capturing;
+    Call<Handle, unsigned*> stream_flags;
     Call<Handle, int> capture_begin;
     Call<Handle, Handle*> capture_end;
     Call<int*> exchange_capture_mode;
@@ -52,6 +53,7 @@ class VendorDevice : public DriverDevice {
     void synchronize(Stream stream) final;
     void synchronize_all() final;
     bool is_capturing(Stream stream) final;
+    bool waits_for_default_stream(Stream stream) final;
     void begin_capture(Stream stream) final;
     Graph end_capture(Stream stream) final;
     void launch_graph(Graph graph, Stream stream) final;

@@ -8,10 +8,13 @@ import dev.kv8.DType;
 import dev.kv8.DeviceMemory;
 import dev.kv8.KvBackend;
 import java.io.IOException;
+import java.lang.reflect.Proxy;
 import java.nio.ByteBuffer;
 import java.nio.ByteOrder;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.List;
 import org.bytedeco.cuda.cudart.CUstream_st;
 import org.bytedeco.javacpp.BytePointer;
 import org.bytedeco.javacpp.FloatPointer;
@@ -66,6 +69,26 @@ class CudaPresetTest {
             kv8.download(codes, 0, read);
             assertThat(read.array()).containsExactly(0x38, 0xC0, 0x7E, 0);
         }
+    }
+
+    /** Stands for a stream that {@code cudaStreamCreate} filled in. */
+    private static final class Created extends CUstream_st {
+        Created(long address) {
+            super((Pointer) null);
+            this.address = address;
+        }
+    }
+
+    @Test
+    void aStreamGoesToTheBackendByItsAddress() {
+        List<Object> asked = new ArrayList<>();
+        KvBackend backend = (KvBackend) Proxy.newProxyInstance(
+                getClass().getClassLoader(), new Class<?>[] {KvBackend.class}, (proxy, method, arguments) -> {
+                    asked.addAll(List.of(method.getName(), arguments[0]));
+                    return proxy;
+                });
+        assertThat(CudaPreset.onStream(backend, new Created(4242))).isSameAs(backend);
+        assertThat(asked).containsExactly("onStream", 4242L);
     }
 
     @Test

@@ -1,0 +1,146 @@
+// How a batch's attention is dealt to a GPU's blocks: evenly, and each key once. What is computed is the same however it is
+// dealt, so no test of results sees it.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cstring>
+#include <map>
+
+#include "elements.h"
+#include "gpu/host/attention_schedule.h"
+
+namespace kv8::gpu {
+namespace {
+
+constexpr int kSlots = 66, kLargeRows = 64, kGroup = 4, kKvHeads = 8;
+
+struct Batch {
+    const char* name;
+    std::vector<int32_t> queries, keys;
+    int32_t window = 0;
+};
+
+class Schedule {
+  public:
+    Schedule(const Batch& batch, uint32_t flags) : batch_(batch) {
+        std::vector<int32_t> starts{0};
+        for (int32_t queries : batch.queries) starts.push_back(starts.back() + queries);
+        kv8_attention_plan_args args{};
+        args.struct_size = sizeof(args);
+        args.flags = flags;
+        args.num_seqs = int32_t(batch.queries.size());
+        args.q_heads = kGroup * kKvHeads;
+        args.kv_heads = kKvHeads;
+        args.head_size = 128;
+        args.window = batch.window;
+        args.query_start_loc = kv8_test::span_of(starts);
+        args.seq_lens = kv8_test::span_of(batch.keys);
+        made_ = make_schedule(args, {{kSlots, kSlots}, kLargeRows});
+        std::memcpy(&header_, made_.bytes.data(), sizeof(header_));
+    }
+
+    std::vector<PlanItem> items(int tiles, int slot) const {
+        const int32_t begin = slot_begin(tiles, slot), end = slot_begin(tiles, slot + 1);
+        std::vector<PlanItem> items(size_t(end - begin));
+        std::memcpy(items.data(),
+                    made_.bytes.data() + header_.lists[tiles].item_offset + size_t(begin) * sizeof(PlanItem),
+                    items.size() * sizeof(PlanItem));
+        return items;
+    }
+
+    // What a block has to walk, in steps of kCutKeys, and two for each item.
+    int64_t steps(const PlanItem& item) const {
+        const int32_t position =
+            batch_.keys[size_t(item.sequence)] - batch_.queries[size_t(item.sequence)] + item.first_row / kGroup;
+        const int32_t seen = batch_.window > 0 ? std::max(position - batch_.window + 1, 0) : 0;
+        return (std::max(item.last_key - std::max(item.first_key, seen), 0) + kCutKeys - 1) / kCutKeys + 2;
+    }
+
+  private:
+    int32_t slot_begin(int tiles, int slot) const {
+        int32_t begin = 0;
+        std::memcpy(&begin, made_.bytes.data() + header_.lists[tiles].slot_offset + size_t(slot) * 4, 4);
+        return begin;
+    }
+
+    const Batch& batch_;
+    AttentionSchedule made_;
+    PlanHeader header_{};
+};
+
+std::vector<Batch> batches() {
+    std::vector<Batch> all{
+        {"uniform", std::vector<int32_t>(256, 1), std::vector<int32_t>(256, 4096)},
+        {"one long text", {1}, {131072}},
+        {"one long text among short ones", std::vector<int32_t>(256, 1), std::vector<int32_t>(256, 512)},
+        {"windowed", std::vector<int32_t>(64, 1), std::vector<int32_t>(64, 32768), 4096},
+        {"a prompt", {8192}, {8192}},
+        {"a chunk behind a long text", {2048}, {32768}}};
+    all[2].keys[77] = 131072;
+    return all;
+}
+
+TEST(GpuSchedule, GivesEverySlotAsMuchAsTheNext) {
+    for (const Batch& batch : batches())
+        for (uint32_t flags : {0u, uint32_t{KV8_PLAN_BATCH_INVARIANT}}) {
+            SCOPED_TRACE(testing::Message() << batch.name << ", flags " << flags);
+            const Schedule schedule(batch, flags);
+            int64_t all = 0;
+            for (int tiles : {kSmallTiles, kLargeTiles}) {
+                int64_t total = 0, largest = 0, longest_item = 0;
+                int used = 0;
+                for (int slot = 0; slot < kSlots; slot++) {
+                    int64_t steps = 0;
+                    for (const PlanItem& item : schedule.items(tiles, slot)) {
+                        steps += schedule.steps(item);
+                        longest_item = std::max(longest_item, schedule.steps(item));
+                    }
+                    total += steps;
+                    largest = std::max(largest, steps);
+                    used += steps > 0;
+                }
+                if (total == 0) continue;
+                all += total;
+                EXPECT_GE(used, kSlots / 2);  // one text has only so many splits by position
+                // Cut anywhere, a slot's share and what no cut is worth; cut by position, an item more at most.
+                const int64_t bound = flags == 0 ? 8 : longest_item;
+                EXPECT_LE(largest, total / kSlots + bound) << "of " << total << " steps, tiles " << tiles;
+            }
+            EXPECT_GT(all, 0);
+        }
+}
+
+// For every row of a sequence: keys from 0 to its last one, without a gap or an overlap.
+TEST(GpuSchedule, HasEachKeyOfATileInOneItem) {
+    for (const Batch& batch : batches())
+        for (uint32_t flags : {0u, uint32_t{KV8_PLAN_BATCH_INVARIANT}}) {
+            SCOPED_TRACE(testing::Message() << batch.name << ", flags " << flags);
+            const Schedule schedule(batch, flags);
+            std::map<std::pair<int32_t, int32_t>, std::vector<PlanItem>> tile_items;  // by sequence and first row
+            for (int tiles : {kSmallTiles, kLargeTiles})
+                for (int slot = 0; slot < kSlots; slot++)
+                    for (const PlanItem& item : schedule.items(tiles, slot))
+                        tile_items[{item.sequence, item.first_row}].push_back(item);
+            std::vector<int32_t> next_row(batch.queries.size(), 0);
+            for (auto& [tile, items] : tile_items) {
+                std::sort(items.begin(), items.end(),
+                          [](const PlanItem& a, const PlanItem& b) { return a.first_key < b.first_key; });
+                int32_t& row = next_row[size_t(tile.first)];
+                ASSERT_EQ(tile.second, row);
+                row += items.front().rows;
+                int32_t key = 0;
+                for (const PlanItem& item : items) {
+                    ASSERT_EQ(item.first_key, key);
+                    ASSERT_EQ(item.rows, items.front().rows);
+                    ASSERT_TRUE(items.size() == 1 || item.partial >= 0);
+                    key = item.last_key;
+                }
+                const int32_t last_query = (tile.second + items.front().rows - 1) / kGroup;
+                ASSERT_EQ(key, batch.keys[size_t(tile.first)] - batch.queries[size_t(tile.first)] + last_query + 1);
+            }
+            for (size_t s = 0; s < next_row.size(); s++) ASSERT_EQ(next_row[s], batch.queries[s] * kGroup);
+        }
+}
+
+}  // namespace
+}  // namespace kv8::gpu
