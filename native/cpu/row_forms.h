@@ -51,6 +51,8 @@ struct BFloatForm {
         return (rf)_mm256_shuffle_epi8(
             twice, _mm256_setr_epi8(-1, -1, 0, 1, -1, -1, 2, 3, -1, -1, 4, 5, -1, -1, 6, 7, -1, -1, 8, 9, -1, -1, 10,
                                     11, -1, -1, 12, 13, -1, -1, 14, 15));
+#elif defined(KV8_NEON)
+        return (rf)(vmovl_u16(KV8_ISA::load<uint16x4_t>(from)) << 16);
 #else
         typedef uint16_t Part __attribute__((vector_size(kWidth * 2)));
         typedef uint32_t Bits __attribute__((vector_size(kWidth * 4)));
