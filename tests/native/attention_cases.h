@@ -240,6 +240,7 @@ struct Placement {
     int gap = 0;           // bytes between rows of q and of out
     int64_t head_gap = 0;  // bytes between heads of a block; if any, the cache's memory is sparse
     uint64_t ids = 0;      // seed of the block ids' order
+    int first_id = 0;      // blocks before it are no sequence's
     bool scattered = true;
 };
 
