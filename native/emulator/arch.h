@@ -15,6 +15,10 @@
 #if KV8_PASTE(KV8_FLUSHES_, KV8_EMULATE_ARCH)
 #define KV8_MATRIX_FLUSHES_SUBNORMALS 1
 #endif
+#define KV8_FNUZ_gfx942 1
+#if KV8_PASTE(KV8_FNUZ_, KV8_EMULATE_ARCH)
+#define KV8_CONVERTS_FNUZ 1
+#endif
 
 namespace kv8::emulator {
 

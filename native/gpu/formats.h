@@ -26,5 +26,9 @@ struct E4M3FNUZ {
     static constexpr kv8_dtype dtype = KV8_E4M3FNUZ;
     static constexpr int bytes = 1;
 };
+struct E5M2FNUZ {
+    static constexpr kv8_dtype dtype = KV8_E5M2FNUZ;
+    static constexpr int bytes = 1;
+};
 
 }  // namespace kv8::gpu

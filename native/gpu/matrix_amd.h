@@ -146,6 +146,15 @@ struct Widen<E4M3FN> : WidenE4M3<E4M3FN, kConvertsOcp> {};
 template <>
 struct Widen<E4M3FNUZ> : WidenE4M3<E4M3FNUZ, kConvertsFnuz> {};
 
+template <>
+struct Widen<E5M2FNUZ> {  // an f16 of half the code's number, but above 28672: for hardware that converts
+    static constexpr float kScale = 1.0f;
+    static constexpr bool kAlternating = false;
+    KV8_DEVICE static void split(uint32_t codes, uint32_t& first, uint32_t& second) {
+        first = widen_e5m2fnuz(codes), second = widen_e5m2fnuz(codes >> 16);
+    }
+};
+
 // ---- atoms are taken together by up to `widest`, a power of two: the group that holds an atom of kAtoms
 
 constexpr int group_size(int widest, int atoms, int atom) {

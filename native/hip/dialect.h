@@ -47,6 +47,7 @@ constexpr bool kConvertsOcp = true;
 constexpr bool kConvertsOcp = false;
 #endif
 #if defined(__gfx942__)
+#define KV8_CONVERTS_FNUZ 1
 constexpr bool kConvertsFnuz = true;
 #else
 constexpr bool kConvertsFnuz = false;

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <memory>
+#include <numeric>
 
 #include "attention_cases.h"
 #include "sparse_memory.h"
@@ -205,7 +206,7 @@ class AttentionBatch {
         }
         view_ = {};
         view_.struct_size = sizeof(view_);
-        view_.num_blocks = needed + 3;
+        view_.num_blocks = placement_.first_id + needed + 3;
         view_.block_size = block_size;
         view_.kv_heads = case_.kv_heads;
         view_.head_size = case_.head_size;
@@ -222,13 +223,13 @@ class AttentionBatch {
             cache_ = std::make_unique<Bytes>(all, 0xFF);
             view_.memory = cache_->span();
         }
-        for (int block = 0; block < view_.num_blocks; block++) {
+        for (int block = placement_.first_id; block < view_.num_blocks; block++) {
             fill_side(view_.k, block);
             fill_side(view_.v, block);
         }
 
-        std::vector<int32_t> ids(size_t(view_.num_blocks));
-        for (int i = 0; i < view_.num_blocks; i++) ids[size_t(i)] = i;
+        std::vector<int32_t> ids(size_t(needed) + 3);
+        std::iota(ids.begin(), ids.end(), placement_.first_id);
         Random random(placement_.ids);
         if (placement_.scattered) std::shuffle(ids.begin(), ids.end(), random);
         size_t next = 0;

@@ -151,7 +151,8 @@ inline AttentionCase make_case(uint64_t seed, int index, const CaseMix& mix = {}
     c.k.dtype = kAll[index % 6 == 5 ? pick(random, 0, 6) : pick(random, 3, 6)];
     c.v.dtype = chance(random, 0.6) ? c.k.dtype : kAll[pick(random, 0, 6)];
     if (mix.gpu && chance(random, 0.7))  // what matrix units take
-        c.k.dtype = c.v.dtype = one_of<kv8_dtype>(random, {KV8_E4M3FN, KV8_E4M3FN, KV8_E5M2, KV8_E4M3FNUZ});
+        c.k.dtype = c.v.dtype =
+            one_of<kv8_dtype>(random, {KV8_E4M3FN, KV8_E4M3FN, KV8_E5M2, KV8_E4M3FNUZ, KV8_E5M2FNUZ});
     if (index % 5 == 0) c.k.dtype = c.v.dtype = kPlain[index / 5 % 3];
     if (chance(random, mix.gpu ? 0.2 : 0.5))
         c.q_dtype = c.out_dtype = KV8_F32;
@@ -239,6 +240,7 @@ struct Placement {
     int gap = 0;           // bytes between rows of q and of out
     int64_t head_gap = 0;  // bytes between heads of a block; if any, the cache's memory is sparse
     uint64_t ids = 0;      // seed of the block ids' order
+    int first_id = 0;      // blocks before it are no sequence's
     bool scattered = true;
 };
 

@@ -122,6 +122,56 @@ TEST(AttentionEdges, SixteenBitQueriesOfAnySizeAndLongContextsStayWithinTheToler
             }
 }
 
+// bfloat16's range is a float32's: a GPU brings each row of q near what its half floats hold, and the scores back.
+TEST(AttentionEdges, QueriesOfAnyMagnitudeGiveTheSameScores) {
+    for (kv8_dtype q_dtype : {KV8_F16, KV8_BF16})
+        for (Scales scales : {Scales::kTensor, Scales::kChannel})
+            for (int power : {q_dtype == KV8_BF16 ? -40 : -8, q_dtype == KV8_BF16 ? 40 : 13}) {
+                AttentionCase c = prompt_case(40, 0, q_dtype);
+                Random random(13);
+                c.k.scales = c.v.scales = scales;
+                fill_chan(random, c, c.k);
+                fill_chan(random, c, c.v);
+                c.softmax_scale = std::ldexp(c.softmax_scale, -power);
+                for (uint32_t& q : c.sequences[0].q) q = element_of(q_dtype, std::ldexp(value_of(q_dtype, q), power));
+                AttentionBatch batch(c, whole_batch(c), {});
+                const auto exact = exact_rows(c);
+                for (const DeviceSet& set : device_sets()) {
+                    SCOPED_TRACE(testing::Message() << set.name << ", " << c.describe() << ", q by 2^" << power);
+                    ASSERT_EQ(KV8_OK, batch.run(*set.devices[0])) << kv8_last_error();
+                    ASSERT_NO_FATAL_FAILURE(expect_near(c, batch, exact, tolerance_of(*set.devices[0], c)));
+                }
+            }
+}
+
+// So long that all three sizes of a batch-invariant split are met. V tells one part of the context from the next: a part that
+// is left out, or counted twice, shows.
+TEST(AttentionEdges, ContextsBeyondTheLargestSplitsBeginningAreComputedWhole) {
+    constexpr int kKeys = 70'000;
+    AttentionCase c = prompt_case(2, 0, KV8_BF16);
+    c.q_heads = c.kv_heads = 1;
+    Random random(17);
+    fill_chan(random, c, c.k);
+    fill_chan(random, c, c.v);
+    CaseSequence& s = c.sequences[0];
+    s.keys = kKeys;
+    fill_sequence(random, c, 0.5, s);
+    for (size_t i = 0; i < s.v.size(); i++)
+        s.v[i] = element_of(KV8_E4M3FN, 0.5 + double(i / 64 / 512 * 7 % 8 + i % 64 % 2) / 16);
+    AttentionBatch whole(c, whole_batch(c), {}), last(c, {{0, 1, 1}}, {});
+    const auto exact = exact_rows(c);
+    for (const DeviceSet& set : device_sets()) {
+        SCOPED_TRACE(set.name);
+        const TestDevice& device = *set.devices[1];
+        ASSERT_EQ(KV8_OK, whole.run(device)) << kv8_last_error();
+        ASSERT_NO_FATAL_FAILURE(expect_near(c, whole, exact, tolerance_of(device, c)));
+        ASSERT_EQ(KV8_OK, last.run(device)) << kv8_last_error();
+        ASSERT_EQ(whole.result(0, 1, 0), last.result(0, 0, 0));
+        ASSERT_EQ(KV8_OK, last.run(device, 0)) << kv8_last_error();
+        ASSERT_EQ("", difference(c, last.result(0, 0, 0), exact[0][1], tolerance_of(device, c)));
+    }
+}
+
 // To a GPU the keys of such a block are zeros, K and V; it says so when it is synchronized.
 TEST(AttentionEdges, RefusesTableEntriesOfVisibleKeysThatNameNoBlock) {
     for (kv8_dtype q_dtype : {KV8_F32, KV8_BF16}) {

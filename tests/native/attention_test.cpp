@@ -167,6 +167,22 @@ TEST(Attention, ReachesBlocksThatLieFarApart) {
     }
 }
 
+// A pool has more blocks than 16 bits can name; those before them hold NaN.
+TEST(Attention, ReachesBlocksOfLargeIds) {
+    for (kv8_dtype q_dtype : {KV8_F32, KV8_BF16}) {
+        const AttentionCase c = prompt_case(40, 0, q_dtype);
+        Placement placement;
+        placement.block_size = 1;
+        placement.first_id = 70'000;
+        AttentionBatch batch(c, whole_batch(c), placement);
+        for (const DeviceSet& set : device_sets()) {
+            SCOPED_TRACE(set.name + ", " + c.describe());
+            ASSERT_EQ(KV8_OK, batch.run(*set.devices[0])) << kv8_last_error();
+            ASSERT_NO_FATAL_FAILURE(expect_near(c, batch, exact_rows(c), tolerance_of(*set.devices[0], c)));
+        }
+    }
+}
+
 TEST(Attention, MatchesTheGoldens) {
     for (const char* name : {"01_d128_gqa_decode_e4m3", "09_d128_multitoken_2to8"}) {
         SCOPED_TRACE(name);

@@ -314,4 +314,35 @@ TEST(CacheRows, ReachSlotsThatLieFarApart) {
     }
 }
 
+// A pool has more blocks than 16 bits can name.
+TEST(CacheRows, ReachBlocksOfLargeIds) {
+    std::mt19937 random(static_cast<uint32_t>(seed()));
+    CacheShape shape;
+    shape.blocks = 70'010;
+    shape.block_size = 1;
+    shape.heads = 1;
+    TestCache cache(shape, random);
+    const std::vector<int64_t> slots = {70'001, 4465, -1, 70'009};
+    TestRows rows(KV8_F32, 4, 1, 64, random), back(KV8_F32, 4, 1, 64, random);
+    fill_with_values(rows, 4, 1, 64, random);
+    Image want = cache.before;
+    const kv8_cache_view expected = cache.view_of(want);
+    for (int t : {0, 1, 3})
+        for (const kv8_side* side : {&expected.k, &expected.v})
+            model::put_row(expected, *side, slots[t], 0, rows.row(t, 0, 64));
+    for (const auto& device : devices()) {
+        Image got = cache.before;
+        const kv8_cache_view view = cache.view_of(got);
+        ASSERT_EQ(run(*device, write_args(view, rows.rows(), rows.rows(), slots, Rope{})), KV8_OK) << kv8_last_error();
+        ASSERT_NO_FATAL_FAILURE(expect_equal_bytes(got, want, device->name()));
+        const kv8_gather_args gather = gather_args(view, back.rows(), back.rows(), slots);
+        ASSERT_EQ(run(*device, gather), KV8_OK) << kv8_last_error();
+        for (int t : {0, 1, 3}) {
+            const std::vector<float> row = back.row(t, 0, 64), exact = model::get_row(view, view.v, slots[t], 0);
+            ASSERT_EQ(std::memcmp(row.data(), exact.data(), sizeof(float) * 64), 0)
+                << device->name() << ", token " << t;
+        }
+    }
+}
+
 }  // namespace

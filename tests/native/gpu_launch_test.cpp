@@ -199,6 +199,9 @@ TEST_P(GpuLaunch, GivesNoSubnormalElementToMatrixInstructionsThatFlushIt) {
     EXPECT_EQ(kernel_of("gfx90a", KV8_E5M2), "kv8_attention_precise_d64");
     EXPECT_EQ(kernel_of("gfx90a", KV8_E4M3FN), "kv8_attention_e4m3fn_small");
     EXPECT_EQ(kernel_of("gfx942", KV8_E5M2), "kv8_attention_e5m2_small");
+    // What a cache of E5M2 holds on an MI300, and what needs its conversion.
+    EXPECT_EQ(kernel_of("gfx942", KV8_E5M2FNUZ), "kv8_attention_e5m2fnuz_small");
+    EXPECT_EQ(kernel_of("gfx950", KV8_E5M2FNUZ), "kv8_attention_precise_d64");
 }
 
 TEST_P(GpuLaunch, TakesNoMemoryAndWaitsForNothingWhileAGraphIsCaptured) {

@@ -123,6 +123,16 @@ TEST(MoveBlocks, CopiesBytesWhereDtypesAndScalesAreEqual) {
     }
 }
 
+// A pool has more blocks than 16 bits can name.
+TEST(MoveBlocks, ReachesBlocksOfLargeIds) {
+    std::mt19937 random(static_cast<uint32_t>(seed()));
+    CacheShape from, to;
+    from.blocks = to.blocks = 70'010;
+    from.block_size = to.block_size = from.heads = to.heads = 1;
+    TestCache src(from, random), dst(to, random);
+    ASSERT_NO_FATAL_FAILURE(expect_moves(src, dst, {70'001, 3, 5, 70'009, 70'002, 70'003}, "large ids"));
+}
+
 TEST(MoveBlocks, CopiesWithinOneCache) {
     std::mt19937 random(static_cast<uint32_t>(seed()));
     CacheShape shape = any_shape(random);

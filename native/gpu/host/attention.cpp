@@ -7,6 +7,7 @@
 #include "gpu/attention_params.h"
 #include "gpu/host/attention_device.h"
 #include "gpu/host/attention_schedule.h"
+#include "gpu/host/native_fp8.h"
 
 namespace kv8::gpu {
 namespace {
@@ -34,6 +35,8 @@ const char* matrix_format(const DeviceTraits& traits, const kv8_attention_args& 
             return "e5m2";
         case KV8_E4M3FNUZ:
             return traits.arch.rfind("gfx", 0) == 0 ? "e4m3fnuz" : nullptr;
+        case KV8_E5M2FNUZ:
+            return native_fp8(traits.arch) >> kv & 1 ? "e5m2fnuz" : nullptr;
         default:
             return nullptr;
     }

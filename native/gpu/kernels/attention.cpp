@@ -27,5 +27,9 @@ KV8_ATTENTION(kv8_attention_e4m3fn_large, E4M3FN, true)
 KV8_ATTENTION(kv8_attention_e4m3fnuz_small, E4M3FNUZ, false)
 KV8_ATTENTION(kv8_attention_e4m3fnuz_large, E4M3FNUZ, true)
 #endif
+#if defined(KV8_CONVERTS_FNUZ)  // nor has any other GPU for this one: no half float is a code's upper byte
+KV8_ATTENTION(kv8_attention_e5m2fnuz_small, E5M2FNUZ, false)
+KV8_ATTENTION(kv8_attention_e5m2fnuz_large, E5M2FNUZ, true)
+#endif
 
 }  // namespace kv8::gpu

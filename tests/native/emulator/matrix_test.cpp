@@ -104,6 +104,9 @@ KV8_MULTIPLY_ALL(E4M3FN)
 #if defined(KV8_MATRIX_AMD)
 KV8_MULTIPLY_ALL(E4M3FNUZ)
 #endif
+#if defined(KV8_CONVERTS_FNUZ)
+KV8_MULTIPLY_ALL(E5M2FNUZ)
+#endif
 constexpr int kAtomCounts[] = {1, 2, 3, 4, 5, 6, 7, 8, 12, 16};
 
 // Bits of half floats that are subnormal or zero; only zero where the unit takes the others for it.
@@ -128,8 +131,10 @@ struct Element {
             bits = narrow_bf16(float(int(random % 4001) - 2000) * 0x1p-9f);
             value = widen_bf16(bits);
         } else {
-            using Codes = std::conditional_t<Format::dtype == KV8_E4M3FN, fp8::E4M3FN,
-                                             std::conditional_t<Format::dtype == KV8_E5M2, fp8::E5M2, fp8::E4M3FNUZ>>;
+            using OfThreeBits = std::conditional_t<Format::dtype == KV8_E4M3FN, fp8::E4M3FN, fp8::E4M3FNUZ>;
+            using OfTwoBits = std::conditional_t<Format::dtype == KV8_E5M2, fp8::E5M2, fp8::E5M2FNUZ>;
+            constexpr bool kThree = Format::dtype == KV8_E4M3FN || Format::dtype == KV8_E4M3FNUZ;
+            using Codes = std::conditional_t<kThree, OfThreeBits, OfTwoBits>;
             bits = uint16_t(random % 256);
             value = fp8::decode<Codes>(uint8_t(bits));
             if (!std::isfinite(value)) bits = 0x01, value = fp8::decode<Codes>(0x01);
@@ -234,6 +239,9 @@ TEST(Matrix, MultipliesBf16) { expect_products_of_all_sizes<BF16>("BF16"); }
 TEST(Matrix, MultipliesE4M3FN) { expect_products_of_all_sizes<E4M3FN>("E4M3FN"); }
 #if defined(KV8_MATRIX_AMD)
 TEST(Matrix, MultipliesE4M3FNUZ) { expect_products_of_all_sizes<E4M3FNUZ>("E4M3FNUZ"); }
+#endif
+#if defined(KV8_CONVERTS_FNUZ)
+TEST(Matrix, MultipliesE5M2FNUZ) { expect_products_of_all_sizes<E5M2FNUZ>("E5M2FNUZ"); }
 #endif
 
 }  // namespace

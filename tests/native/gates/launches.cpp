@@ -44,7 +44,7 @@ void print(const Arch& arch) {
 void print_attention(const Arch& arch, int head_size) {
     char module[32], kernel[64];
     snprintf(module, sizeof(module), "attention_d%d", head_size);
-    for (const char* format : {"f16", "bf16", "e4m3fn", "e5m2", "e4m3fnuz"})
+    for (const char* format : {"f16", "bf16", "e4m3fn", "e5m2", "e4m3fnuz", "e5m2fnuz"})
         for (int large = 0; large < 2; large++) {
             const AttentionConfig c =
                 attention_config(attention_device(arch.name), head_size, format[0] == 'e' ? 1 : 2, large != 0);
