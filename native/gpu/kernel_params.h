@@ -142,7 +142,8 @@ inline int64_t blocks_of(const GatherParams& p) {
     return 2 * blocks_for_rows(int64_t{p.args.tokens} * p.view.kv_heads, p.view.head_size, p.kThreads);
 }
 inline int64_t blocks_of(const MoveBlocksParams& p) {
-    return 2 * int64_t{p.args.count} * blocks_for_rows(int64_t{p.src.kv_heads} * p.src.block_size, p.src.head_size, p.kThreads);
+    return 2 * int64_t{p.args.count} *
+           blocks_for_rows(int64_t{p.src.kv_heads} * p.src.block_size, p.src.head_size, p.kThreads);
 }
 inline int64_t blocks_of(const MergeStatesParams& p) {
     return blocks_for_rows(int64_t{p.args.tokens} * p.args.heads, p.args.width, p.kThreads);

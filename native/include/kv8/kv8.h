@@ -188,13 +188,15 @@ KV8_API kv8_status kv8_fill(kv8_device* device, kv8_stream* stream, kv8_span dst
  *
  * Each call is checked when it is captured; one that is refused is not in the graph, and the capture goes on. Not captured,
  * and refused: kv8_attention_plan, kv8_stream_sync, copies from or to pageable memory, a shape's first kv8_matmul. The thread
- * that captures is refused the first three on other streams too, and kv8_alloc and kv8_free. Kernels launched by a graph
- * report illegal values in memory as ever. The CPU has no graphs (KV8_UNSUPPORTED): its calls have nothing to launch.
+ * that captures is refused the first three on other streams too, and kv8_alloc, kv8_free, kv8_stream_create and
+ * kv8_device_open. Kernels launched by a graph report illegal values in memory as ever. The CPU has no graphs
+ * (KV8_UNSUPPORTED): its calls have nothing to launch.
  */
 
 /*
  * Begins to capture; the calling thread ends it. Other threads may use other streams meanwhile. The stream is one of
- * kv8_stream_create, or the caller's own, but not the device's default one: no driver captures that.
+ * kv8_stream_create, or the caller's own, but neither the device's default one, which no driver captures, nor one that waits
+ * for that one, as streams do that were not created with CU_STREAM_NON_BLOCKING or hipStreamNonBlocking.
  */
 KV8_API kv8_status kv8_graph_begin(kv8_device* device, kv8_stream* stream);
 /*
@@ -425,10 +427,10 @@ KV8_API kv8_status kv8_merge_states(kv8_device* device, kv8_stream* stream, cons
 /*
  * y[t][o] = sum over i of x[t][i] * weights[o][i] (+ bias[o]): a layer's weights as checkpoints store them. Products and
  * sums in float32, float32 inputs with all their bits, one rounding to y. On one device y[t] has the same bits whatever the
- * other rows hold and however many there are. A GPU's products are its vendor's: cuBLASLt or hipBLASLt is opened by the
- * device's first call (KV8_LIBRARY_MISSING where there is none), 32 MiB of its memory are taken then, and a shape's first
- * call chooses its algorithm; later ones neither allocate nor wait. One workspace serves all streams: calls on different
- * streams of one device may not overlap.
+ * other rows hold and, but on AMD's GPUs, however many there are: hipBLASLt may divide a sum by their number. A GPU's products
+ * are its vendor's: cuBLASLt or hipBLASLt is opened by the device's first call (KV8_LIBRARY_MISSING where there is none),
+ * 32 MiB of its memory are taken then, and a shape's first call chooses its algorithm; later ones neither allocate nor wait.
+ * One workspace serves all streams: calls on different streams of one device may not overlap.
  *
  * The CPU's are for few rows, which reading the weights bounds; for many a GEMM library is faster. There x and y are KV8_F32
  * and weights of any type, and a result is the sum, one after the other, of partial sums of sum_length inputs each (0: of
