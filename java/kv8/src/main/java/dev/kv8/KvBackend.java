@@ -156,6 +156,16 @@ public interface KvBackend extends AutoCloseable {
     AttentionPlan attentionPlan(int queryHeads, int kvHeads, int headSize);
 
     /**
+     * A plan for layers with a window.
+     *
+     * @param window keys that a query of theirs sees, its own included; 0 for all. A hint of what there is to share out: attention
+     *     with another window gives the same results from the plan, only later
+     */
+    default AttentionPlan attentionPlan(int queryHeads, int kvHeads, int headSize, int window) {
+        return attentionPlan(queryHeads, kvHeads, headSize);
+    }
+
+    /**
      * Causal paged attention over the planned batch.
      *
      * @param blockTable int32 {@code [sequences][blockTableStride]}

@@ -389,7 +389,8 @@ public final class KvCache implements AutoCloseable {
             checkLayer(layer);
             checkWindow(layer, options);
             StepTables step = batch.startedTables(this);
-            AttentionPlan plan = recording == null ? step.plan(q.heads()) : step.madePlan(q.heads());
+            int window = options.window();
+            AttentionPlan plan = recording == null ? step.plan(q.heads(), window) : step.madePlan(q.heads(), window);
             DeviceMemory table = step.blockTable(config.groups().of(layer));
             backend.attend(views.view(layer), plan, table, step.tableStride(), q, out, null, options);
         } finally {

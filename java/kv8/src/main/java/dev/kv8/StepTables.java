@@ -3,11 +3,12 @@ package dev.kv8;
 import java.nio.IntBuffer;
 import java.nio.LongBuffer;
 import java.util.Arrays;
+import org.jspecify.annotations.Nullable;
 
 /**
  * What kernels read about one step: token ids, positions and slots by row, starts, lengths and block tables by sequence, and
- * the attention schedules made from them, one for each number of query heads and made once a step. Slots and block tables are those of
- * a {@linkplain LayerGroups group of layers}.
+ * the attention schedules made from them, one for each number of query heads and window and made once a step. Slots and block tables
+ * are those of a {@linkplain LayerGroups group of layers}.
  */
 final class StepTables implements AutoCloseable {
     private static final int LEAST_STRIDE = 16;
@@ -26,9 +27,7 @@ final class StepTables implements AutoCloseable {
     private int sequences;
     private int rows;
     private int tableStride;
-    private int[] planHeads = {};
-    private AttentionPlan[] plans = {};
-    private boolean[] planned = {};
+    private Schedule[] schedules = {};
     /** Whether kernels or copies may still read the tables. */
     private boolean inUse;
 
@@ -39,6 +38,21 @@ final class StepTables implements AutoCloseable {
      *     grown by a block is seldom of another shape
      */
     record Shape(int sequences, int rows, int tableStride) {}
+
+    /** A plan and what it is for. */
+    private static final class Schedule {
+        final int queryHeads;
+        final int window;
+        final AttentionPlan plan;
+        /** For the present step. */
+        boolean made;
+
+        Schedule(int queryHeads, int window, AttentionPlan plan) {
+            this.queryHeads = queryHeads;
+            this.window = window;
+            this.plan = plan;
+        }
+    }
 
     StepTables(KvBackend backend, KvCacheConfig config) {
         this.backend = backend;
@@ -103,7 +117,9 @@ final class StepTables implements AutoCloseable {
         sequences = count;
         rows = tokens;
         tableStride = stride;
-        Arrays.fill(planned, false);
+        for (Schedule schedule : schedules) {
+            schedule.made = false;
+        }
     }
 
     private void fillPositions(BlockTable table, int firstRow) {
@@ -139,47 +155,51 @@ final class StepTables implements AutoCloseable {
         }
     }
 
-    /** The schedule for {@code queryHeads}, made when the step first asks for it. */
-    AttentionPlan plan(int queryHeads) {
-        int i = 0;
-        while (i < planHeads.length && planHeads[i] != queryHeads) {
-            i++;
+    /** The schedule for {@code queryHeads} that see {@code window} keys (0: all), made when the step first asks for it. */
+    AttentionPlan plan(int queryHeads, int window) {
+        Schedule schedule = find(queryHeads, window);
+        if (schedule == null) {
+            AttentionPlan plan = backend.attentionPlan(queryHeads, config.kvHeads(), config.headSize(), window);
+            schedule = new Schedule(queryHeads, window, plan);
+            schedules = Arrays.copyOf(schedules, schedules.length + 1);
+            schedules[schedules.length - 1] = schedule;
         }
-        if (i == planHeads.length) {
-            AttentionPlan made = backend.attentionPlan(queryHeads, config.kvHeads(), config.headSize());
-            planHeads = Arrays.copyOf(planHeads, i + 1);
-            plans = Arrays.copyOf(plans, i + 1);
-            planned = Arrays.copyOf(planned, i + 1);
-            planHeads[i] = queryHeads;
-            plans[i] = made;
-        }
-        makePlan(i);
-        return plans[i];
+        make(schedule);
+        return schedule.plan;
     }
 
-    /** The schedule for {@code queryHeads} of a step that is being captured, where it can't be made. */
-    AttentionPlan madePlan(int queryHeads) {
-        for (int i = 0; i < planHeads.length; i++) {
-            if (planHeads[i] == queryHeads && planned[i]) {
-                return plans[i];
+    /** Such a schedule of a step that is being captured, where it can't be made. */
+    AttentionPlan madePlan(int queryHeads, int window) {
+        Schedule schedule = find(queryHeads, window);
+        if (schedule == null || !schedule.made) {
+            throw new IllegalStateException("There is no schedule for " + queryHeads + " query heads"
+                    + (window == 0 ? "" : " and a window of " + window)
+                    + " yet, and none can be made while the step is being captured. Make such a step once without a"
+                    + " graph.");
+        }
+        return schedule.plan;
+    }
+
+    private @Nullable Schedule find(int queryHeads, int window) {
+        for (Schedule schedule : schedules) {
+            if (schedule.queryHeads == queryHeads && schedule.window == window) {
+                return schedule;
             }
         }
-        throw new IllegalStateException("There is no schedule for " + queryHeads
-                + " query heads yet, and none can be made while the step is being captured. Make such a step once without a"
-                + " graph.");
+        return null;
     }
 
     /** Makes the schedules that steps have asked for so far. */
     void planAll() {
-        for (int i = 0; i < plans.length; i++) {
-            makePlan(i);
+        for (Schedule schedule : schedules) {
+            make(schedule);
         }
     }
 
-    private void makePlan(int i) {
-        if (!planned[i]) {
-            plans[i].update(sequences, queryStarts.host(), sequenceLengths.host());
-            planned[i] = true;
+    private void make(Schedule schedule) {
+        if (!schedule.made) {
+            schedule.plan.update(sequences, queryStarts.host(), sequenceLengths.host());
+            schedule.made = true;
         }
     }
 
@@ -216,8 +236,8 @@ final class StepTables implements AutoCloseable {
 
     @Override
     public void close() {
-        for (AttentionPlan plan : plans) {
-            plan.close();
+        for (Schedule schedule : schedules) {
+            schedule.plan.close();
         }
         tokenIds.close();
         positions.close();

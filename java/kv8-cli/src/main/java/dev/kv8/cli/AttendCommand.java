@@ -59,7 +59,7 @@ final class AttendCommand extends Kv8Command {
                 DeviceMemory lse = backend.allocate(c.lseBytes());
                 DeviceMemory sinks = c.hasSinks() ? loadWhole(backend, c.file("sinks.f32")) : null;
                 DeviceMemory slopes = c.hasAlibi() ? loadWhole(backend, c.file("alibi_slopes.f32")) : null;
-                AttentionPlan plan = backend.attentionPlan(c.queryHeads(), c.kvHeads(), c.headSize())) {
+                AttentionPlan plan = backend.attentionPlan(c.queryHeads(), c.kvHeads(), c.headSize(), c.window())) {
             DeviceArrays.load(backend, c.file("k_cache.u8"), c.cacheBytes(), pool, 0);
             DeviceArrays.load(backend, c.file("v_cache.u8"), c.cacheBytes(), pool, c.cacheBytes());
             long start = System.nanoTime();

@@ -35,6 +35,7 @@ final class AttentionArguments {
             struct.q_heads(plan.queryHeads());
             struct.kv_heads(plan.kvHeads());
             struct.head_size(plan.headSize());
+            struct.window(plan.window());
             queryStartLoc.set(starts);
             seqLens.set(lengths);
             workspace.set(0, 0);

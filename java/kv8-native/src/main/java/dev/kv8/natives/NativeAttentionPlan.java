@@ -5,21 +5,23 @@ import dev.kv8.DeviceMemory;
 import dev.kv8.LayerLayout;
 import org.jspecify.annotations.Nullable;
 
-/** A plan's heads and its workspace on the device. */
+/** A plan's heads and window, and its workspace on the device. */
 final class NativeAttentionPlan implements AttentionPlan {
     private final NativeBackend owner;
     private final int queryHeads;
     private final int kvHeads;
     private final int headSize;
+    private final int window;
     private @Nullable DeviceMemory workspace;
     private boolean planned;
     private volatile boolean closed;
 
-    NativeAttentionPlan(NativeBackend owner, int queryHeads, int kvHeads, int headSize) {
+    NativeAttentionPlan(NativeBackend owner, int queryHeads, int kvHeads, int headSize, int window) {
         this.owner = owner;
         this.queryHeads = queryHeads;
         this.kvHeads = kvHeads;
         this.headSize = headSize;
+        this.window = window;
     }
 
     @Override
@@ -83,6 +85,10 @@ final class NativeAttentionPlan implements AttentionPlan {
 
     int headSize() {
         return headSize;
+    }
+
+    int window() {
+        return window;
     }
 
     @Override

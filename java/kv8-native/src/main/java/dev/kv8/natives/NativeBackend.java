@@ -144,9 +144,14 @@ final class NativeBackend extends NativeDevice {
 
     @Override
     public AttentionPlan attentionPlan(int queryHeads, int kvHeads, int headSize) {
+        return attentionPlan(queryHeads, kvHeads, headSize, 0);
+    }
+
+    @Override
+    public AttentionPlan attentionPlan(int queryHeads, int kvHeads, int headSize, int window) {
         synchronized (turn) {
             handle();
-            return new NativeAttentionPlan(this, queryHeads, kvHeads, headSize);
+            return new NativeAttentionPlan(this, queryHeads, kvHeads, headSize, window);
         }
     }
 

@@ -143,6 +143,10 @@ class RefusalsTest extends CpuTest {
         assertThatThrownBy(() -> plan.update(1, device.ints(0, 2), device.ints(-1)))
                 .isInstanceOf(IllegalArgumentException.class)
                 .hasMessageContaining("-1");
+        AttentionPlan windowed = backend.attentionPlan(1, 1, 64, -2);
+        assertThatThrownBy(() -> windowed.update(1, device.ints(0, 2), device.ints(2)))
+                .isInstanceOf(IllegalArgumentException.class)
+                .hasMessageContaining("window is -2");
     }
 
     @Test
