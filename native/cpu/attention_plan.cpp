@@ -83,15 +83,23 @@ void for_each_tile(const kv8_attention_plan_args& args, const Tiling& tiling, co
     }
 }
 
+// Whether there are items enough for every thread, and none of them alone would keep one busy for longer than all take, as far as
+// fewer heads would make it smaller: a split is not cut.
+bool occupies(const kv8_attention_plan_args& args, const Tiling& tiling, int threads) {
+    int64_t items = 0, total = 0, largest = 0;
+    for_each_tile(args, tiling, [&](const Tile& tile) {
+        items += std::max(seen_splits(tile.whole), 1);
+        total += tile.work;
+        if (tile.whole.kv_heads > 1)
+            largest = std::max(largest, std::min(tile.work, split_work(tile.whole, group_of(args))));
+    });
+    return items >= int64_t(threads) * kItemsPerThread && largest <= total / threads;
+}
+
 // As many KV heads in a tile as leave every thread something to do.
 Tiling tiling_for(const kv8_attention_plan_args& args, int threads) {
     Tiling tiling{std::max(1, kTileRows / group_of(args)), args.kv_heads};
-    const auto items = [&] {
-        int64_t count = 0;
-        for_each_tile(args, tiling, [&](const Tile& tile) { count += std::max(seen_splits(tile.whole), 1); });
-        return count;
-    };
-    while (threads > 1 && tiling.tile_heads > 1 && items() < int64_t(threads) * kItemsPerThread)
+    while (threads > 1 && tiling.tile_heads > 1 && !occupies(args, tiling, threads))
         tiling.tile_heads = (tiling.tile_heads + 1) / 2;
     return tiling;
 }

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <map>
+#include <memory>
 #include <queue>
 #include <string>
 #include <tuple>
@@ -50,12 +51,12 @@ class Planned {
         args.query_start_loc = span_of(starts);
         args.seq_lens = span_of(lens);
         kv8::cpu::plan_attention(args, threads);
-        workspace_.resize(args.workspace_bytes / sizeof(uint64_t) + 1);
-        args.workspace = span_of(workspace_);
+        workspace_.reset(new uint64_t[args.workspace_bytes / sizeof(uint64_t) + 1]);
+        args.workspace = {reinterpret_cast<uint64_t>(workspace_.get()), args.workspace_bytes};
         kv8::cpu::plan_attention(args, threads);
     }
 
-    const AttentionPlan& plan() const { return *reinterpret_cast<const AttentionPlan*>(workspace_.data()); }
+    const AttentionPlan& plan() const { return *reinterpret_cast<const AttentionPlan*>(workspace_.get()); }
 
     int64_t work(const AttentionItem& item) const {
         const Text& text = step_.texts[size_t(item.sequence)];
@@ -149,7 +150,7 @@ class Planned {
   private:
     const Step& step_;
     const int threads_;
-    std::vector<uint64_t> workspace_;
+    std::unique_ptr<uint64_t[]> workspace_;  // not zeroed: most of it is for results, which there are none of
 };
 
 // That threads finish at about the same time, as far as pieces that nothing cuts allow, and that all have something to do.
@@ -165,6 +166,40 @@ void expect_balanced(const Step& step, int threads) {
 }
 
 constexpr int kThreads[] = {1, 2, 3, 4, 8, 13, 16, 32, 64};
+
+std::vector<Text> short_texts(int count, int keys) { return std::vector<Text>(size_t(count), Text{1, keys}); }
+
+TEST(AttentionPlan, SharesOutOneLongText) {
+    for (int threads : kThreads)
+        for (int keys : {1, 511, 513, 4096, 65'536})
+            for (const auto& [q_heads, kv_heads] : {std::pair{32, 8}, {32, 32}, {8, 1}, {40, 1}, {28, 4}})
+                expect_balanced({q_heads, kv_heads, 0, {{1, keys}}}, threads);
+}
+
+TEST(AttentionPlan, SharesOutUnequalTexts) {
+    for (int threads : kThreads)
+        for (int kv_heads : {1, 8})
+            for (int keys : {16, 40, 512, 2000}) {
+                Step step{32, kv_heads, 0, short_texts(300, keys)};
+                expect_balanced(step, threads);
+                for (int longest : {512, 65'536}) {
+                    step.texts[7].keys = longest;
+                    expect_balanced(step, threads);
+                }
+            }
+}
+
+TEST(AttentionPlan, SharesOutPromptsBesideDecode) {
+    for (int threads : kThreads)
+        for (int kv_heads : {1, 8}) {
+            Step step{32, kv_heads, 0, short_texts(12, 3000)};
+            step.texts.push_back({2048, 2048});
+            step.texts.push_back({300, 40'000});
+            step.texts.push_back({5, 20'000});
+            step.texts.push_back({8, 3});
+            expect_balanced(step, threads);
+        }
+}
 
 TEST(AttentionPlan, SharesOutWhatAWindowLeavesToSee) {
     for (int threads : kThreads)
