@@ -64,6 +64,11 @@ public record CapacityPlan(int blocks, int blockSize, long blockBytes, List<Inte
         return (double) groupWindows.size() * blockBytes / blockSize;
     }
 
+    /** Tokens, with all layers, that a tier of so many bytes keeps: a block has a header there. */
+    public long tokensInTier(ByteSize size) {
+        return size.bytes() / (BlockFrame.HEADER + blockBytes) / groupWindows.size() * blockSize;
+    }
+
     /** Bytes of the whole pool. */
     public long poolBytes() {
         return blocks * blockBytes;

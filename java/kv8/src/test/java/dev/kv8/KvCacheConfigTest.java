@@ -29,6 +29,9 @@ class KvCacheConfigTest {
         assertThat((double) fp8.blocks() / auto.blocks()).isGreaterThanOrEqualTo(1.98);
         assertThat(fp8.poolBytes()).isLessThanOrEqualTo(memory.bytes());
         assertThat(fp8.tokens()).isEqualTo(fp8.blocks() * 16L);
+        assertThat(fp8.tokensInTier(ByteSize.of(3 * (fp8.blockBytes() + 128)))).isEqualTo(3 * 16);
+        assertThat(fp8.tokensInTier(ByteSize.of(3 * (fp8.blockBytes() + 128) - 1)))
+                .isEqualTo(2 * 16);
         assertThat(fp8.sequences(17)).isEqualTo(fp8.blocks() / 2);
         assertThat(fp8.sequences(16)).isEqualTo(fp8.blocks());
         assertThatThrownBy(() -> fp8.sequences(0)).isInstanceOf(IllegalArgumentException.class);

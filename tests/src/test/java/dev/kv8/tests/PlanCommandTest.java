@@ -52,6 +52,26 @@ class PlanCommandTest {
     }
 
     @Test
+    void tiers_hold_more_of_the_same_blocks() {
+        String shape =
+                "plan --layers 1 --kv-heads 1 --head-size 64 --memory 16384 --kv-cache-dtype fp8 --block-size 32";
+        List<Json> tiers = plans(shape + " --tier host=8448,files=8447 --json")
+                .get(0)
+                .get("tiers")
+                .list();
+        assertThat(tiers.stream().map(tier -> tier.get("name").text())).containsExactly("host", "files");
+        assertThat(tiers.stream().map(tier -> tier.get("tokens").number()))
+                .as("a block takes 4,096 bytes, and 128 more in a tier")
+                .containsExactly(64.0, 32.0);
+        assertThat(kv8((Object[]) (shape + " --tier host=1MiB").split(" "))
+                        .succeeds()
+                        .out())
+                .contains("tokens in host, 1 MiB");
+        kv8((Object[]) (shape + " --tier host").split(" ")).isWrongUsage("--tier");
+        kv8((Object[]) (shape + " --tier host=much").split(" ")).isWrongUsage("--tier", "much");
+    }
+
+    @Test
     void the_table_has_a_row_for_each_dtype() {
         String table = kv8("plan", "--model", MODEL, "--memory", "1MiB", "--kv-cache-dtype", "float32,fp8_e5m2")
                 .succeeds()

@@ -20,6 +20,7 @@ import picocli.CommandLine.ArgGroup;
 import picocli.CommandLine.Command;
 import picocli.CommandLine.Mixin;
 import picocli.CommandLine.Option;
+import picocli.CommandLine.UseDefaultConverter;
 
 /** {@code kv8 plan}: what fits in a given memory, from the sizes that the cache itself allocates by. */
 @Command(
@@ -31,6 +32,7 @@ import picocli.CommandLine.Option;
             "  kv8 plan --model Llama-3.1-8B-Instruct --memory 8GiB",
             "  kv8 plan --layers 32 --kv-heads 8 --head-size 128 --memory 8GiB --kv-cache-dtype auto,fp8",
             "  kv8 plan --model Llama-3.1-8B-Instruct --memory 8GiB --plot plan.svg",
+            "  kv8 plan --model Llama-3.1-8B-Instruct --memory 8GiB --tier host=64GiB,files=500GiB",
         })
 final class PlanCommand extends Kv8Command {
     /** The shape, from a checkpoint or spelled out. */
@@ -79,6 +81,14 @@ final class PlanCommand extends Kv8Command {
             converter = MemorySize.class,
             description = "Bytes for the cache, for instance 512MiB or 8GiB.")
     ByteSize memory;
+
+    @Option(
+            names = "--tier",
+            paramLabel = "NAME=SIZE",
+            split = ",",
+            converter = {UseDefaultConverter.class, MemorySize.class},
+            description = "Tiers below the cache, for instance host=64GiB,files=1TiB: what each of them holds besides.")
+    Map<String, ByteSize> tiers = new LinkedHashMap<>();
 
     @Mixin
     CacheDTypes dtypes;
@@ -166,6 +176,7 @@ final class PlanCommand extends Kv8Command {
                         blockSize);
         List<String> header = new ArrayList<>(List.of("kv_cache_dtype", "bytes/token", "blocks", "tokens"));
         lengths.forEach(length -> header.add("sequences of " + length));
+        tiers.forEach((name, size) -> header.add("tokens in " + name + ", " + size));
         TextTable table = new TextTable(header.toArray(String[]::new));
         plans.forEach((dtype, plan) -> {
             List<String> row = new ArrayList<>(List.of(
@@ -174,6 +185,7 @@ final class PlanCommand extends Kv8Command {
                     Integer.toString(plan.blocks()),
                     Long.toString(plan.tokens())));
             lengths.forEach(length -> row.add(Integer.toString(plan.sequences(length))));
+            tiers.values().forEach(size -> row.add(Long.toString(plan.tokensInTier(size))));
             table.row(row);
         });
         table.print(out());
@@ -208,6 +220,15 @@ final class PlanCommand extends Kv8Command {
                 generator.writeStartObject();
                 generator.writeNumberField("length", length);
                 generator.writeNumberField("count", plan.sequences(length));
+                generator.writeEndObject();
+            }
+            generator.writeEndArray();
+            generator.writeArrayFieldStart("tiers");
+            for (Map.Entry<String, ByteSize> tier : tiers.entrySet()) {
+                generator.writeStartObject();
+                generator.writeStringField("name", tier.getKey());
+                generator.writeNumberField("bytes", tier.getValue().bytes());
+                generator.writeNumberField("tokens", plan.tokensInTier(tier.getValue()));
                 generator.writeEndObject();
             }
             generator.writeEndArray();
