@@ -59,6 +59,14 @@ final class CacheOracle {
         final List<Block> blocks = new ArrayList<>();
         int computed;
         int scheduled;
+        /** Of the computed ones, those that it found stored. */
+        int cached;
+        /** Tokens at the front that count as asked for. */
+        int asked;
+        /** The block that others are to wait for it to compute. */
+        @Nullable
+        Prefix leads;
+
         int epoch;
         boolean closed;
         ReleaseHint hint = ReleaseHint.KEEP;
@@ -102,18 +110,64 @@ final class CacheOracle {
 
     Entry open(SequenceOptions options, List<Integer> tokens) {
         Entry entry = add(options, tokens);
-        while (entry.computed + blockSize < tokens.size()) {
-            Block block = registered.get(entry.prefix(entry.computed + blockSize));
+        ask(entry);
+        catchUp(entry);
+        return entry;
+    }
+
+    /** Takes over what is stored for it; false when it is to wait for another one. */
+    boolean catchUp(Entry entry) {
+        if (entry.tokens.size() - entry.computed < 2) {
+            return true;
+        }
+        join(entry);
+        if (entry.epoch != epoch) {
+            return true;
+        }
+        ask(entry);
+        for (int index = entry.computed / blockSize; (index + 1) * blockSize < entry.tokens.size(); index++) {
+            Block block = registered.get(entry.prefix((index + 1) * blockSize));
             if (block == null) {
                 break;
             }
-            use(block, options);
-            entry.blocks.add(block);
-            entry.computed += blockSize;
+            use(block, entry.options);
+            if (index == entry.blocks.size()) {
+                entry.blocks.add(block);
+            } else {
+                giveUp(entry.blocks.set(index, block), ReleaseHint.KEEP, NORMAL);
+            }
+            int found = (index + 1) * blockSize - entry.computed;
+            entry.computed += found;
+            entry.cached += found;
+            hit += found;
         }
-        queried += tokens.size();
-        hit += entry.computed;
-        return entry;
+        return lead(entry);
+    }
+
+    private void ask(Entry entry) {
+        queried += Math.max(0, entry.tokens.size() - Math.max(entry.asked, entry.computed));
+        entry.asked = entry.tokens.size();
+    }
+
+    private boolean lead(Entry entry) {
+        entry.leads = null;
+        int end = (entry.computed / blockSize + 1) * blockSize;
+        if (end > entry.tokens.size()) {
+            return true;
+        }
+        Prefix next = entry.prefix(end);
+        if (entries.stream().anyMatch(other -> next.equals(other.leads))) {
+            return false;
+        }
+        entry.leads = next;
+        return true;
+    }
+
+    /** What has stored nothing yet belongs to the present epoch. */
+    private void join(Entry entry) {
+        if (entry.computed == 0) {
+            entry.epoch = epoch;
+        }
     }
 
     private void use(Block block, SequenceOptions options) {
@@ -222,9 +276,7 @@ final class CacheOracle {
         for (int i = 0; i < created; i++) {
             entry.blocks.add(take());
         }
-        if (entry.computed == 0) {
-            entry.epoch = epoch;
-        }
+        join(entry);
         entry.scheduled = count;
         return true;
     }
@@ -289,6 +341,10 @@ final class CacheOracle {
             for (int i = before / blockSize; i < entry.computed / blockSize && entry.epoch == epoch; i++) {
                 register(entry, i);
             }
+        }
+        boolean isKnown = (entry.computed / blockSize + 1) * blockSize <= entry.tokens.size();
+        if (computed && entry.epoch == epoch && (entry.leads != null || isKnown)) {
+            lead(entry);
         }
         entry.scheduled = 0;
         dropBlocksBehind(entry, entry.computed, ReleaseHint.KEEP);
@@ -364,6 +420,9 @@ final class CacheOracle {
     void truncate(Entry entry, int length) {
         entry.tokens.subList(length, entry.tokens.size()).clear();
         entry.computed = Math.min(entry.computed, length);
+        entry.cached = Math.min(entry.cached, length);
+        entry.asked = Math.min(entry.asked, length);
+        entry.leads = null;
         dropBlocksBehind(entry, entry.computed, ReleaseHint.KEEP);
     }
 
@@ -386,6 +445,7 @@ final class CacheOracle {
             entry.blocks.add(take());
         }
         entry.computed = away.computed;
+        entry.cached = away.cached;
         for (int i = found.size(); i < entry.computed / blockSize && entry.epoch == epoch; i++) {
             register(entry, i);
         }
@@ -414,6 +474,7 @@ final class CacheOracle {
 
     void clearPrefixes() {
         epoch++;
+        entries.forEach(entry -> entry.leads = null);
         registered.clear();
         cached.clear();
     }

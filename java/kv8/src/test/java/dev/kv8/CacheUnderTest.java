@@ -124,6 +124,14 @@ final class CacheUnderTest implements AutoCloseable {
         return opened;
     }
 
+    /** What it takes over must hold what its tokens would have stored; and whether it is to wait is known. */
+    void catchUp(Tracked one) {
+        boolean expected = oracle.catchUp(one.entry());
+        assertThat(one.sequence().catchUp()).as("it is up to this one").isEqualTo(expected);
+        assertThat(one.sequence().cachedTokens()).isEqualTo(one.entry().cached);
+        checkContent(one);
+    }
+
     /** In ticks of the cache's clock. */
     void pass(long ticks) {
         nanos += ticks << 20;
@@ -171,6 +179,12 @@ final class CacheUnderTest implements AutoCloseable {
     void closeElsewhere(Tracked one, ReleaseHint hint) {
         CompletableFuture.runAsync(() -> one.sequence().close(hint)).join();
         closed(one, hint);
+    }
+
+    /** As {@link #closeElsewhere}, because nobody wants its result. */
+    void cancel(Tracked one) {
+        CompletableFuture.runAsync(one.sequence()::cancel).join();
+        closed(one, ReleaseHint.KEEP);
     }
 
     private void closed(Tracked one, ReleaseHint hint) {

@@ -64,6 +64,7 @@ class KvCacheModelTest {
                 .as("evictions, seed %d", seed)
                 .isGreaterThan(often / 2);
         assertThat(driver.pinned).as("pins, seed %d", seed).isGreaterThan(often / 5);
+        assertThat(driver.caughtUp).as("catching up with others, seed %d", seed).isGreaterThan(often / 20);
         assertThat(driver.swaps).as("swaps, seed %d", seed).isGreaterThan(often / 5);
         for (Step step : driver.steps) {
             test.settle(step, false);
@@ -87,6 +88,7 @@ class KvCacheModelTest {
         int refusals;
         int pinned;
         int swaps;
+        int caughtUp;
         int scaleChanges;
 
         RandomDriver(CacheUnderTest test, Random random) {
@@ -105,8 +107,10 @@ class KvCacheModelTest {
             if (test.tracked.isEmpty() || (choice < 14 && test.tracked.size() < 12)) {
                 last = "open";
                 test.open(options(), prompt(), random.nextInt(3) == 0 ? random.nextInt(200) : 0);
-            } else if (choice < 28) {
+            } else if (choice < 25) {
                 append(any());
+            } else if (choice < 29) {
+                catchUp(anyThatMayFindSome());
             } else if (choice < 54) {
                 add(anyStep(), any());
             } else if (choice < 69) {
@@ -175,7 +179,7 @@ class KvCacheModelTest {
             Tracked one = any();
             last = "swapOut";
             if (one.entry().closed) {
-                refused(() -> test.cache.swapOut(one.sequence()), "has been closed");
+                refused(() -> test.cache.swapOut(one.sequence()), hasEnded(one));
             } else if (one.entry().scheduled > 0) {
                 refused(() -> test.cache.swapOut(one.sequence()), "before the sequence is swapped out");
             } else {
@@ -193,7 +197,7 @@ class KvCacheModelTest {
             int tokens = random.nextInt(4) == 0 ? random.nextInt(one.entry().computed + 1) : one.entry().computed;
             last = "pin of " + tokens + " tokens";
             if (one.entry().closed) {
-                refused(() -> one.sequence().pin(tokens), "has been closed");
+                refused(() -> one.sequence().pin(tokens), hasEnded(one));
             } else if (test.pin(one, tokens)) {
                 pinned++;
             }
@@ -207,6 +211,14 @@ class KvCacheModelTest {
             return test.tracked.get(random.nextInt(test.tracked.size()));
         }
 
+        private Tracked anyThatMayFindSome() {
+            List<Tracked> waiting = test.tracked.stream()
+                    .filter(one ->
+                            one.entry().scheduled == 0 && one.entry().tokens.size() - one.entry().computed > 8)
+                    .toList();
+            return waiting.isEmpty() ? any() : waiting.get(random.nextInt(waiting.size()));
+        }
+
         private Step anyStep() {
             return steps.get(random.nextInt(steps.size()));
         }
@@ -215,6 +227,11 @@ class KvCacheModelTest {
         private List<Integer> prompt() {
             if (lately.isEmpty() || random.nextInt(4) == 0) {
                 return tokens(random.nextInt(30));
+            }
+            if (random.nextInt(4) == 0 && !test.tracked.isEmpty()) { // it may be computed while this one waits
+                List<Integer> prompt = new ArrayList<>(any().entry().tokens);
+                prompt.addAll(tokens(random.nextInt(12)));
+                return prompt;
             }
             List<Integer> known = lately.get(random.nextInt(lately.size()));
             boolean whole = random.nextBoolean();
@@ -246,7 +263,7 @@ class KvCacheModelTest {
             List<Integer> more = tokens(1 + random.nextInt(random.nextBoolean() ? 1 : 12));
             last = "append of " + more.size();
             if (one.sequence().isClosed()) {
-                refused(() -> one.sequence().append(1), "has been closed");
+                refused(() -> one.sequence().append(1), hasEnded(one));
                 return;
             }
             if (more.size() == 1) {
@@ -257,11 +274,28 @@ class KvCacheModelTest {
             one.entry().tokens.addAll(more);
         }
 
+        private void catchUp(Tracked one) {
+            last = "catchUp at " + one.entry().computed;
+            if (one.entry().closed) {
+                refused(one.sequence()::catchUp, hasEnded(one));
+            } else if (one.entry().scheduled > 0) {
+                refused(one.sequence()::catchUp, "before the sequence is caught up");
+            } else {
+                int before = one.entry().cached;
+                test.catchUp(one);
+                caughtUp += one.entry().cached > before ? 1 : 0;
+            }
+        }
+
+        private static String hasEnded(Tracked one) {
+            return one.sequence().isCancelled() ? "has been cancelled" : "has been closed";
+        }
+
         private void add(Step step, Tracked one) {
             int pending = one.entry().tokens.size() - one.entry().computed;
             last = "add with " + pending + " pending";
             if (one.entry().closed) {
-                refused(() -> step.batch().add(one.sequence(), 1), "has been closed");
+                refused(() -> step.batch().add(one.sequence(), 1), hasEnded(one));
             } else if (one.entry().scheduled > 0) {
                 refused(() -> step.batch().add(one.sequence(), 1), "in an open batch already");
             } else if (pending == 0) {
@@ -295,7 +329,7 @@ class KvCacheModelTest {
         private void fork(Tracked one) {
             last = "fork at " + one.entry().computed;
             if (one.entry().closed) {
-                refused(one.sequence()::fork, "has been closed");
+                refused(one.sequence()::fork, hasEnded(one));
             } else if (one.entry().scheduled > 0) {
                 refused(one.sequence()::fork, "before the sequence is forked");
             } else if (test.tracked.size() < 12) {
@@ -307,7 +341,7 @@ class KvCacheModelTest {
             int length = random.nextInt(one.entry().tokens.size() + 1);
             last = "truncate of " + one.entry().tokens.size() + " to " + length;
             if (one.entry().closed) {
-                refused(() -> one.sequence().truncate(length), "has been closed");
+                refused(() -> one.sequence().truncate(length), hasEnded(one));
             } else if (one.entry().scheduled > 0) {
                 refused(() -> one.sequence().truncate(length), "before the sequence is truncated");
             } else {
@@ -323,7 +357,9 @@ class KvCacheModelTest {
             } else {
                 ReleaseHint hint = random.nextBoolean() ? ReleaseHint.KEEP : any(ReleaseHint.values());
                 last = hint + " " + last;
-                if (random.nextInt(4) == 0) {
+                if (random.nextInt(8) == 0) {
+                    test.cancel(one);
+                } else if (random.nextInt(4) == 0) {
                     test.closeElsewhere(one, hint);
                 } else {
                     test.close(one, hint);
