@@ -5,7 +5,6 @@ import static org.assertj.core.api.Assertions.assertThat;
 import dev.kv8.Batch;
 import dev.kv8.DType;
 import dev.kv8.HeadRows;
-import dev.kv8.KvBackend;
 import dev.kv8.KvCache;
 import dev.kv8.KvCacheConfig;
 import dev.kv8.KvCacheDType;
@@ -20,8 +19,6 @@ import java.util.SplittableRandom;
 import java.util.TreeMap;
 import java.util.stream.IntStream;
 import java.util.stream.Stream;
-import org.junit.jupiter.api.AfterAll;
-import org.junit.jupiter.api.BeforeAll;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
@@ -39,7 +36,7 @@ import org.junit.jupiter.params.provider.ValueSource;
  * the hidden state over layers. So {@code 5 (layers + 1) sqrt(hidden) 2^-24} of the largest logit is what to expect; eight times that
  * is allowed, because attention's exponentials amplify the scores' errors, most of all where large norm weights make scores large.
  */
-class ArchitecturesTest {
+class ArchitecturesTest extends CpuTest {
     private static final long SEED = Long.getLong("kv8.seed", 8);
     private static final int TOKENS = 37;
     private static final int VOCABULARY = 50;
@@ -110,20 +107,8 @@ class ArchitecturesTest {
             "'rope_theta':500.0,'rope_scaling':{'rope_type':'yarn','factor':4.0,'beta_fast':2.0,'beta_slow':0.25,"
                     + "'original_max_position_embeddings':16}"));
 
-    private static KvBackend backend;
-
     @TempDir
     Path folder;
-
-    @BeforeAll
-    static void open() {
-        backend = KvBackend.open("cpu");
-    }
-
-    @AfterAll
-    static void close() {
-        backend.close();
-    }
 
     private static Map.Entry<String, String> model(String name, String architecture, String fields) {
         return Map.entry(

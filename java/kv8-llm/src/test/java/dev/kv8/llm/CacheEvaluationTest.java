@@ -5,27 +5,12 @@ import static org.assertj.core.api.Assertions.assertThatExceptionOfType;
 import static org.assertj.core.api.Assertions.assertThatIllegalArgumentException;
 import static org.assertj.core.api.Assertions.within;
 
-import dev.kv8.KvBackend;
 import dev.kv8.KvCacheDType;
 import java.util.ArrayList;
 import java.util.List;
-import org.junit.jupiter.api.AfterAll;
-import org.junit.jupiter.api.BeforeAll;
 import org.junit.jupiter.api.Test;
 
-class CacheEvaluationTest {
-    private static KvBackend backend;
-
-    @BeforeAll
-    static void open() {
-        backend = KvBackend.open("cpu");
-    }
-
-    @AfterAll
-    static void close() {
-        backend.close();
-    }
-
+class CacheEvaluationTest extends CpuTest {
     private static CacheEvaluation.Builder evaluation() {
         return CacheEvaluation.builder()
                 .model(TinyModel.FOLDER)

@@ -4,37 +4,22 @@ import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.within;
 
 import dev.kv8.DType;
-import dev.kv8.KvBackend;
 import dev.kv8.KvCacheDType;
 import dev.kv8.KvScales;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Set;
-import org.junit.jupiter.api.AfterAll;
-import org.junit.jupiter.api.BeforeAll;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 
 /** Every format with every granularity, on the beginning of the evaluation text, at context 512. */
-class CacheSettingsMeasuredTest {
+class CacheSettingsMeasuredTest extends CpuTest {
     private static final Path OUTLIER = TinyModel.MODELS.resolve("tiny-llama-outlier");
     private static final int TOKENS = 2049;
     private static final List<ScaleMode> MODES =
             List.of(ScaleMode.NONE, ScaleMode.TENSOR, ScaleMode.HEAD, ScaleMode.CHANNEL, ScaleMode.DYNAMIC);
     private static final double KL_BOUND = 3e-3;
-
-    private static KvBackend backend;
-
-    @BeforeAll
-    static void open() {
-        backend = KvBackend.open("cpu");
-    }
-
-    @AfterAll
-    static void close() {
-        backend.close();
-    }
 
     private static CacheEvaluation.Builder evaluation(Path model) {
         return CacheEvaluation.builder()

@@ -7,7 +7,6 @@ import static org.assertj.core.api.Assertions.assertThatIllegalArgumentException
 import com.google.gson.JsonArray;
 import com.google.gson.JsonObject;
 import com.google.gson.JsonParser;
-import dev.kv8.KvBackend;
 import dev.kv8.KvCacheDType;
 import dev.kv8.KvScales;
 import dev.kv8.KvScales.Granularity;
@@ -22,29 +21,15 @@ import java.util.List;
 import java.util.Set;
 import java.util.concurrent.CancellationException;
 import java.util.concurrent.TimeUnit;
-import org.junit.jupiter.api.AfterAll;
-import org.junit.jupiter.api.BeforeAll;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 
-class CalibratorTest {
+class CalibratorTest extends CpuTest {
     private static final Path OUTLIER = TinyModel.MODELS.resolve("tiny-llama-outlier");
     private static final List<Granularity> STATIC = List.of(Granularity.TENSOR, Granularity.HEAD, Granularity.CHANNEL);
 
-    private static KvBackend backend;
-
     @TempDir
     Path folder;
-
-    @BeforeAll
-    static void open() {
-        backend = KvBackend.open("cpu");
-    }
-
-    @AfterAll
-    static void close() {
-        backend.close();
-    }
 
     /** Forty short samples, drawn from the evaluation text. */
     private static Calibrator.Builder calibrator() {

@@ -3,7 +3,6 @@ package dev.kv8.llm;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatIllegalArgumentException;
 
-import dev.kv8.KvBackend;
 import dev.kv8.KvCacheDType;
 import dev.kv8.KvScales;
 import dev.kv8.KvScales.Granularity;
@@ -12,28 +11,14 @@ import java.util.EnumMap;
 import java.util.List;
 import java.util.Map;
 import java.util.Objects;
-import org.junit.jupiter.api.AfterAll;
-import org.junit.jupiter.api.BeforeAll;
 import org.junit.jupiter.api.Test;
 
 /** Choices by measured KL, on the plain tiny model and on the one with loud and quiet heads. */
-class ChoicesTest {
+class ChoicesTest extends CpuTest {
     private static final Path OUTLIER = TinyModel.MODELS.resolve("tiny-llama-outlier");
     private static final CacheSetting FP8 = CacheSetting.of(KvCacheDType.FP8, ScaleMode.NONE);
     private static final double BUDGET = 3e-3;
     private static final int LAYERS = 6;
-
-    private static KvBackend backend;
-
-    @BeforeAll
-    static void open() {
-        backend = KvBackend.open("cpu");
-    }
-
-    @AfterAll
-    static void close() {
-        backend.close();
-    }
 
     private static CacheEvaluation.Builder evaluation(Path model) {
         return CacheEvaluation.builder()

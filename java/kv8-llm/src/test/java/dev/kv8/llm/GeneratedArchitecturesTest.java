@@ -5,7 +5,6 @@ import static org.assertj.core.api.Assertions.assertThat;
 import dev.kv8.ByteSize;
 import dev.kv8.DType;
 import dev.kv8.HostBlockStore;
-import dev.kv8.KvBackend;
 import dev.kv8.Tiers;
 import java.nio.file.Path;
 import java.time.Duration;
@@ -14,15 +13,13 @@ import java.util.Arrays;
 import java.util.List;
 import java.util.SplittableRandom;
 import java.util.stream.IntStream;
-import org.junit.jupiter.api.AfterAll;
-import org.junit.jupiter.api.BeforeAll;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.ValueSource;
 
 /** Text of every architecture through the door, {@link LLM}: what is drawn greedily is what {@link ReferenceModel} finds likeliest. */
-class GeneratedArchitecturesTest {
+class GeneratedArchitecturesTest extends CpuTest {
     private static final long SEED = Long.getLong("kv8.seed", 8);
 
     private static final List<String> PROMPTS = List.of(
@@ -39,20 +36,8 @@ class GeneratedArchitecturesTest {
             .sampling(GREEDY)
             .build();
 
-    private static KvBackend backend;
-
     @TempDir
     Path folder;
-
-    @BeforeAll
-    static void open() {
-        backend = KvBackend.open("cpu");
-    }
-
-    @AfterAll
-    static void close() {
-        backend.close();
-    }
 
     private static String json(String architecture) {
         return "{'architectures':['" + architecture + "ForCausalLM'],'hidden_size':96,'intermediate_size':64,"

@@ -9,7 +9,6 @@ import static org.assertj.core.api.Assertions.within;
 import dev.kv8.ByteSize;
 import dev.kv8.FileBlockStore;
 import dev.kv8.HostBlockStore;
-import dev.kv8.KvBackend;
 import dev.kv8.Tiers;
 import java.io.IOException;
 import java.nio.file.Files;
@@ -26,22 +25,19 @@ import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 
 /** Requests as a caller has them, on the engine's own thread. */
-class GenerationTest {
+class GenerationTest extends CpuTest {
     private static final String PROMPT = "And Moses said unto the children of Israel,";
 
-    private static KvBackend backend;
     private static LLM llm;
 
     @BeforeAll
     static void open() {
-        backend = KvBackend.open("cpu");
         llm = builder().build();
     }
 
     @AfterAll
     static void close() {
         llm.close();
-        backend.close();
     }
 
     private static LLM.Builder builder() {

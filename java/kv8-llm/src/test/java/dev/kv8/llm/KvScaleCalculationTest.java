@@ -5,32 +5,17 @@ import static org.assertj.core.api.Assertions.assertThatIllegalArgumentException
 
 import dev.kv8.ByteSize;
 import dev.kv8.Fp8Format;
-import dev.kv8.KvBackend;
 import dev.kv8.KvScales;
 import dev.kv8.KvScales.Granularity;
 import java.nio.file.Path;
-import org.junit.jupiter.api.AfterAll;
-import org.junit.jupiter.api.BeforeAll;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.EnumSource;
 import org.junit.jupiter.params.provider.ValueSource;
 
-class KvScaleCalculationTest {
+class KvScaleCalculationTest extends CpuTest {
     private static final String PROMPT = "And Moses said unto the children of Israel,";
     private static final Path OUTLIER = TinyModel.MODELS.resolve("tiny-llama-outlier");
-
-    private static KvBackend backend;
-
-    @BeforeAll
-    static void open() {
-        backend = KvBackend.open("cpu");
-    }
-
-    @AfterAll
-    static void close() {
-        backend.close();
-    }
 
     private static LLM.Builder builder(Path model) {
         return LLM.builder().model(model).backend(backend).kvCacheDType("fp8").kvCacheMemory(ByteSize.mib(4));

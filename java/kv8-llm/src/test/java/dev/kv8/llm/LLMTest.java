@@ -7,7 +7,6 @@ import static org.assertj.core.api.Assertions.assertThatIllegalStateException;
 
 import dev.kv8.ByteSize;
 import dev.kv8.DType;
-import dev.kv8.KvBackend;
 import dev.kv8.KvCacheDType;
 import dev.kv8.KvScales;
 import dev.kv8.PreemptionPolicy;
@@ -23,23 +22,20 @@ import org.junit.jupiter.api.BeforeAll;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 
-class LLMTest {
+class LLMTest extends CpuTest {
     private static final int BLOCK_BYTES = 16 * 3072;
     private static final String PROMPT = "And Moses said unto the children of Israel,";
 
-    private static KvBackend backend;
     private static LLM llm;
 
     @BeforeAll
     static void open() {
-        backend = KvBackend.open("cpu");
         llm = builder().kvCacheMemory(ByteSize.mib(16)).build();
     }
 
     @AfterAll
     static void close() {
         llm.close();
-        backend.close();
     }
 
     private static LLM.Builder builder() {

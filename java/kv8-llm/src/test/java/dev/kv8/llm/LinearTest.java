@@ -5,7 +5,6 @@ import static org.assertj.core.api.Assertions.assertThat;
 import dev.kv8.DType;
 import dev.kv8.DeviceMemory;
 import dev.kv8.HeadRows;
-import dev.kv8.KvBackend;
 import java.nio.ByteBuffer;
 import java.nio.ByteOrder;
 import java.util.Arrays;
@@ -16,21 +15,18 @@ import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.EnumSource;
 
-class LinearTest {
+class LinearTest extends CpuTest {
     private static final long SEED = 20261124;
-    private static KvBackend backend;
     private static OneDnn dnn;
 
     @BeforeAll
     static void open() {
-        backend = KvBackend.open("cpu");
         dnn = new OneDnn(backend);
     }
 
     @AfterAll
     static void close() {
         dnn.close();
-        backend.close();
     }
 
     private static float[] random(SplittableRandom random, int count) {

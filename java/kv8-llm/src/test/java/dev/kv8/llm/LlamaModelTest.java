@@ -4,35 +4,20 @@ import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatExceptionOfType;
 
 import dev.kv8.DType;
-import dev.kv8.KvBackend;
 import java.nio.file.Path;
 import java.util.Arrays;
-import org.junit.jupiter.api.AfterAll;
-import org.junit.jupiter.api.BeforeAll;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 
 /** Checkpoints whose tensors do not fit their config.json. */
-class LlamaModelTest {
+class LlamaModelTest extends CpuTest {
     private static final String SIZES = "'hidden_size':128,'intermediate_size':80,'num_hidden_layers':2,"
             + "'vocab_size':50,'num_attention_heads':2";
     private static final String LLAMA =
             "{'architectures':['LlamaForCausalLM']," + SIZES + ",'tie_word_embeddings':true}";
 
-    private static KvBackend backend;
-
     @TempDir
     Path folder;
-
-    @BeforeAll
-    static void open() {
-        backend = KvBackend.open("cpu");
-    }
-
-    @AfterAll
-    static void close() {
-        backend.close();
-    }
 
     private void refuses(String... messages) {
         long before = backend.info().allocatedBytes();

@@ -6,7 +6,6 @@ import static org.assertj.core.api.Assertions.within;
 import dev.kv8.Batch;
 import dev.kv8.ByteSize;
 import dev.kv8.HeadRows;
-import dev.kv8.KvBackend;
 import dev.kv8.KvCache;
 import dev.kv8.KvCacheConfig;
 import dev.kv8.KvCacheDType;
@@ -15,29 +14,15 @@ import java.nio.ByteOrder;
 import java.nio.FloatBuffer;
 import java.util.Arrays;
 import java.util.List;
-import org.junit.jupiter.api.AfterAll;
-import org.junit.jupiter.api.BeforeAll;
 import org.junit.jupiter.api.Test;
 
 /** The trained tiny model against its float32 reference. */
-class ReferenceTest {
+class ReferenceTest extends CpuTest {
     private static final SamplingParams GREEDY = SamplingParams.builder()
             .temperature(0)
             .maxTokens(64)
             .ignoreEos(true)
             .build();
-
-    private static KvBackend backend;
-
-    @BeforeAll
-    static void open() {
-        backend = KvBackend.open("cpu");
-    }
-
-    @AfterAll
-    static void close() {
-        backend.close();
-    }
 
     private static LLM llm(String dtype) {
         return LLM.builder()

@@ -6,25 +6,11 @@ import dev.kv8.ByteSize;
 import dev.kv8.KvBackend;
 import java.util.List;
 import java.util.concurrent.locks.LockSupport;
-import org.junit.jupiter.api.AfterAll;
-import org.junit.jupiter.api.BeforeAll;
 
 /** Tests of the engine step by step, on the test's own thread: what they share. */
-abstract class SteppedEngine {
+abstract class SteppedEngine extends CpuTest {
     static final int BLOCK_BYTES = 16 * 3072;
     static final String PROMPT = "And Moses said unto the children of Israel,";
-
-    static KvBackend backend;
-
-    @BeforeAll
-    static void open() {
-        backend = KvBackend.open("cpu");
-    }
-
-    @AfterAll
-    static void close() {
-        backend.close();
-    }
 
     static LLM.Builder builder() {
         return builder(backend);
