@@ -18,20 +18,22 @@ import org.openjdk.jmh.annotations.TearDown;
 public class Door {
     private static final int BLOCK_SIZE = 16;
     private static final int HEAD_SIZE = 64;
+    private static final long ROW_BYTES = (long) HEAD_SIZE * Float.BYTES;
+    private static final long SIDE_BYTES = (long) BLOCK_SIZE * HEAD_SIZE;
 
     private final List<DeviceMemory> memories = new ArrayList<>();
     private final KvBackend backend = KvBackend.open();
-    private final DeviceMemory zeros = memory(HEAD_SIZE * Float.BYTES);
-    private final DeviceMemory results = memory(HEAD_SIZE * Float.BYTES);
+    private final DeviceMemory zeros = memory(ROW_BYTES);
+    private final DeviceMemory results = memory(ROW_BYTES);
     private final HeadRows rows = HeadRows.of(zeros, DType.FLOAT32, 1, HEAD_SIZE);
     private final HeadRows out = HeadRows.of(results, DType.FLOAT32, 1, HEAD_SIZE);
-    private final DeviceMemory starts = backend.allocateHost(2 * Integer.BYTES);
+    private final DeviceMemory starts = backend.allocateHost(2L * Integer.BYTES);
     private final DeviceMemory lengths = backend.allocateHost(Integer.BYTES);
     private final AttentionOptions options = AttentionOptions.causal(HEAD_SIZE);
     private final AttentionPlan plan = backend.attentionPlan(1, 1, HEAD_SIZE);
     private final CacheView view = view();
 
-    private DeviceMemory memory(int bytes) {
+    private DeviceMemory memory(long bytes) {
         DeviceMemory memory = backend.allocate(bytes);
         backend.fill(memory, 0, bytes, (byte) 0);
         memories.add(memory);
@@ -39,14 +41,14 @@ public class Door {
     }
 
     private CacheView view() {
-        int side = BLOCK_SIZE * HEAD_SIZE;
-        LayerLayout layout = new LayerLayout(1, BLOCK_SIZE, 1, HEAD_SIZE, 2 * side, side(0), side(side));
-        return backend.view(memory(2 * side), layout, null, null);
+        LayerLayout layout =
+                new LayerLayout(1, BLOCK_SIZE, 1, HEAD_SIZE, 2 * SIDE_BYTES, side(0), side(SIDE_BYTES));
+        return backend.view(memory(2 * SIDE_BYTES), layout, null, null);
     }
 
-    private static LayerLayout.Side side(int offset) {
+    private static LayerLayout.Side side(long offset) {
         return new LayerLayout.Side(
-                DType.E4M3FN, offset, BLOCK_SIZE * HEAD_SIZE, HEAD_SIZE, LayerLayout.NO_ROW_SCALES, 0);
+                DType.E4M3FN, offset, SIDE_BYTES, HEAD_SIZE, LayerLayout.NO_ROW_SCALES, 0);
     }
 
     @Setup

@@ -51,7 +51,7 @@ class BlockPoolTest {
             cached.shrink(0, pool);
         }
         BlockTable table = grown(pool, 2, 2 * chain);
-        assertThat(pool.evicted()).isEqualTo(4 * chain);
+        assertThat(pool.evicted()).isEqualTo(4L * chain);
         assertThat(Arrays.copyOf(table.blocks(), 4 * chain))
                 .containsExactly(IntStream.range(0, 4 * chain).toArray());
     }
