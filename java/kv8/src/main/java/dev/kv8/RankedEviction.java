@@ -102,7 +102,7 @@ final class RankedEviction {
     }
 
     private void set(int block, int rank, long limit) {
-        int child = ranks[block] >>> CHILD_SHIFT << CHILD_SHIFT;
+        int child = ranks[block] & -(1 << CHILD_SHIFT);
         if (limit == NO_LIMIT) {
             ranks[block] = child | rank;
         } else {
@@ -253,7 +253,7 @@ final class RankedEviction {
 
     /** Which block hangs on a cached one: bits of its key, or {@link #SEVERAL}. */
     void setChild(int block, int child) {
-        ranks[block] = child << CHILD_SHIFT | ranks[block] & (1 << CHILD_SHIFT) - 1;
+        ranks[block] = (child << CHILD_SHIFT) | (ranks[block] & ((1 << CHILD_SHIFT) - 1));
     }
 
     /** The rank of a cached block, its limit left aside. */
