@@ -228,7 +228,7 @@ class BenchCommandTest {
 
     @Test
     void a_models_prompt_and_decode_are_measured_by_cache_dtype() {
-        String small = "bench decode --model models/tiny-llama --prompt-tokens 20 --output-tokens 4 --rounds 2";
+        String small = "bench decode --model models/tiny-llama --prompt-tokens 20 --output-tokens 100 --rounds 3";
         Json result = kv8((Object[]) (small + " --json").split(" ")).succeeds().json();
         assertThat(result.get("machine").get("threads").number()).isPositive();
         List<Json> runs = result.get("runs").list();
