@@ -146,6 +146,7 @@ struct Widen<E4M3FN> : WidenE4M3<E4M3FN, kConvertsOcp> {};
 template <>
 struct Widen<E4M3FNUZ> : WidenE4M3<E4M3FNUZ, kConvertsFnuz> {};
 
+#if defined(KV8_CONVERTS_FNUZ)
 template <>
 struct Widen<E5M2FNUZ> {  // an f16 of half the code's number, but above 28672: for hardware that converts
     static constexpr float kScale = 1.0f;
@@ -154,6 +155,7 @@ struct Widen<E5M2FNUZ> {  // an f16 of half the code's number, but above 28672: 
         first = widen_e5m2fnuz(codes), second = widen_e5m2fnuz(codes >> 16);
     }
 };
+#endif
 
 // ---- atoms are taken together by up to `widest`, a power of two: the group that holds an atom of kAtoms
 
