@@ -6,6 +6,7 @@ import java.util.HashMap;
 import java.util.IdentityHashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.Objects;
 import java.util.Set;
 import org.jspecify.annotations.Nullable;
 
@@ -380,7 +381,8 @@ final class CacheOracle {
         Prefix prefix = entry.prefix((index + 1) * blockSize);
         Block parent = registered.get(entry.prefix(index * blockSize));
         if (parent == null || parent != entry.blocks.get(index - 1)) {
-            registered.get(prefix).mayBeOrphaned = true; // who registered it holds a copy of its parent
+            Objects.requireNonNull(registered.get(prefix)).mayBeOrphaned =
+                    true; // who registered it holds a copy of its parent
         }
         if (parent != null && !prefix.equals(parent.child) && !parent.severalChildren) {
             parent.severalChildren = parent.child != null && registered.containsKey(parent.child);
