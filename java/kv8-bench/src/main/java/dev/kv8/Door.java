@@ -41,14 +41,12 @@ public class Door {
     }
 
     private CacheView view() {
-        LayerLayout layout =
-                new LayerLayout(1, BLOCK_SIZE, 1, HEAD_SIZE, 2 * SIDE_BYTES, side(0), side(SIDE_BYTES));
+        LayerLayout layout = new LayerLayout(1, BLOCK_SIZE, 1, HEAD_SIZE, 2 * SIDE_BYTES, side(0), side(SIDE_BYTES));
         return backend.view(memory(2 * SIDE_BYTES), layout, null, null);
     }
 
     private static LayerLayout.Side side(long offset) {
-        return new LayerLayout.Side(
-                DType.E4M3FN, offset, SIDE_BYTES, HEAD_SIZE, LayerLayout.NO_ROW_SCALES, 0);
+        return new LayerLayout.Side(DType.E4M3FN, offset, SIDE_BYTES, HEAD_SIZE, LayerLayout.NO_ROW_SCALES, 0);
     }
 
     @Setup

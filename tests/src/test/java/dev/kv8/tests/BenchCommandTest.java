@@ -103,7 +103,7 @@ class BenchCommandTest {
     void shapes_are_combined_and_compared_within_themselves() {
         Json result = kv8((Object[])
                         ("bench attention --batch 1,2 --context 20,40 --q-heads 2,4 --kv-heads 2 --head-size 64"
-                            + " --rounds 1 --layers 1 --q-dtype float32,bfloat16 --kv-cache-dtype bfloat16,fp8 --json")
+                                        + " --rounds 1 --layers 1 --q-dtype float32,bfloat16 --kv-cache-dtype bfloat16,fp8 --json")
                                 .split(" "))
                 .succeeds()
                 .json();

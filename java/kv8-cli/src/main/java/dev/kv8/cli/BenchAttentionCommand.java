@@ -211,8 +211,8 @@ final class BenchAttentionCommand extends Kv8Command {
 
     private void open(KvBackend backend, DecodeCase.Shape shape, List<DecodeCase> cases, List<DecodeRun> runs) {
         for (MeasuredCaches.Kind kind : caches.kinds()) {
-            DecodeCase decode = fromOptions(() -> new DecodeCase(
-                    backend, shape, kind.dtype(), kind.scales(), values == Values.SUBNORMAL));
+            DecodeCase decode = fromOptions(
+                    () -> new DecodeCase(backend, shape, kind.dtype(), kind.scales(), values == Values.SUBNORMAL));
             cases.add(decode);
             runs.add(
                     new DecodeRun(shape, kind.dtype(), kind.scales(), decode.bytes(), new Timings(measurement.rounds)));
