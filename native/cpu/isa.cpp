@@ -44,16 +44,24 @@ bool pairs_pay() {
     return pay;
 }
 
+#if KV8_HAVE_AVX512 && KV8_HAVE_AVX2
+// Some processors run slower while they use registers of 512 bits, or take two turns for each.
+bool wide_registers_pay() {
+    static const bool pay = !is_clearly_faster(avx2::attention_kernels, avx512::attention_kernels);
+    return pay;
+}
+#endif
+
 struct Variant {
     Kernels kernels;
     bool (*supported)();
     bool (*pays)();  // whether it is better here than those after it
 };
 
-#define KV8_VARIANT(isa, supported)                                                                                    \
+#define KV8_VARIANT(isa, supported, pays)                                                                              \
     {                                                                                                                  \
         {#isa, &isa::cast_kernels, &isa::cache_row_kernels, &isa::attention_kernels, &isa::engine_kernels}, supported, \
-            always                                                                                                     \
+            pays                                                                                                       \
     }
 #define KV8_PAIRS_VARIANT(pairs, isa, supported)                                                                \
     {                                                                                                           \
@@ -67,18 +75,18 @@ const Variant kVariants[] = {
     KV8_PAIRS_VARIANT(avx512_bf16, avx512, has_avx512_bf16),
 #endif
 #if KV8_HAVE_AVX512
-    KV8_VARIANT(avx512, has_avx512),
+    KV8_VARIANT(avx512, has_avx512, wide_registers_pay),
 #endif
 #if KV8_HAVE_AVX2
-    KV8_VARIANT(avx2, has_avx2),
+    KV8_VARIANT(avx2, has_avx2, always),
 #endif
 #if KV8_HAVE_NEON_BF16
     KV8_PAIRS_VARIANT(neon_bf16, neon, has_neon_bf16),
 #endif
 #if KV8_HAVE_NEON
-    KV8_VARIANT(neon, always),
+    KV8_VARIANT(neon, always, always),
 #endif
-    KV8_VARIANT(scalar, always),
+    KV8_VARIANT(scalar, always, always),
 };
 #undef KV8_PAIRS_VARIANT
 #undef KV8_VARIANT
