@@ -6,6 +6,7 @@ import static org.assertj.core.api.Assertions.assertThatThrownBy;
 import dev.kv8.BlockFrame.Verdict;
 import java.nio.ByteBuffer;
 import java.nio.ByteOrder;
+import java.util.HexFormat;
 import java.util.List;
 import java.util.Random;
 import java.util.Set;
@@ -36,6 +37,23 @@ class BlockFrameTest {
     @Test
     void aSealedFrameIsIntact() {
         assertThat(FORM.check(sealed(), FORM.frameBytes(), KEY)).isEqualTo(Verdict.INTACT);
+    }
+
+    /** What files and servers hold must stay readable: another program made these bytes. */
+    @Test
+    void theHeadersBytesAreThoseOfTheFormat() {
+        ByteBuffer frame = ByteBuffer.allocateDirect(FORM.frameBytes());
+        for (int i = 0; i < PAYLOAD; i++) {
+            frame.put(BlockFrame.HEADER + i, (byte) (i * 7 % 251));
+        }
+        FORM.seal(frame, KEY);
+        byte[] header = new byte[BlockFrame.HEADER];
+        frame.get(0, header);
+        assertThat(HexFormat.of().formatHex(header))
+                .isEqualTo("4b56384201008000000000001000000005000000000000000600000000000000"
+                        + "0100000000000000feffffffffffffff0300000000000000fcffffffffffffff"
+                        + "b80b000000000000400000000000000000000000000000006693c6ad00000000"
+                        + "000000000000000000000000000000000000000000000000000000004bd314b1");
     }
 
     @Test
