@@ -51,6 +51,8 @@ record TestRun(Outcome outcome, String output) {
                                         "-XX:TieredStopAtLevel=1",
                                         "-Dkv8.seed=1",
                                         "-Dkv8.operations=1500",
+                                        // What a bug keeps for ever is waited for; without one nothing should be.
+                                        "-Dkv8.patience=" + (classes == null ? 120 : 20),
                                         "-cp",
                                         classes == null ? path : classes + File.pathSeparator + path,
                                         TestRun.class.getName()),
