@@ -24,11 +24,15 @@ void* counted_or_throw(size_t alignment, size_t bytes) {
 }
 }  // namespace
 
-// The array forms and those that do not throw call these. GCC warns of them where it sees into one of a pair alone.
+// The forms that do not throw call these, and so do the array forms unless a sanitizer has its own. GCC warns of them where it sees
+// into one of a pair alone.
 [[gnu::noinline]] void* operator new(size_t bytes) { return counted_or_throw(alignof(std::max_align_t), bytes); }
 [[gnu::noinline]] void* operator new(size_t bytes, std::align_val_t alignment) {
     return counted_or_throw(size_t(alignment), bytes);
 }
+[[gnu::noinline]] void* operator new[](size_t bytes) { return operator new(bytes); }
+[[gnu::noinline]] void operator delete[](void* memory) noexcept { operator delete(memory); }
+[[gnu::noinline]] void operator delete[](void* memory, size_t) noexcept { operator delete(memory); }
 [[gnu::noinline]] void operator delete(void* memory) noexcept { free(memory); }
 [[gnu::noinline]] void operator delete(void* memory, size_t) noexcept { free(memory); }
 [[gnu::noinline]] void operator delete(void* memory, std::align_val_t) noexcept { free(memory); }
