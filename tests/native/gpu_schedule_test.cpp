@@ -42,6 +42,7 @@ class Schedule {
     std::vector<PlanItem> items(int tiles, int slot) const {
         const int32_t begin = slot_begin(tiles, slot), end = slot_begin(tiles, slot + 1);
         std::vector<PlanItem> items(size_t(end - begin));
+        if (items.empty()) return items;
         std::memcpy(items.data(),
                     made_.bytes.data() + header_.lists[tiles].item_offset + size_t(begin) * sizeof(PlanItem),
                     items.size() * sizeof(PlanItem));
