@@ -2,47 +2,15 @@ package dev.kv8;
 
 import static org.assertj.core.api.Assertions.assertThat;
 
-import java.util.List;
-import java.util.concurrent.CopyOnWriteArrayList;
 import java.util.function.BooleanSupplier;
-import java.util.logging.Handler;
-import java.util.logging.LogRecord;
-import java.util.logging.Logger;
 import java.util.stream.IntStream;
-import org.junit.jupiter.api.AfterEach;
-import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.extension.RegisterExtension;
 
 /** What is dropped without close is noted once; a sequence's blocks come back. */
 class AbandonedTest {
-    /** Held, because java.util.logging does not. */
-    private final Logger logger = Logger.getLogger("dev.kv8");
-
-    private final List<String> messages = new CopyOnWriteArrayList<>();
-    private final Handler handler = new Handler() {
-        @Override
-        public void publish(LogRecord line) {
-            messages.add(line.getMessage());
-        }
-
-        @Override
-        public void flush() {}
-
-        @Override
-        public void close() {}
-    };
-
-    @BeforeEach
-    void listen() {
-        logger.setUseParentHandlers(false);
-        logger.addHandler(handler);
-    }
-
-    @AfterEach
-    void stop() {
-        logger.removeHandler(handler);
-        logger.setUseParentHandlers(true);
-    }
+    @RegisterExtension
+    private final LogMessages log = new LogMessages();
 
     private static KvCacheConfig config() {
         return KvCacheConfig.builder()
@@ -60,7 +28,7 @@ class AbandonedTest {
             dropSequence(cache);
             awaitCollection(() -> cache.stats().freeBlocks() == 77);
             assertThat(cache.stats().openSequences()).isZero();
-            assertThat(messages)
+            assertThat(log.messages())
                     .filteredOn(message ->
                             message.contains("A Sequence was garbage-collected without close(); its blocks (63)"))
                     .hasSize(1);
@@ -102,7 +70,7 @@ class AbandonedTest {
     void aDroppedCacheIsReported() throws InterruptedException {
         InMemoryBackend backend = new InMemoryBackend(true);
         KvCache.create(backend, config());
-        awaitCollection(() -> messages.stream()
+        awaitCollection(() -> log.messages().stream()
                 .anyMatch(message -> message.contains("A KvCache was garbage-collected without close()")
                         && message.contains("77 blocks")));
     }
@@ -118,8 +86,10 @@ class AbandonedTest {
             dropSequence(cache);
             awaitCollection(() -> cache.stats().freeBlocks() == 77); // collections have run by then
         }
-        assertThat(messages).filteredOn(message -> message.contains("KvCache")).isEmpty();
-        assertThat(messages)
+        assertThat(log.messages())
+                .filteredOn(message -> message.contains("KvCache"))
+                .isEmpty();
+        assertThat(log.messages())
                 .filteredOn(message -> message.contains("its blocks (63)"))
                 .hasSize(1);
     }

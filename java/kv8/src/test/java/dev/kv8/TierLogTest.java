@@ -5,46 +5,15 @@ import static org.assertj.core.api.Assertions.assertThat;
 import java.io.IOException;
 import java.nio.ByteBuffer;
 import java.util.List;
-import java.util.concurrent.CopyOnWriteArrayList;
-import java.util.logging.Handler;
-import java.util.logging.LogRecord;
-import java.util.logging.Logger;
-import org.junit.jupiter.api.AfterEach;
-import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.extension.RegisterExtension;
 
 /** What an operator reads of a tier in trouble: each trouble once, however often it comes. */
 class TierLogTest {
     private static final int[] PROMPT = TieredCache.prompt(1, 41); // five whole blocks, and one token to compute
 
-    /** Held, because java.util.logging does not. */
-    private final Logger logger = Logger.getLogger("dev.kv8");
-
-    private final List<String> messages = new CopyOnWriteArrayList<>();
-    private final Handler handler = new Handler() {
-        @Override
-        public void publish(LogRecord line) {
-            messages.add(line.getMessage());
-        }
-
-        @Override
-        public void flush() {}
-
-        @Override
-        public void close() {}
-    };
-
-    @BeforeEach
-    void listen() {
-        logger.setUseParentHandlers(false);
-        logger.addHandler(handler);
-    }
-
-    @AfterEach
-    void stop() {
-        logger.removeHandler(handler);
-        logger.setUseParentHandlers(true);
-    }
+    @RegisterExtension
+    private final LogMessages log = new LogMessages();
 
     /** Host memory with one trouble at a time. */
     private static final class TroubledStore extends NamedStore {
@@ -109,7 +78,7 @@ class TierLogTest {
     }
 
     private long lines(String of) {
-        return messages.stream().filter(line -> line.contains(of)).count();
+        return log.messages().stream().filter(line -> line.contains(of)).count();
     }
 
     @Test
@@ -143,9 +112,9 @@ class TierLogTest {
                 case OTHER_FORMAT -> "it has a block of another format, layout, type or scale: for ";
             };
             assertThat(lines(told))
-                    .as("%s: %s", trouble, messages)
+                    .as("%s: %s", trouble, log.messages())
                     .isEqualTo(trouble == TroubledStore.Trouble.NONE ? 0 : 1);
-            messages.clear();
+            log.messages().clear();
         }
     }
 
@@ -155,10 +124,10 @@ class TierLogTest {
         counters.trouble(TierCounters.Kind.FAILED, 1, "it can't be asked for blocks: ", "first");
         counters.trouble(TierCounters.Kind.FAILED, 2, "it can't be asked for blocks: ", "second");
         counters.trouble(TierCounters.Kind.FAILED, 3, "a write failed: ", "third");
-        assertThat(messages).hasSize(2);
-        assertThat(messages.get(0))
+        assertThat(log.messages()).hasSize(2);
+        assertThat(log.messages().get(0))
                 .startsWith("Tier \"disk\": it can't be asked for blocks: first. Such blocks are computed again");
-        assertThat(messages.get(1)).startsWith("Tier \"disk\": a write failed: third. Such blocks");
+        assertThat(log.messages().get(1)).startsWith("Tier \"disk\": a write failed: third. Such blocks");
         assertThat(counters.stats(0, false).failed()).isEqualTo(6);
     }
 }
