@@ -222,14 +222,8 @@ final class BenchAttentionCommand extends Kv8Command {
     private void report(MeasuredMachine machine, List<DecodeRun> runs) throws IOException {
         if (json) {
             DeviceInfo device = machine.device();
-            printJson(generator -> {
-                machine.write(generator);
-                generator.writeArrayFieldStart("runs");
-                for (DecodeRun run : runs) {
-                    run.write(generator, device, values.label(), machine.readGbps(), runs);
-                }
-                generator.writeEndArray();
-            });
+            printJson(generator -> machine.write(
+                    generator, runs, (to, run) -> run.write(to, device, values.label(), machine.readGbps(), runs)));
         } else {
             out().println(machine.line());
             out().println("head size " + caches.headSize + ", " + caches.kvHeads

@@ -150,14 +150,7 @@ final class BenchCastCommand extends Kv8Command {
 
     private void report(MeasuredMachine machine, List<Run> runs) throws IOException {
         if (json) {
-            printJson(generator -> {
-                machine.write(generator);
-                generator.writeArrayFieldStart("runs");
-                for (Run run : runs) {
-                    write(generator, machine, run);
-                }
-                generator.writeEndArray();
-            });
+            printJson(generator -> machine.write(generator, runs, (to, run) -> write(to, machine, run)));
         } else {
             out().println(machine.line());
             out().println();

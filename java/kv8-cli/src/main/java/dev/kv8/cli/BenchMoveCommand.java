@@ -87,7 +87,7 @@ final class BenchMoveCommand extends Kv8Command {
             for (KvCacheDType dtype : dtypes.list) {
                 for (boolean scattered : new boolean[] {false, true}) {
                     MoveCase.Shape shape = new MoveCase.Shape(count, layers, kvHeads, headSize, scattered);
-                    MoveCase move = new MoveCase(backend, shape, dtype);
+                    MoveCase move = fromOptions(() -> new MoveCase(backend, shape, dtype));
                     cases.add(move);
                     for (String way : List.of("out", "in")) {
                         runs.add(new Run(shape, dtype, way, move.bytes(), new Timings(measurement.rounds)));
@@ -103,8 +103,6 @@ final class BenchMoveCommand extends Kv8Command {
                     runs.get(2 * i + 1).timings().time(round, cases.get(i)::back);
                 }
             }
-        } catch (IllegalArgumentException e) {
-            throw wrongUsage(e);
         } finally {
             cases.forEach(MoveCase::close);
         }
@@ -113,14 +111,7 @@ final class BenchMoveCommand extends Kv8Command {
 
     private void report(MeasuredMachine machine, List<Run> runs) throws IOException {
         if (json) {
-            printJson(generator -> {
-                machine.write(generator);
-                generator.writeArrayFieldStart("runs");
-                for (Run run : runs) {
-                    write(generator, machine, run);
-                }
-                generator.writeEndArray();
-            });
+            printJson(generator -> machine.write(generator, runs, (to, run) -> write(to, machine, run)));
         } else {
             out().println(machine.line());
             out().println(layers + " layers, " + kvHeads + " KV heads of " + headSize + "; median of "

@@ -164,14 +164,7 @@ final class BenchWriteCommand extends Kv8Command {
 
     private void report(MeasuredMachine machine, List<Run> runs) throws IOException {
         if (json) {
-            printJson(generator -> {
-                machine.write(generator);
-                generator.writeArrayFieldStart("runs");
-                for (Run run : runs) {
-                    write(generator, machine, run, runs);
-                }
-                generator.writeEndArray();
-            });
+            printJson(generator -> machine.write(generator, runs, (to, run) -> write(to, machine, run, runs)));
         } else {
             out().println(machine.line());
             out().println(caches.kvHeads + " KV heads of " + caches.headSize + (rope ? ", K rotated" : "")

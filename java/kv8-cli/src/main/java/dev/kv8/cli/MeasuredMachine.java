@@ -3,6 +3,7 @@ package dev.kv8.cli;
 import com.fasterxml.jackson.core.JsonGenerator;
 import dev.kv8.DeviceInfo;
 import java.io.IOException;
+import java.util.List;
 import java.util.Locale;
 
 /** What a benchmark of kernels says of the machine that it ran on: also how fast its memory was meanwhile. */
@@ -27,12 +28,22 @@ record MeasuredMachine(DeviceInfo device, LastLevelCache cache, double readGbps,
         return subject + ", " + device.arch() + ", " + device.threads() + " threads";
     }
 
-    /** The field "machine". */
-    void write(JsonGenerator generator) throws IOException {
+    /** Writes a run as an object. */
+    interface RunWriter<R> {
+        void write(JsonGenerator generator, R run) throws IOException;
+    }
+
+    /** The fields "machine" and "runs". */
+    <R> void write(JsonGenerator generator, List<R> runs, RunWriter<R> writer) throws IOException {
         new Machine(device).write(generator, fields -> {
             fields.writeNumberField("last_level_cache_bytes", cache.bytes());
             fields.writeNumberField("read_gbps", readGbps);
             fields.writeNumberField("copy_gbps", copyGbps);
         });
+        generator.writeArrayFieldStart("runs");
+        for (R run : runs) {
+            writer.write(generator, run);
+        }
+        generator.writeEndArray();
     }
 }
