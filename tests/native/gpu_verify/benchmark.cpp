@@ -28,6 +28,8 @@ std::string formatted(const char* format, ...) {
     return text;
 }
 
+std::string dtype_json(kv8_dtype dtype) { return formatted(", \"kv_cache_dtype\": \"%s\"", dtype_name(dtype)); }
+
 // An array of the JSON object.
 struct Section {
     const char* name;
@@ -181,15 +183,14 @@ class Benchmark {
     }
 
     void decode(Section& section, kv8_dtype dtype, const Batch& batch) {
-        if (!wanted(section, batch.json())) return;
+        if (!wanted(section, batch.json() + dtype_json(dtype))) return;
         const double us = attention(dtype, batch);
         if (us == 0) return;
         const double bytes = double(batch.keys()) * double(LayeredCache::block_bytes(dtype)) / kBlockSize;
         const double gbps = 1e-3 * bytes / us;
-        section.add(batch.json() + formatted(", \"kv_cache_dtype\": \"%s\", \"us\": %.2f, \"gbps\": %.1f, "
-                                             "\"percent_of_copy_bandwidth\": %.1f%s",
-                                             dtype_name(dtype), us, gbps, 100 * gbps / copy_gbps_,
-                                             against_bf16(dtype, "decode " + batch.json(), us).c_str()));
+        section.add(batch.json() + dtype_json(dtype) +
+                    formatted(", \"us\": %.2f, \"gbps\": %.1f, \"percent_of_copy_bandwidth\": %.1f%s", us, gbps,
+                              100 * gbps / copy_gbps_, against_bf16(dtype, "decode " + batch.json(), us).c_str()));
     }
 
     void all_prefill(kv8_dtype dtype) {
@@ -198,15 +199,15 @@ class Benchmark {
                   : std::vector<Batch>{
                         {1, 2048, 2048, 32}, {4, 2048, 2048, 32}, {1, 8192, 8192, 32}, {1, 2048, 32768, 32}};
         for (const Batch& batch : batches) {
-            if (!wanted(prefill_, batch.json())) continue;
+            if (!wanted(prefill_, batch.json() + dtype_json(dtype))) continue;
             const double us = attention(dtype, batch);
             if (us == 0) continue;
             // Query r sees context - queries + r + 1 keys; a product and a sum for each dim, in q.k and in p.v.
             const double keys = double(batch.queries) * (batch.context - 0.5 * (batch.queries - 1));
             const double tflops = 4e-6 * batch.sequences * keys * batch.q_heads * kHeadSize / us;
-            prefill_.add(batch.json() + formatted(", \"kv_cache_dtype\": \"%s\", \"us\": %.2f, \"tflops\": %.1f%s",
-                                                  dtype_name(dtype), us, tflops,
-                                                  against_bf16(dtype, "prefill " + batch.json(), us).c_str()));
+            prefill_.add(batch.json() + dtype_json(dtype) +
+                         formatted(", \"us\": %.2f, \"tflops\": %.1f%s", us, tflops,
+                                   against_bf16(dtype, "prefill " + batch.json(), us).c_str()));
         }
     }
 
@@ -215,9 +216,8 @@ class Benchmark {
         const uint64_t layer_bytes = uint64_t(batch.blocks()) * LayeredCache::block_bytes(dtype);
         const int64_t layers = layers_for(layer_bytes, pool_.bytes());
         if (layers == 0) {
-            left_out_.add(batch.json() +
-                          formatted(", \"kv_cache_dtype\": \"%s\", \"needs_bytes\": %llu, \"free_bytes\": %llu",
-                                    dtype_name(dtype), (unsigned long long)layer_bytes,
+            left_out_.add(batch.json() + dtype_json(dtype) +
+                          formatted(", \"needs_bytes\": %llu, \"free_bytes\": %llu", (unsigned long long)layer_bytes,
                                     (unsigned long long)pool_.bytes()));
             return 0;
         }
@@ -269,7 +269,7 @@ class Benchmark {
     // Rotary embedding, quantization and scatter of a step's tokens, into the layers of a cache in turn.
     void write(kv8_dtype dtype, int tokens) {
         const std::string json = formatted("\"tokens\": %d", tokens);
-        if (!wanted(write_, json)) return;
+        if (!wanted(write_, json + dtype_json(dtype))) return;
         const int64_t blocks = (tokens + kBlockSize - 1) / kBlockSize;
         const int64_t layers = layers_for(uint64_t(blocks) * LayeredCache::block_bytes(dtype), pool_.bytes());
         const LayeredCache cache(pool_, dtype, blocks, layers);
@@ -298,8 +298,8 @@ class Benchmark {
             return kv8_write(device_.handle(), nullptr, &args);
         });
         const double bytes = double(tokens) * kKvHeads * kHeadSize * 2 * (2 + bytes_of(dtype));
-        write_.add(json + formatted(", \"kv_cache_dtype\": \"%s\", \"us\": %.2f, \"gbps\": %.1f%s", dtype_name(dtype),
-                                    us, 1e-3 * bytes / us, against_bf16(dtype, "write " + json, us).c_str()));
+        write_.add(json + dtype_json(dtype) + formatted(", \"us\": %.2f, \"gbps\": %.1f%s", us, 1e-3 * bytes / us,
+                                                        against_bf16(dtype, "write " + json, us).c_str()));
     }
 
     void casts() {
