@@ -8,7 +8,7 @@ set(KV8_KERNEL_MODULES "")
 foreach(head_size 256 192 128 112 96 80 64)
   list(APPEND KV8_KERNEL_MODULES attention_d${head_size})
 endforeach()
-list(APPEND KV8_KERNEL_MODULES attention_precise cache_rows cast engine sampling merge attention_combine)
+list(APPEND KV8_KERNEL_MODULES attention_precise cache_rows cast engine sampling merge)
 
 # kv8_kernel_source(MODULE FOLDER SOURCE DEFINITIONS): sets SOURCE to the module's file below FOLDER, and DEFINITIONS to the
 # macros that it is compiled with.

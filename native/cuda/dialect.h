@@ -121,6 +121,8 @@ KV8_DEVICE void wait_copies() {
 }
 
 KV8_DEVICE bool claim(uint32_t* word, uint32_t value) { return atomicCAS(word, 0u, value) == 0; }
+KV8_DEVICE uint32_t fetch_add(uint32_t* word, uint32_t value) { return atomicAdd(word, value); }
+KV8_DEVICE void fence_device() { __threadfence(); }
 KV8_DEVICE void atomic_maximum(uint32_t* word, uint32_t value) { atomicMax(word, value); }
 KV8_DEVICE void atomic_add(uint64_t* word, uint64_t value) {
     atomicAdd(reinterpret_cast<unsigned long long*>(word), value);
@@ -132,6 +134,9 @@ KV8_DEVICE float divide(float a, float b) { return __fdiv_rn(a, b); }
 KV8_DEVICE float square_root(float x) { return __fsqrt_rn(x); }
 KV8_DEVICE float fused(float a, float b, float c) { return __fmaf_rn(a, b, c); }
 KV8_DEVICE float maximum(float a, float b) { return fmaxf(a, b); }
+#define KV8_REDUCES_IN_HARDWARE
+// Integers order floats that are not negative as floats do.
+KV8_DEVICE float largest_of_warp(float x) { return __uint_as_float(__reduce_max_sync(0xFFFFFFFFu, __float_as_uint(x))); }
 KV8_DEVICE float exp2_fast(float x) {
     float y;
     asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));

@@ -147,6 +147,13 @@ KV8_DEVICE bool claim(uint32_t* word, uint32_t value, detail::Site site = detail
     uint32_t unclaimed = 0;
     return __atomic_compare_exchange_n(word, &unclaimed, value, false, __ATOMIC_RELAXED, __ATOMIC_RELAXED);
 }
+KV8_DEVICE uint32_t fetch_add(uint32_t* word, uint32_t value, detail::Site site = detail::here()) {
+    emulator::device_memory.check(word, sizeof(*word), "updates", site);
+    const uint32_t before = *word;
+    *word += value;
+    return before;
+}
+KV8_DEVICE void fence_device() {}  // blocks take turns
 KV8_DEVICE void atomic_maximum(uint32_t* word, uint32_t value, detail::Site site = detail::here()) {
     emulator::device_memory.check(word, sizeof(*word), "updates", site);
     if (*word < value) *word = value;

@@ -45,11 +45,9 @@ class Attention {
           some_atoms_(least(kWarpAtoms, kAtoms - first_atom_)) {}
 
     KV8_DEVICE void run() {
-        if (!schedule_.is_legal()) return;
         const int slot = block() / params_.view.kv_heads;
-        const int begin = schedule_.slot_begin(params_.tiles, slot),
-                  end = schedule_.slot_begin(params_.tiles, slot + 1);
-        if (begin == end) return;
+        const int begin = schedule_.slot_begin(slot), end = schedule_.slot_begin(slot + 1);
+        if (!schedule_.is_legal() || begin == end) return;
         Stream stream(params_, schedule_, kv_head_, begin, end);
 #pragma unroll 1
         for (int index = begin; index < end; index++) run_item(stream, index);
@@ -61,35 +59,43 @@ class Attention {
     KV8_DEVICE int row_in_tile(int r) const { return row_warp_ * 16 + M::row(r); }
     KV8_DEVICE bool writes_row() const { return token_warp_ == 0 && opaque(M::token(0)) == 0; }
 
-    // body(sum, d): this lane's elements of row r.
     template <class Body>
-    KV8_DEVICE void for_dims(int r, const Body& body) {
+    KV8_DEVICE void for_pairs(int r, const Body& body) {
         const int first_dim = opaque(first_atom_ * 16 + M::dim(0));
 #pragma unroll
         for (int a = 0; a < kWarpAtoms; a++) {
             if (a >= atoms()) break;
 #pragma unroll
-            for (int i = 0; i < kDims; i++) body(output_[a][r][i], first_dim + a * 16 + (M::dim(i) - M::dim(0)));
+            for (int i = 0; i < kDims; i += 2)
+                body(output_[a][r][i], output_[a][r][i + 1], first_dim + a * 16 + (M::dim(i) - M::dim(0)));
         }
     }
 
   private:
     KV8_DEVICE void run_item(Stream& stream, int index) {
-        const Work<kTileKeys> work(params_, schedule_, kv_head_, schedule_.item(params_.tiles, index));
-        if (work.first_tile < work.last_tile) {
-            load_rows(work);
-            load_queries(work);
-        }
-        compute_splits(*this, params_, schedule_, work, 0, kConfig.rows(), [&](int first, int last) {
-            start_split();
-#pragma unroll 1
-            for (int tile = first; tile < last; tile += kTileKeys) {
-                const int stage = stream.next();
-                walk_tile(stage, tile);
-                stream.finish();
+        const auto read_work = [&] { return Work<kTileKeys>(params_, kv_head_, schedule_.item(index)); };
+        {
+            const Work<kTileKeys> work = read_work();
+            if (work.first_tile < work.last_tile) {
+                load_rows(work);
+                load_queries(work);
             }
-            return close_split(first < last);
-        });
+        }
+        const int splits =
+            compute_splits(*this, params_, schedule_, read_work, 0, kConfig.rows(), [&](int first, int last) {
+                start_split();
+#pragma unroll 1
+                for (int tile = first; tile < last; tile += kTileKeys) {
+                    const int stage = stream.next();
+                    walk_tile(stage, tile);
+                    stream.finish();
+                }
+                return close_split(first < last);
+            });
+        const PlanItem item = schedule_.item(index);
+        if (item.shared_tile >= 0)
+            fold_if_last<kHeadSize, kAttentionWarps>(params_, schedule_, item, Tile(params_, item, kv_head_), splits,
+                                                     {uint32_t(kConfig.told_at())});
     }
 
     // ---- what belongs to an item's rows
@@ -107,85 +113,101 @@ class Attention {
         }
     }
 
+    static constexpr int kQueryPairs = kHeadSize / 2, kQuerySteps = (kQueryPairs + kLanes - 1) / kLanes;
+    static constexpr int kRowsAtOnce = kCopiesInRegisters ? 1 : 4;  // of a warp, whose loads are under way together
+    using RawQueries = uint32_t[kRowsAtOnce][kQuerySteps];         // pairs of dims
+
     // q to 16-bit floats in shared memory, from there to operands. A row is brought near 2^8 by a power of two, so that
     // bfloat16's range fits a half float; the power, and what scales are the same for all dims, return in factor_. With scales
     // by channel a product is not a half float any more, and what rounding took is multiplied with the keys too.
     KV8_DEVICE void load_queries(const Work<kTileKeys>& work) {
-        constexpr int kPairs = kHeadSize / 2, kSteps = (kPairs + kLanes - 1) / kLanes;
         const kv8_side& side = params_.view.k;
         const Shared rows = {uint32_t(kConfig.query_at())}, factors = {uint32_t(kConfig.factor_at())};
         // What is read for each tile was, for the last one before.
         if (!kHoldsQuery || scales_by_channel() || params_.alibi_slopes != 0) sync_block();
-        constexpr int kAtOnce = kCopiesInRegisters ? 1 : 4;  // rows of a warp whose loads are under way together
-        static_assert(kConfig.rows() % (kAtOnce * kAttentionWarps) == 0, "warps have as many rows");
+        static_assert(kConfig.rows() % (kRowsAtOnce * kAttentionWarps) == 0, "warps have as many rows");
         const int own = opaque(lane());
+        const bool whole_pairs =
+            ((params_.q.data.ptr | uint64_t(params_.q.token_stride) | uint64_t(params_.q.head_stride)) & 3) == 0;
+        float scale[kQuerySteps][2];
+#pragma unroll
+        for (int j = 0; j < kQuerySteps; j++) {
+            const int pair = j * kLanes + own;
+            scale[j][0] = scale[j][1] = 1;
+            if (!scales_by_channel() || pair >= kQueryPairs) continue;
+            scale[j][0] = checked_channel_scale(side, kv_head_, 2 * pair, params_.fault);
+            scale[j][1] = checked_channel_scale(side, kv_head_, 2 * pair + 1, params_.fault);
+        }
 #pragma unroll 1
-        for (int first = warp(); first < kConfig.rows(); first += kAtOnce * kAttentionWarps) {
-            // As they lie there, of either 16-bit type: a conversion would wait for its load before the next.
-            uint16_t raw[kAtOnce][kSteps][2];
+        for (int first = warp(); first < kConfig.rows(); first += kRowsAtOnce * kAttentionWarps) {
+            RawQueries raw;
+            if (whole_pairs)
+                read_queries(raw, work.tile, first, own, [](uint64_t row, int pair) { return load_at<uint32_t>(row, pair); });
+            else
+                read_queries(raw, work.tile, first, own, [](uint64_t row, int pair) {
+                    return load_at<uint16_t>(row, 2 * pair) | uint32_t(load_at<uint16_t>(row, 2 * pair + 1)) << 16;
+                });
+            int own_power = 0;  // of the row that this lane tells the factor of
 #pragma unroll
-            for (int i = 0; i < kAtOnce; i++) {
+            for (int i = 0; i < kRowsAtOnce; i++) {
                 const int row = first + i * kAttentionWarps;
-                const uint64_t from = row_of(params_.q, work.tile.token(row), work.tile.head(row));
+                float low[kQuerySteps], high[kQuerySteps], largest = 0;
 #pragma unroll
-                for (int j = 0; j < kSteps; j++) {
-                    const int pair = j * kLanes + own;
-                    raw[i][j][0] = raw[i][j][1] = 0;
-                    if (pair >= kPairs || row >= work.tile.rows) continue;
-                    raw[i][j][0] = load_at<uint16_t>(from, 2 * pair);
-                    raw[i][j][1] = load_at<uint16_t>(from, 2 * pair + 1);
-                }
-            }
-#pragma unroll
-            for (int i = 0; i < kAtOnce; i++) {
-                const int row = first + i * kAttentionWarps;
-                float low[kSteps], high[kSteps], largest = 0;
-#pragma unroll
-                for (int j = 0; j < kSteps; j++) {
-                    const int pair = j * kLanes + own;
-                    low[j] = widen_query(raw[i][j][0]);
-                    high[j] = widen_query(raw[i][j][1]);
-                    if (scales_by_channel() && pair < kPairs) {
-                        low[j] *= checked_channel_scale(side, kv_head_, 2 * pair, params_.fault);
-                        high[j] *= checked_channel_scale(side, kv_head_, 2 * pair + 1, params_.fault);
-                    }
+                for (int j = 0; j < kQuerySteps; j++) {
+                    low[j] = widen_query(uint16_t(raw[i][j])) * scale[j][0];
+                    high[j] = widen_query(uint16_t(raw[i][j] >> 16)) * scale[j][1];
                     largest = maximum(largest, maximum(magnitude(low[j]), magnitude(high[j])));
                 }
                 int power = 0;
                 if constexpr (Format::dtype != KV8_BF16) {
-#pragma unroll
-                    for (int mask = kLanes / 2; mask > 0; mask /= 2)
-                        largest = maximum(largest, shuffle_xor(largest, mask));
+                    largest = largest_of_warp(largest);
                     power = largest > 0 ? least(most(exponent_of(largest) - 8, -126), 126) : 0;
                 }
+                if (own == i) own_power = power;
+                const Shared to = rows + row / 16 * 16 * kConfig.query_pitch;
 #pragma unroll
-                for (int j = 0; j < kSteps; j++) {
+                for (int j = 0; j < kQuerySteps; j++) {
                     const int pair = j * kLanes + own;
-                    if (pair >= kPairs) continue;
+                    if (kQueryPairs % kLanes != 0 && pair >= kQueryPairs) continue;
                     const float x = low[j] * power_of_two(-power), y = high[j] * power_of_two(-power);
                     const uint32_t packed = Format::dtype == KV8_BF16 ? pack_bf16(x, y) : pack_f16(x, y);
-                    const Shared to = rows + row / 16 * 16 * kConfig.query_pitch;
                     M::store_query(to, kConfig.query_pitch, row % 16, pair, packed);
                     if (scales_by_channel())
                         M::store_query(
                             to + kRemainder, kConfig.query_pitch, row % 16, pair,
                             pack_f16(x - widen_f16(uint16_t(packed)), y - widen_f16(uint16_t(packed >> 16))));
                 }
-                if (lane() == 0) {
-                    float factor = params_.softmax_scale * power_of_two(power) / M::kStoredK;
-                    if (kFp8 && side.chan.ptr != 0 && !scales_by_channel())
-                        factor *= checked_channel_scale(side, kv_head_, 0, params_.fault);
-                    if (params_.softcap == 0) factor *= kLog2E;
-                    store(factors + 4 * row, factor);
-                    if (params_.alibi_slopes != 0)
-                        store(slopes() + 4 * row, load_at<float>(params_.alibi_slopes, work.tile.head(row)) * kLog2E);
-                }
+            }
+            if (own < kRowsAtOnce) {
+                const int row = first + own * kAttentionWarps;
+                float factor = params_.softmax_scale * power_of_two(own_power) / M::kStoredK;
+                if (kFp8 && side.chan.ptr != 0 && !scales_by_channel())
+                    factor *= checked_channel_scale(side, kv_head_, 0, params_.fault);
+                if (params_.softcap == 0) factor *= kLog2E;
+                store(factors + 4 * row, factor);
+                if (params_.alibi_slopes != 0)
+                    store(slopes() + 4 * row, load_at<float>(params_.alibi_slopes, work.tile.head(row)) * kLog2E);
             }
         }
         sync_block();
         if constexpr (kHoldsQuery) load_operands(query_, rows);
 #pragma unroll
         for (int r = 0; r < kRows; r++) factor_[r] = load<float>(factors + 4 * row_in_tile(r));
+    }
+
+    // Pairs as they lie there, of either 16-bit type: a conversion would wait for its load before the next.
+    template <class Load>
+    KV8_DEVICE void read_queries(RawQueries& raw, const Tile& tile, int first, int own, const Load& load_pair) const {
+#pragma unroll
+        for (int i = 0; i < kRowsAtOnce; i++) {
+            const int row = first + i * kAttentionWarps;
+            const uint64_t from = row_of(params_.q, tile.token(row), tile.head(row));
+#pragma unroll
+            for (int j = 0; j < kQuerySteps; j++) {
+                const int pair = j * kLanes + own;
+                raw[i][j] = pair < kQueryPairs && row < tile.rows ? load_pair(from, pair) : 0;
+            }
+        }
     }
 
     KV8_DEVICE static Shared slopes() { return {uint32_t(kConfig.slope_at())}; }

@@ -7,11 +7,11 @@
 
 namespace kv8::gpu {
 
-constexpr int kCombineThreads = 128, kPreciseThreads = 128;
+constexpr int kPreciseThreads = 128;
 
-// Of the kernel in float32: sixteen rows of q, sixteen keys and values, weights and row scales.
+// Of the kernel in float32: sixteen rows of q, sixteen keys and values, weights and row scales, and a word.
 KV8_HOST_DEVICE constexpr int precise_shared_bytes(int head_size) {
-    return 4 * (16 * (head_size + 4) + 2 * 16 * (head_size + 1) + 16 * 17 + 2 * 16);
+    return 4 * (16 * (head_size + 4) + 2 * 16 * (head_size + 1) + 16 * 17 + 2 * 16 + 1);
 }
 
 struct AttentionParams {
@@ -31,8 +31,12 @@ struct AttentionParams {
     int32_t window;
     float softmax_scale;
     float softcap;
-    int32_t tiles;  // of enum Tiles: the list to compute; the combine takes no notice
+    int32_t group;           // query heads of a KV head
+    uint32_t group_inverse;  // ceil(2^31 / group): the quotient of small numbers by group is a product's upper bits
+    int32_t stages;          // AttentionConfig's, or deep ones
     int32_t reserved;
+    uint32_t slots_at;       // in the plan, of the list of tiles to compute
+    uint32_t items_at;
     Fault* fault;
 };
 

@@ -24,13 +24,6 @@ constexpr int kCutKeys = 64;  // items begin and end at multiples of this, which
 // Which of a plan's two lists of tiles.
 enum Tiles { kSmallTiles = 0, kLargeTiles = 1 };
 
-struct PlanList {
-    int32_t items;  // of all slots; 0: no tile of this shape
-    int32_t reserved;
-    uint64_t slot_offset;  // int32 [slots + 1]: first item of each slot; offsets count from the workspace's first byte
-    uint64_t item_offset;  // PlanItem [items]
-};
-
 struct PlanHeader {
     uint64_t magic;
     int32_t num_seqs;
@@ -38,44 +31,47 @@ struct PlanHeader {
     int32_t q_heads;
     int32_t kv_heads;
     int32_t head_size;
-    int32_t longest;  // keys, of a sequence with queries
+    int32_t longest;  // keys, of a sequence with queries; up to here it is what a kernel checks first, by two loads
     int32_t batch_invariant;
-    int32_t combine_rows;  // of all combines
-    uint64_t query_start_loc_offset;
-    uint64_t seq_lens_offset;
-    uint64_t combine_offset;      // PlanCombine [combines]
-    uint64_t combine_row_offset;  // int32 [combine_rows]: which combine has the row
-    uint64_t partial_offset;      // records [partial][kv_heads]
-    uint64_t total_offset;        // records [list][slot][kv_heads][rows]: where a block folds splits
-    PlanList lists[2];
+    int32_t reserved;
+    uint64_t arrival_offset;  // uint32 [shared tiles][kv_heads]: splits that are done; zero before and after each call
+    uint64_t partial_offset;  // records [partial][kv_heads]
+    uint64_t total_offset;    // records [list][slot][kv_heads][rows]: where a block folds splits
 };
 
+// Behind the header, for each list of tiles int32 [slots + 1]: the first item of each slot; then the items of both. Where they
+// lie depends on the numbers of slots alone, which are the device's: a kernel is told, and need not wait for the header.
+struct PlanPlaces {
+    uint32_t slots_at[2];
+    uint32_t items_at;
+};
+
+// Some keys of a tile, for one block.
 struct PlanItem {
     int32_t sequence;
-    int32_t first_row;
     int32_t rows;
+    int32_t first_head;   // of the group, of the tile's first row
+    int32_t first_token;  // and its query among all of the batch
+    int32_t first_position;
     int32_t first_key;  // keys [first_key, last_key), of which a row sees what its position and window allow
     int32_t last_key;
-    int32_t reserved;
-    int64_t
-        partial;  // records of its first split, counted per KV head; -1: the item has all keys and writes the output
+    int32_t shared_tile;   // its number among the tiles that several items share; -1: the item has all keys
+    int64_t tile_partial;  // records of a shared tile's splits, counted per KV head
+    int32_t split;         // the item's first
+    int32_t splits;        // of the tile
 };
 
-// A tile whose splits are in several items: fold records [partial + split * rows + row].
-struct PlanCombine {
-    int32_t sequence;
-    int32_t first_row;
-    int32_t rows;
-    int32_t splits;
-    int64_t partial;
-    int32_t rows_before;  // of the combines before this one
-    int32_t reserved;
-};
+constexpr uint64_t plan_aligned(uint64_t bytes) { return (bytes + 63) / 64 * 64; }
 
-// A result over some keys before division: float32 sums[head_size], then these two, then nothing up to 16 bytes. Weights are
-// 2^(score * log2 e - reference).
+inline PlanPlaces plan_places(const int (&slots)[2]) {
+    PlanPlaces places{};
+    places.slots_at[kSmallTiles] = uint32_t(plan_aligned(sizeof(PlanHeader)));
+    places.slots_at[kLargeTiles] = places.slots_at[kSmallTiles] + 4 * (uint32_t(slots[kSmallTiles]) + 1);
+    places.items_at = uint32_t(plan_aligned(places.slots_at[kLargeTiles] + 4 * (uint64_t(slots[kLargeTiles]) + 1)));
+    return places;
+}
+
 KV8_HOST_DEVICE constexpr int record_floats(int head_size) { return head_size + 4; }
-constexpr int kRecordReference = 0, kRecordWeight = 1;  // behind the sums
 
 // The end of the split that key is in: splits grow with the position, so that short sequences have enough of them to fill a
 // device and long ones not so many that folding shows.

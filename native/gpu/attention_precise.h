@@ -11,12 +11,13 @@ namespace kv8::gpu {
 template <int kHeadSize>
 class PreciseAttention {
     static constexpr int kRowThreads = 8, kBlockRows = kPreciseThreads / kRowThreads, kTileKeys = 16;
-    static constexpr int kThreadKeys = kTileKeys / kRowThreads, kThreadDims = kHeadSize / kRowThreads;
+    static constexpr int kThreadKeys = kTileKeys / kRowThreads, kThreadPairs = kHeadSize / 2 / kRowThreads;
     // Pitches in floats: rows that are read at once lie in different banks.
     static constexpr int kQueryPitch = kHeadSize + 4, kKeyPitch = kHeadSize + 1, kWeightPitch = kTileKeys + 1;
     static constexpr int kKeysAt = kBlockRows * kQueryPitch, kValuesAt = kKeysAt + kTileKeys * kKeyPitch,
                          kWeightsAt = kValuesAt + kTileKeys * kKeyPitch,
-                         kScalesAt = kWeightsAt + kBlockRows * kWeightPitch, kFloats = kScalesAt + 2 * kTileKeys;
+                         kScalesAt = kWeightsAt + kBlockRows * kWeightPitch, kToldAt = kScalesAt + 2 * kTileKeys,
+                         kFloats = kToldAt + 1;
     static_assert(kFloats * 4 == precise_shared_bytes(kHeadSize), "the host launches with as much");
 
   public:
@@ -30,16 +31,17 @@ class PreciseAttention {
     KV8_DEVICE void run() {
         if (!schedule_.is_legal()) return;
         const int slot = block() / params_.view.kv_heads;
-        const int end = schedule_.slot_begin(params_.tiles, slot + 1);
+        const int end = schedule_.slot_begin(slot + 1);
 #pragma unroll 1
-        for (int index = schedule_.slot_begin(params_.tiles, slot); index < end; index++) {
-            const PlanItem item = schedule_.item(params_.tiles, index);
+        for (int index = schedule_.slot_begin(slot); index < end; index++) {
+            const PlanItem item = schedule_.item(index);
+            const Tile tile(params_, item, kv_head_);
+            int splits = 0;
 #pragma unroll 1
-            for (int row = 0; row < item.rows; row += kBlockRows) {
-                const Tile tile(schedule_, item.sequence, kv_head_, item.first_row + row,
-                                least(item.rows - row, kBlockRows), params_.window);
-                run_rows(Work<kTileKeys>(item, tile), row);
-            }
+            for (int row = 0; row < item.rows; row += kBlockRows)
+                splits = run_rows(Work<kTileKeys>(item, tile.part(row, kBlockRows)), row);
+            if (item.shared_tile >= 0)
+                fold_if_last<kHeadSize, kPreciseThreads / kLanes>(params_, schedule_, item, tile, splits, at(kToldAt));
         }
     }
 
@@ -49,15 +51,15 @@ class PreciseAttention {
     KV8_DEVICE int row_in_tile(int) const { return row_; }
     KV8_DEVICE bool writes_row() const { return part_ == 0; }
     template <class Body>
-    KV8_DEVICE void for_dims(int, const Body& body) {
+    KV8_DEVICE void for_pairs(int, const Body& body) {
 #pragma unroll
-        for (int i = 0; i < kThreadDims; i++) body(sums_[i], i * kRowThreads + part_);
+        for (int i = 0; i < kThreadPairs; i++) body(sums_[i].x, sums_[i].y, 2 * (i * kRowThreads + part_));
     }
 
   private:
     KV8_DEVICE static Shared at(int floats) { return {uint32_t(floats * 4)}; }
 
-    KV8_DEVICE void run_rows(const Work<kTileKeys>& work, int row_before) {
+    KV8_DEVICE int run_rows(const Work<kTileKeys>& work, int row_before) {
         const Tile& tile = work.tile;
         sync_block();  // done with what was computed before
         load_queries(tile);
@@ -65,11 +67,11 @@ class PreciseAttention {
         last_key_ = least(tile.last_key(row_), work.last_key);
         position_ = tile.position(row_);
         slope_ = params_.alibi_slopes != 0 ? load_at<float>(params_.alibi_slopes, tile.head(row_)) : 0.0f;
-        compute_splits(*this, params_, schedule_, work, row_before, kBlockRows, [&](int first, int last) {
+        return compute_splits(*this, params_, schedule_, [&] { return work; }, row_before, kBlockRows, [&](int first, int last) {
             largest_ = -kInfinity;
             weight_ = 0;
 #pragma unroll
-            for (int i = 0; i < kThreadDims; i++) sums_[i] = 0;
+            for (int i = 0; i < kThreadPairs; i++) sums_[i] = {0, 0};
 #pragma unroll 1
             for (int key = first; key < last; key += kTileKeys) {
                 sync_block();  // done with the tile before; queries are there
@@ -184,14 +186,20 @@ class PreciseAttention {
         }
         sync_warp();
 #pragma unroll
-        for (int i = 0; i < kThreadDims; i++) sums_[i] *= decay;
+        for (int i = 0; i < kThreadPairs; i++) {
+            sums_[i].x *= decay;
+            sums_[i].y *= decay;
+        }
         const int begin = most(first_key_ - first, 0), end = least(last_key_ - first, kTileKeys);
 #pragma unroll 1
         for (int slot = begin; slot < end; slot++) {
             const float p = load<float>(at(kWeightsAt + row_ * kWeightPitch + slot));
-            const Shared v = at(kValuesAt + slot * kKeyPitch + part_);
+            const Shared v = at(kValuesAt + slot * kKeyPitch + 2 * part_);
 #pragma unroll
-            for (int i = 0; i < kThreadDims; i++) sums_[i] = fused(p, load<float>(v + i * kRowThreads * 4), sums_[i]);
+            for (int i = 0; i < kThreadPairs; i++) {
+                sums_[i].x = fused(p, load<float>(v + i * kRowThreads * 8), sums_[i].x);
+                sums_[i].y = fused(p, load<float>(v + (i * kRowThreads * 8 + 4)), sums_[i].y);
+            }
         }
     }
 
@@ -201,7 +209,7 @@ class PreciseAttention {
     int first_key_ = 0, last_key_ = 0, position_ = 0;
     float slope_ = 0;
     float largest_ = 0, weight_ = 0;  // scores in base e; this thread's part of the weights
-    float sums_[kThreadDims];
+    SumPair sums_[kThreadPairs];
 };
 
 }  // namespace kv8::gpu

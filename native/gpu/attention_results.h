@@ -1,5 +1,5 @@
-// The splits of an item, and what becomes of their results: a record for the combine where other items have the tile's other
-// splits, else a fold of them all and the output.
+// The splits of an item, and what becomes of their results: records where other items have the tile's other splits, which the
+// last of them folds; else a fold of them all and the output.
 #pragma once
 
 #include "gpu/attention_rows.h"
@@ -11,77 +11,213 @@ struct SoftmaxOf {
     Softmax row[kRows];
 };
 
-// Divides a row's sums and stores them. Owner: who has what of a result,
+constexpr int kNoMore = -2;  // keys of an item
+
+// An owner has sums of a result in its registers:
 //   kRows                       rows of which this thread has elements
 //   row_in_tile(r)              which
-//   for_dims(r, body)           calls body(float& sum, int d) for them
+//   for_pairs(r, body)          calls body(float& x, float& y, int d) for its sums of dims d and d + 1, d even
 //   writes_row()                whether this thread stores what there is one of per row
+
+template <class Owner, class Pack>
+KV8_DEVICE void store_halves(Owner& owner, int r, uint64_t to, const Pack& pack) {
+    if (to % 4 == 0) {
+        owner.for_pairs(r, [&](float x, float y, int d) {
+            store(reinterpret_cast<void*>(to + uint64_t(d) * 2), uint32_t(pack(x, y)));
+        });
+        return;
+    }
+    owner.for_pairs(r, [&](float x, float y, int d) {
+        const uint32_t both = pack(x, y);
+        store(reinterpret_cast<void*>(to + uint64_t(d) * 2), uint16_t(both));
+        store(reinterpret_cast<void*>(to + uint64_t(d) * 2 + 2), uint16_t(both >> 16));
+    });
+}
+
 template <class Owner>
-KV8_DEVICE void finish_row(Owner& owner, const AttentionParams& params, const Schedule& schedule, const Tile& tile,
-                           int r, const Softmax& result) {
+KV8_DEVICE void store_row(Owner& owner, int r, kv8_dtype dtype, uint64_t to) {
+    if (dtype == KV8_F32)
+        owner.for_pairs(r, [&](float x, float y, int d) {
+            store(reinterpret_cast<void*>(to + uint64_t(d) * 4), x);
+            store(reinterpret_cast<void*>(to + uint64_t(d) * 4 + 4), y);
+        });
+    else if (dtype == KV8_F16)
+        store_halves(owner, r, to, [](float x, float y) { return pack_f16(x, y); });
+    else
+        store_halves(owner, r, to, [](float x, float y) { return pack_bf16(x, y); });
+}
+
+// Divides a row's sums and stores them.
+template <class Owner>
+KV8_DEVICE void finish_row(Owner& owner, const AttentionParams& params, const Tile& tile, int r,
+                           const Softmax& result) {
     const int row = owner.row_in_tile(r);
     if (row >= tile.rows) return;
     const int head = tile.head(row);
     const Finish finish(params, result, head);
-    const uint64_t to = row_of(params.out, tile.token(row), head);
-    owner.for_dims(r, [&](float& sum, int d) {
-        store_element(params.out.dtype, to, d, sum * finish.scale * channel_scale(params.view.v, tile.kv_head, d));
-    });
-    if (owner.writes_row()) store_lse(params, tile.token(row), schedule.q_heads(), head, finish.lse);
+    const kv8_side& v = params.view.v;
+    if (v.chan.ptr != 0 && v.chan_dim_stride != 0) {
+        owner.for_pairs(r, [&](float& x, float& y, int d) {
+            x = x * finish.scale * chan_at(v, tile.kv_head, d);
+            y = y * finish.scale * chan_at(v, tile.kv_head, d + 1);
+        });
+    } else {
+        const float scale = channel_scale(v, tile.kv_head, 0);
+        owner.for_pairs(r, [&](float& x, float& y, int) {
+            x = x * finish.scale * scale;
+            y = y * finish.scale * scale;
+        });
+    }
+    store_row(owner, r, params.out.dtype, row_of(params.out, tile.token(row), head));
+    if (owner.writes_row()) store_lse(params, tile.token(row), head, finish.lse);
 }
 
 // walk(first, last) gives the softmax over the keys of tiles [first, last), with the sums in the owner; it is called for the
-// item's splits in ascending order. The owner's rows are `row_before` behind the item's first; a block has `block_rows` at
-// once.
-template <class Owner, class Work, class Walk>
-KV8_DEVICE void compute_splits(Owner& owner, const AttentionParams& params, const Schedule& schedule, const Work& work,
-                               int row_before, int block_rows, const Walk& walk) {
+// item's splits in ascending order. read_work() gives the item, again after each walk: it need not be in registers meanwhile.
+// The owner's rows are `row_before` behind the item's first; a block has `block_rows` at once. Returns how many splits the item
+// has.
+template <class Owner, class ReadWork, class Walk>
+KV8_DEVICE int compute_splits(Owner& owner, const AttentionParams& params, const Schedule& schedule,
+                              const ReadWork& read_work, int row_before, int block_rows, const Walk& walk) {
     constexpr int kRows = Owner::kRows;
-    const Tile& tile = work.tile;
     // V's static scales are used at the end, where registers are few: illegal ones are told of here.
 #pragma unroll 1
     for (int d = opaque(lane()); d < params.view.head_size; d += kLanes)
-        checked_channel_scale(params.view.v, tile.kv_head, d, params.fault);
-    const bool is_partial = work.item.partial >= 0;
+        checked_channel_scale(params.view.v, block() % params.view.kv_heads, d, params.fault);
     SoftmaxOf<kRows> total{};
-    bool has_total = false;
-    int split = 0, key = work.item.first_key;
+    bool has_total = false, is_last = false;
+    int split = 0, next_key = -1;  // -1: the item's first
     do {
-        const int end = schedule.batch_invariant() ? least(split_end(key), work.item.last_key) : work.item.last_key;
-        const int first = most(key, work.first_tile), last = least(end, work.last_tile);
-        const bool has_keys = first < last, is_last = end >= work.last_tile;
-        key = end;
-        if (!is_partial && !has_keys && (has_total || !is_last)) continue;  // joins nothing to the total
-
-        const SoftmaxOf<kRows> result = walk(first, last);
+        bool has_keys;
+        SoftmaxOf<kRows> result;
+        {
+            const auto work = read_work();
+            if (next_key < 0) next_key = work.item.first_key;
+            const int end =
+                schedule.batch_invariant() ? least(split_end(next_key), work.item.last_key) : work.item.last_key;
+            const int first = most(next_key, work.first_tile), last = least(end, work.last_tile);
+            next_key = end < work.item.last_key ? end : kNoMore;
+            has_keys = first < last;
+            // Of an item with all keys: behind its last tile nothing is left to join.
+            is_last = work.item.shared_tile < 0 && end >= work.last_tile;
+            if (work.item.shared_tile < 0 && !has_keys && (has_total || !is_last)) continue;
+            result = walk(first, last);
+        }
+        const auto work = read_work();
+        const PlanItem& item = work.item;
+        const Tile& tile = work.tile;
 #pragma unroll
         for (int r = 0; r < kRows; r++) {
             const int row = owner.row_in_tile(r);
-            if (is_partial) {
+            if (item.shared_tile >= 0) {
                 if (row >= tile.rows) continue;
-                const int64_t index = work.item.partial + int64_t(split) * work.item.rows + row_before + row;
+                const int64_t index = item.tile_partial + int64_t(item.split + split) * item.rows + row_before + row;
                 const Record record(schedule.partials(), index * params.view.kv_heads + tile.kv_head,
                                     params.view.head_size);
-                if (has_keys) owner.for_dims(r, [&](float& sum, int d) { record.set_sum(d, sum); });
+                if (has_keys) owner.for_pairs(r, [&](float& x, float& y, int d) { record.set_sums(d, x, y); });
                 if (owner.writes_row()) record.set_softmax(result.row[r]);
                 continue;
             }
             const Record record(schedule.totals(), int64_t(block()) * block_rows + row, params.view.head_size);
             if (has_total) {
                 const Fold fold(total.row[r], result.row[r]);
-                owner.for_dims(r, [&](float& sum, int d) { sum = fold.join(record.sum(d), sum); });
+                owner.for_pairs(r, [&](float& x, float& y, int d) {
+                    const SumPair before = record.sums(d);
+                    x = fold.join(before.x, x);
+                    y = fold.join(before.y, y);
+                });
             } else {
                 total.row[r] = result.row[r];
             }
             if (is_last)
-                finish_row(owner, params, schedule, tile, r, total.row[r]);
+                finish_row(owner, params, tile, r, total.row[r]);
             else
-                owner.for_dims(r, [&](float& sum, int d) { record.set_sum(d, sum); });
+                owner.for_pairs(r, [&](float& x, float& y, int d) { record.set_sums(d, x, y); });
         }
         has_total = true;
         split++;
-        if (!is_partial && is_last) return;
-    } while (key < work.item.last_key);
+    } while (next_key != kNoMore && !is_last);
+    return split;
+}
+
+// A row of a shared tile in one warp, folded from the records of its splits in ascending order.
+template <int kHeadSize>
+class FoldedRow {
+  public:
+    static constexpr int kRows = 1;
+
+    KV8_DEVICE FoldedRow(const AttentionParams& params, const Schedule& schedule, const PlanItem& item, const Tile& tile,
+                         int row)
+        : row_(row) {
+        Softmax total{-kInfinity, 0};
+#pragma unroll 1
+        for (int first = 0; first < item.splits; first += kAtOnce) {
+            Softmax next[kAtOnce];
+            SumPair sums[kAtOnce][kPairs];
+#pragma unroll
+            for (int i = 0; i < kAtOnce; i++) {
+                next[i] = {-kInfinity, 0};
+                if (first + i >= item.splits) continue;
+                const int64_t index = item.tile_partial + int64_t(first + i) * item.rows + row;
+                const Record record(schedule.partials(), index * params.view.kv_heads + tile.kv_head, kHeadSize);
+                next[i] = record.softmax();
+#pragma unroll
+                for (int k = 0; k < kPairs; k++)
+                    if (has_pair(k)) sums[i][k] = record.sums(dim(k));
+            }
+#pragma unroll
+            for (int i = 0; i < kAtOnce; i++) {
+                if (next[i].weight == 0) continue;  // no keys: its sums were not stored
+                const bool is_first = total.weight == 0;
+                if (is_first) total = next[i];
+                const Fold fold = is_first ? Fold() : Fold(total, next[i]);
+#pragma unroll
+                for (int k = 0; k < kPairs; k++) {
+                    if (!has_pair(k)) continue;
+                    sums_[k].x = is_first ? sums[i][k].x : fold.join(sums_[k].x, sums[i][k].x);
+                    sums_[k].y = is_first ? sums[i][k].y : fold.join(sums_[k].y, sums[i][k].y);
+                }
+            }
+        }
+        finish_row(*this, params, tile, 0, total);
+    }
+
+    KV8_DEVICE int row_in_tile(int) const { return row_; }
+    KV8_DEVICE bool writes_row() const { return lane() == 0; }
+    template <class Body>
+    KV8_DEVICE void for_pairs(int, const Body& body) {
+#pragma unroll
+        for (int k = 0; k < kPairs; k++)
+            if (has_pair(k)) body(sums_[k].x, sums_[k].y, dim(k));
+    }
+
+  private:
+    static constexpr int kAtOnce = 2;  // splits whose loads are under way together
+    static constexpr int kPairs = (kHeadSize / 2 + kLanes - 1) / kLanes;
+
+    KV8_DEVICE int dim(int k) const { return 2 * (k * kLanes + lane_); }
+    KV8_DEVICE bool has_pair(int k) const { return kHeadSize / 2 % kLanes == 0 || dim(k) < kHeadSize; }
+
+    const int row_, lane_ = opaque(lane());
+    SumPair sums_[kPairs] = {};
+};
+
+// To be called by the whole block when it has stored the records of an item's splits: the last of a tile's items to come here
+// folds them all. `told` is a word of shared memory that nothing else uses.
+template <int kHeadSize, int kWarps>
+KV8_DEVICE void fold_if_last(const AttentionParams& params, const Schedule& schedule, const PlanItem& item,
+                             const Tile& tile, int splits, Shared told) {
+    fence_device();
+    sync_block();
+    uint32_t* arrivals = schedule.arrivals(item.shared_tile, tile.kv_head);
+    if (thread() == 0) store(told, fetch_add(arrivals, uint32_t(splits)) + uint32_t(splits));
+    sync_block();
+    if (load<uint32_t>(told) != uint32_t(item.splits)) return;
+    fence_device();
+    if (thread() == 0) store(arrivals, uint32_t{0});  // for the next layer
+    const int own = warp();
+#pragma unroll 1
+    for (int row = own; row < item.rows; row += kWarps) FoldedRow<kHeadSize>(params, schedule, item, tile, row);
 }
 
 }  // namespace kv8::gpu

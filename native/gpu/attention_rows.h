@@ -21,105 +21,114 @@ KV8_DEVICE T load_at(uint64_t base, int64_t index) {
     return load<T>(reinterpret_cast<const void*>(base + uint64_t(index * int64_t(sizeof(T)))));
 }
 
+// Structs of 16-byte multiples, in as few loads, all under way together.
+template <class T>
+KV8_DEVICE T load_words(uint64_t at) {
+    struct Words {
+        Words4 x[sizeof(T) / 16];
+    } words;
+    static_assert(sizeof(T) == sizeof(words), "whole words");
+#pragma unroll
+    for (int i = 0; i < int(sizeof(T) / 16); i++) words.x[i] = load_at<Words4>(at, i);
+    return __builtin_bit_cast(T, words);
+}
+
 // ---- the schedule
 
 class Schedule {
   public:
-    KV8_DEVICE explicit Schedule(const AttentionParams& params) : params_(params), plan_(params.plan) {}
+    KV8_DEVICE explicit Schedule(const AttentionParams& params) : params_(params) {}
 
     // Whether the workspace holds a plan for this call's shape, and for no more than what the host has checked the call's spans
     // for: a graph's plan is made anew without that. If not, a fault is reported.
     KV8_DEVICE bool is_legal() const {
-        const bool is_plan = field<uint64_t>(offsetof(PlanHeader, magic)) == kPlanMagic &&
-                             kv_heads() == params_.view.kv_heads && q_heads() == params_.q_heads &&
-                             field<int32_t>(offsetof(PlanHeader, head_size)) == params_.view.head_size;
-        return within(kNoPlan, is_plan ? 0 : 1, 0) &&
-               within(kTooManySequences, field<int32_t>(offsetof(PlanHeader, num_seqs)), params_.num_seqs) &&
-               within(kTooManyQueries, field<int32_t>(offsetof(PlanHeader, total_queries)), params_.total_queries) &&
-               within(kTooManyKeys, field<int32_t>(offsetof(PlanHeader, longest)), params_.most_keys);
-    }
-
-    KV8_DEVICE int q_heads() const { return field<int32_t>(offsetof(PlanHeader, q_heads)); }
-    KV8_DEVICE int kv_heads() const { return field<int32_t>(offsetof(PlanHeader, kv_heads)); }
-    KV8_DEVICE bool batch_invariant() const { return field<int32_t>(offsetof(PlanHeader, batch_invariant)) != 0; }
-    KV8_DEVICE int combine_rows() const { return field<int32_t>(offsetof(PlanHeader, combine_rows)); }
-    KV8_DEVICE int slot_begin(int tiles, int slot) const {
-        return load_at<int32_t>(plan_ + field<uint64_t>(list(tiles) + offsetof(PlanList, slot_offset)), slot);
-    }
-    KV8_DEVICE PlanItem item(int tiles, int index) const {
-        return record<PlanItem>(field<uint64_t>(list(tiles) + offsetof(PlanList, item_offset)), index);
-    }
-    KV8_DEVICE PlanCombine combine(int index) const {
-        return record<PlanCombine>(field<uint64_t>(offsetof(PlanHeader, combine_offset)), index);
-    }
-    // Which combine has a row of all of theirs.
-    KV8_DEVICE int combine_of(int row) const {
-        return load_at<int32_t>(plan_ + field<uint64_t>(offsetof(PlanHeader, combine_row_offset)), row);
-    }
-    KV8_DEVICE int query_start(int sequence) const {
-        return load_at<int32_t>(plan_ + field<uint64_t>(offsetof(PlanHeader, query_start_loc_offset)), sequence);
-    }
-    KV8_DEVICE int keys(int sequence) const {
-        return load_at<int32_t>(plan_ + field<uint64_t>(offsetof(PlanHeader, seq_lens_offset)), sequence);
-    }
-    KV8_DEVICE uint64_t partials() const { return plan_ + field<uint64_t>(offsetof(PlanHeader, partial_offset)); }
-    KV8_DEVICE uint64_t totals() const { return plan_ + field<uint64_t>(offsetof(PlanHeader, total_offset)); }
-
-  private:
-    // One number after the other, so that they are not in registers at once.
-    KV8_DEVICE bool within(BadPlan how, int64_t value, int64_t most) const {
-        if (value <= most) return true;
-        if (thread() == 0) report(params_.fault, kBadPlan, how, value, most + 1);
+        struct Checked {
+            uint64_t magic;
+            int32_t num_seqs, total_queries, q_heads, kv_heads, head_size, longest;
+        };
+        static_assert(offsetof(PlanHeader, longest) + 4 == sizeof(Checked), "the header's first part");
+        const Checked plan = load_words<Checked>(params_.plan);
+        const bool is_plan = plan.magic == kPlanMagic && plan.kv_heads == params_.view.kv_heads &&
+                             plan.q_heads == params_.q_heads && plan.head_size == params_.view.head_size;
+        if (is_plan && plan.num_seqs <= params_.num_seqs && plan.total_queries <= params_.total_queries &&
+            plan.longest <= params_.most_keys)
+            return true;
+        if (thread() != 0) return false;
+        const auto tell = [&](BadPlan how, int64_t value, int64_t most) {
+            report(params_.fault, kBadPlan, how, value, most + 1);
+        };
+        if (!is_plan)
+            tell(kNoPlan, 1, 0);
+        else if (plan.num_seqs > params_.num_seqs)
+            tell(kTooManySequences, plan.num_seqs, params_.num_seqs);
+        else if (plan.total_queries > params_.total_queries)
+            tell(kTooManyQueries, plan.total_queries, params_.total_queries);
+        else
+            tell(kTooManyKeys, plan.longest, params_.most_keys);
         return false;
     }
 
-    KV8_DEVICE static int list(int tiles) { return int(offsetof(PlanHeader, lists)) + tiles * int(sizeof(PlanList)); }
+    KV8_DEVICE bool batch_invariant() const { return field<int32_t>(offsetof(PlanHeader, batch_invariant)) != 0; }
+    KV8_DEVICE int slot_begin(int slot) const { return load_at<int32_t>(params_.plan + params_.slots_at, slot); }
+    KV8_DEVICE PlanItem item(int index) const {
+        return load_words<PlanItem>(params_.plan + params_.items_at + uint64_t(index) * sizeof(PlanItem));
+    }
+    KV8_DEVICE uint32_t* arrivals(int shared_tile, int kv_head) const {
+        const uint64_t all = params_.plan + field<uint64_t>(offsetof(PlanHeader, arrival_offset));
+        return reinterpret_cast<uint32_t*>(all + uint64_t(shared_tile * params_.view.kv_heads + kv_head) * 4);
+    }
+    KV8_DEVICE uint64_t partials() const { return params_.plan + field<uint64_t>(offsetof(PlanHeader, partial_offset)); }
+    KV8_DEVICE uint64_t totals() const { return params_.plan + field<uint64_t>(offsetof(PlanHeader, total_offset)); }
 
+  private:
     template <class T>
     KV8_DEVICE T field(int offset) const {
-        return load<T>(reinterpret_cast<const void*>(plan_ + uint64_t(offset)));
-    }
-    // A struct of 16-byte multiples, word by word.
-    template <class T>
-    KV8_DEVICE T record(uint64_t offset, int index) const {
-        static_assert(sizeof(T) == 32, "two loads");
-        struct Halves {
-            Words4 first, second;
-        };
-        const uint64_t at = plan_ + offset + uint64_t(index) * sizeof(T);
-        return __builtin_bit_cast(T, Halves{load_at<Words4>(at, 0), load_at<Words4>(at, 1)});
+        return load<T>(reinterpret_cast<const void*>(params_.plan + uint64_t(offset)));
     }
 
     const AttentionParams& params_;
-    uint64_t plan_;
 };
 
 // ---- visible keys
 
-// Rows of one sequence and KV head, and the keys that an item has for them.
+// Rows of one sequence and KV head: the heads of the group by queries. Row 0 is of the item's first query and head.
 struct Tile {
     int sequence, kv_head, group;
-    int first_query_token;  // of the sequence, in the batch
-    int first_position;     // of the sequence's query 0
-    int first_row, rows, window;
+    uint32_t group_inverse;
+    int first_head, first_token, first_position;
+    int rows, window;
 
-    KV8_DEVICE Tile(const Schedule& schedule, int sequence_, int kv_head_, int first_row_, int rows_, int window_)
-        : sequence(sequence_),
+    KV8_DEVICE Tile(const AttentionParams& params, const PlanItem& item, int kv_head_)
+        : sequence(item.sequence),
           kv_head(kv_head_),
-          group(quotient(schedule.q_heads(), schedule.kv_heads())),
-          first_query_token(schedule.query_start(sequence_)),
-          first_position(schedule.keys(sequence_) - (schedule.query_start(sequence_ + 1) - first_query_token)),
-          first_row(first_row_),
-          rows(rows_),
-          window(window_) {}
+          group(params.group),
+          group_inverse(params.group_inverse),
+          first_head(item.first_head),
+          first_token(item.first_token),
+          first_position(item.first_position),
+          rows(item.rows),
+          window(params.window) {}
 
-    // Rows at and beyond `rows` are there only to fill a matrix; they see what the last one sees.
-    KV8_DEVICE int query(int row) const { return (first_row + least(row, rows - 1)) / group; }
-    KV8_DEVICE int head(int row) const {
-        return kv_head * group + first_row + least(row, rows - 1) - query(row) * group;
+    // The query of a row, counted from row 0's; exact for numbers of rows that a tile can have. Rows at and beyond `rows` are
+    // there only to fill a matrix; they see what the last one sees.
+    KV8_DEVICE int query(int row) const {
+        return int(uint64_t(uint32_t(first_head + least(row, rows - 1))) * group_inverse >> 31);
     }
-    KV8_DEVICE int64_t token(int row) const { return int64_t(first_query_token) + query(row); }
+    KV8_DEVICE int head(int row) const {
+        return kv_head * group + first_head + least(row, rows - 1) - query(row) * group;
+    }
+    KV8_DEVICE int64_t token(int row) const { return int64_t(first_token) + query(row); }
     KV8_DEVICE int position(int row) const { return first_position + query(row); }
+    // At most `count` of the rows from `row` on.
+    KV8_DEVICE Tile part(int row, int count) const {
+        Tile part = *this;
+        const int queries = query(row);
+        part.first_head += row - queries * group;
+        part.first_token += queries;
+        part.first_position += queries;
+        part.rows = least(rows - row, count);
+        return part;
+    }
     // A row sees keys [first_key, last_key).
     KV8_DEVICE int last_key(int row) const { return most(position(row) + 1, 0); }
     KV8_DEVICE int first_key(int row) const {
@@ -135,6 +144,8 @@ struct Work {
     Tile tile;
     int first_key, last_key, first_tile, last_tile;
 
+    KV8_DEVICE Work(const AttentionParams& params, int kv_head, const PlanItem& item_)
+        : Work(item_, Tile(params, item_, kv_head)) {}
     KV8_DEVICE Work(const PlanItem& item_, const Tile& tile_)
         : item(item_),
           tile(tile_),
@@ -142,8 +153,6 @@ struct Work {
           last_key(least(item.last_key, tile.last_key(tile.rows - 1))),
           first_tile(first_key / kTileKeys * kTileKeys),
           last_tile(first_key < last_key ? last_key : first_tile) {}
-    KV8_DEVICE Work(const AttentionParams& params, const Schedule& schedule, int kv_head, const PlanItem& item_)
-        : Work(item_, Tile(schedule, item_.sequence, kv_head, item_.first_row, item_.rows, params.window)) {}
 };
 
 // ---- results
@@ -202,35 +211,33 @@ KV8_DEVICE float load_element(kv8_dtype dtype, uint64_t row, int d) {
     return dtype == KV8_F16 ? widen_f16(bits) : widen_bf16(bits);
 }
 
-KV8_DEVICE void store_element(kv8_dtype dtype, uint64_t row, int d, float x) {
-    if (dtype == KV8_F32)
-        store(reinterpret_cast<void*>(row + uint64_t(d) * 4), x);
-    else
-        store(reinterpret_cast<void*>(row + uint64_t(d) * 2), dtype == KV8_F16 ? narrow_f16(x) : narrow_bf16(x));
-}
-
-KV8_DEVICE void store_lse(const AttentionParams& params, int64_t token, int q_heads, int head, float lse) {
-    if (params.lse != 0) store(reinterpret_cast<void*>(params.lse + uint64_t(token * q_heads + head) * 4), lse);
+KV8_DEVICE void store_lse(const AttentionParams& params, int64_t token, int head, float lse) {
+    if (params.lse != 0) store(reinterpret_cast<void*>(params.lse + uint64_t(token * params.q_heads + head) * 4), lse);
 }
 
 // ---- records of results in the workspace
+
+struct alignas(8) SumPair {
+    float x, y;
+};
 
 class Record {
   public:
     KV8_DEVICE Record(uint64_t records, int64_t index, int head_size)
         : at_(records + uint64_t(index * record_floats(head_size)) * 4), head_size_(head_size) {}
 
-    KV8_DEVICE float sum(int d) const { return load_at<float>(at_, d); }
-    KV8_DEVICE void set_sum(int d, float x) const { store(reinterpret_cast<void*>(at_ + uint64_t(d) * 4), x); }
+    // Of dims d and d + 1, d even.
+    KV8_DEVICE SumPair sums(int d) const { return load<SumPair>(reinterpret_cast<const void*>(at(d))); }
+    KV8_DEVICE void set_sums(int d, float x, float y) const { store(reinterpret_cast<void*>(at(d)), SumPair{x, y}); }
     KV8_DEVICE Softmax softmax() const {
-        return {load_at<float>(at_, head_size_ + kRecordReference), load_at<float>(at_, head_size_ + kRecordWeight)};
+        const SumPair pair = sums(head_size_);
+        return {pair.x, pair.y};
     }
-    KV8_DEVICE void set_softmax(const Softmax& s) const {
-        set_sum(head_size_ + kRecordReference, s.reference);
-        set_sum(head_size_ + kRecordWeight, s.weight);
-    }
+    KV8_DEVICE void set_softmax(const Softmax& s) const { set_sums(head_size_, s.reference, s.weight); }
 
   private:
+    KV8_DEVICE uint64_t at(int d) const { return at_ + uint64_t(d) * 4; }
+
     uint64_t at_;
     int head_size_;
 };

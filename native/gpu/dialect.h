@@ -19,6 +19,7 @@
 //   void sync_block(), sync_warp()      barriers; what was written to shared memory before is seen after
 //   T shuffle_xor(T, int mask)          T: float, int32_t, uint32_t; every lane of the warp takes part
 //   bool any_lane(bool)
+//   float largest_of_warp(float)        of numbers >= 0
 //
 //   T load<T>(const void*)              global memory, naturally aligned; T: 1, 2, 4, 8 bytes, Words2, Words4
 //   void store<T>(void*, T)
@@ -37,6 +38,9 @@
 //                                       it may be what writes to shared memory
 //   bool claim(uint32_t* word, uint32_t value)
 //                                       stores value where the word was 0, atomically; whether it did
+//   uint32_t fetch_add(uint32_t* word, uint32_t value)      what the word was
+//   void fence_device()                 what this thread stored before is seen by every block that sees what it stores after;
+//                                       behind one, loads find what other blocks had stored
 //   void atomic_maximum(uint32_t* word, uint32_t value)
 //   void atomic_add(uint64_t* word, uint64_t value)
 //
@@ -97,6 +101,14 @@ struct Shared {
 namespace kv8::gpu {
 
 KV8_DEVICE constexpr Shared operator+(Shared shared, int bytes) { return {shared.at + uint32_t(bytes)}; }
+
+#if !defined(KV8_REDUCES_IN_HARDWARE)
+KV8_DEVICE float largest_of_warp(float x) {
+#pragma unroll
+    for (int mask = kLanes / 2; mask > 0; mask /= 2) x = maximum(x, shuffle_xor(x, mask));
+    return x;
+}
+#endif
 
 #if !defined(KV8_COPIES_IN_REGISTERS)
 constexpr bool kCopiesInRegisters = false;

@@ -230,6 +230,10 @@ KV8_DEVICE bool claim(uint32_t* word, uint32_t value) {
     return __hip_atomic_compare_exchange_strong(detail::global<uint32_t>(word), &expected, value, __ATOMIC_RELAXED,
                                                 __ATOMIC_RELAXED, __HIP_MEMORY_SCOPE_SYSTEM);
 }
+KV8_DEVICE uint32_t fetch_add(uint32_t* word, uint32_t value) {
+    return __hip_atomic_fetch_add(detail::global<uint32_t>(word), value, __ATOMIC_RELAXED, __HIP_MEMORY_SCOPE_AGENT);
+}
+KV8_DEVICE void fence_device() { __builtin_amdgcn_fence(__ATOMIC_SEQ_CST, "agent"); }
 KV8_DEVICE void atomic_maximum(uint32_t* word, uint32_t value) {
     __hip_atomic_fetch_max(detail::global<uint32_t>(word), value, __ATOMIC_RELAXED, __HIP_MEMORY_SCOPE_AGENT);
 }

@@ -36,7 +36,7 @@ class Schedule {
         args.query_start_loc = kv8_test::span_of(starts);
         args.seq_lens = kv8_test::span_of(batch.keys);
         made_ = make_schedule(args, {{kSlots, kSlots}, kLargeRows});
-        std::memcpy(&header_, made_.bytes.data(), sizeof(header_));
+        places_ = plan_places(made_.known.slots);
     }
 
     std::vector<PlanItem> items(int tiles, int slot) const {
@@ -44,30 +44,36 @@ class Schedule {
         std::vector<PlanItem> items(size_t(end - begin));
         if (items.empty()) return items;
         std::memcpy(items.data(),
-                    made_.bytes.data() + header_.lists[tiles].item_offset + size_t(begin) * sizeof(PlanItem),
+                    made_.bytes.data() + places_.items_at + size_t(begin) * sizeof(PlanItem),
                     items.size() * sizeof(PlanItem));
         return items;
     }
 
     // What a block has to walk, in steps of kCutKeys, and two for each item.
     int64_t steps(const PlanItem& item) const {
-        const int32_t position =
-            batch_.keys[size_t(item.sequence)] - batch_.queries[size_t(item.sequence)] + item.first_row / kGroup;
-        const int32_t seen = batch_.window > 0 ? std::max(position - batch_.window + 1, 0) : 0;
+        const int32_t seen = batch_.window > 0 ? std::max(item.first_position - batch_.window + 1, 0) : 0;
         return (std::max(item.last_key - std::max(item.first_key, seen), 0) + kCutKeys - 1) / kCutKeys + 2;
     }
 
   private:
     int32_t slot_begin(int tiles, int slot) const {
         int32_t begin = 0;
-        std::memcpy(&begin, made_.bytes.data() + header_.lists[tiles].slot_offset + size_t(slot) * 4, 4);
+        std::memcpy(&begin, made_.bytes.data() + places_.slots_at[tiles] + size_t(slot) * 4, 4);
         return begin;
     }
 
     const Batch& batch_;
     AttentionSchedule made_;
-    PlanHeader header_{};
+    PlanPlaces places_{};
 };
+
+// As many as a kernel counts: one, or those that end at places which depend on the keys' positions.
+int32_t splits_of(const PlanItem& item, uint32_t flags) {
+    if (flags == 0) return 1;
+    int32_t splits = 0;
+    for (int32_t key = item.first_key; key < item.last_key; key = std::min(split_end(key), item.last_key)) splits++;
+    return splits;
+}
 
 std::vector<Batch> batches() {
     std::vector<Batch> all{
@@ -111,6 +117,16 @@ TEST(GpuSchedule, GivesEverySlotAsMuchAsTheNext) {
         }
 }
 
+// Where slots outnumber the work, a sequence that is not worth cutting has a slot of its own.
+TEST(GpuSchedule, LetsNoSequenceWaitForAnotherWhereSlotsAreFree) {
+    for (int sequences : {1, 8, 32, kSlots}) {
+        const Batch batch{"short", std::vector<int32_t>(size_t(sequences), 1), std::vector<int32_t>(size_t(sequences), 128)};
+        const Schedule schedule(batch, 0);
+        for (int slot = 0; slot < kSlots; slot++)
+            EXPECT_EQ(schedule.items(kSmallTiles, slot).size(), slot < sequences ? 1u : 0u) << sequences << ", " << slot;
+    }
+}
+
 // For every row of a sequence: keys from 0 to its last one, without a gap or an overlap.
 TEST(GpuSchedule, HasEachKeyOfATileInOneItem) {
     for (const Batch& batch : batches())
@@ -118,26 +134,41 @@ TEST(GpuSchedule, HasEachKeyOfATileInOneItem) {
             SCOPED_TRACE(testing::Message() << batch.name << ", flags " << flags);
             const Schedule schedule(batch, flags);
             std::map<std::pair<int32_t, int32_t>, std::vector<PlanItem>> tile_items;  // by sequence and first row
+            std::vector<int32_t> starts{0};
+            for (int32_t queries : batch.queries) starts.push_back(starts.back() + queries);
             for (int tiles : {kSmallTiles, kLargeTiles})
                 for (int slot = 0; slot < kSlots; slot++)
                     for (const PlanItem& item : schedule.items(tiles, slot))
-                        tile_items[{item.sequence, item.first_row}].push_back(item);
+                        tile_items[{item.sequence,
+                                    (item.first_token - starts[size_t(item.sequence)]) * kGroup + item.first_head}]
+                            .push_back(item);
             std::vector<int32_t> next_row(batch.queries.size(), 0);
+            std::map<int32_t, int> shared_tiles;
             for (auto& [tile, items] : tile_items) {
                 std::sort(items.begin(), items.end(),
                           [](const PlanItem& a, const PlanItem& b) { return a.first_key < b.first_key; });
-                int32_t& row = next_row[size_t(tile.first)];
-                ASSERT_EQ(tile.second, row);
-                row += items.front().rows;
-                int32_t key = 0;
+                const size_t sequence = size_t(tile.first);
+                ASSERT_EQ(tile.second, next_row[sequence]);
+                next_row[sequence] += items.front().rows;
+                int32_t key = 0, split = 0;
+                const int32_t before = batch.keys[sequence] - batch.queries[sequence];
                 for (const PlanItem& item : items) {
                     ASSERT_EQ(item.first_key, key);
                     ASSERT_EQ(item.rows, items.front().rows);
-                    ASSERT_TRUE(items.size() == 1 || item.partial >= 0);
+                    ASSERT_EQ(item.first_position, before + tile.second / kGroup);
+                    ASSERT_EQ(item.shared_tile >= 0, items.size() > 1);
                     key = item.last_key;
+                    if (item.shared_tile < 0) continue;
+                    ASSERT_EQ(item.shared_tile, items.front().shared_tile);
+                    ASSERT_EQ(item.tile_partial, items.front().tile_partial);
+                    ASSERT_EQ(item.splits, items.front().splits);
+                    ASSERT_EQ(item.split, split);
+                    split += splits_of(item, flags);
                 }
+                ASSERT_EQ(split, items.front().splits);
+                if (items.size() > 1) ASSERT_EQ(shared_tiles[items.front().shared_tile]++, 0);
                 const int32_t last_query = (tile.second + items.front().rows - 1) / kGroup;
-                ASSERT_EQ(key, batch.keys[size_t(tile.first)] - batch.queries[size_t(tile.first)] + last_query + 1);
+                ASSERT_EQ(key, before + last_query + 1);
             }
             for (size_t s = 0; s < next_row.size(); s++) ASSERT_EQ(next_row[s], batch.queries[s] * kGroup);
         }

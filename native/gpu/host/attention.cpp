@@ -44,10 +44,11 @@ const char* matrix_format(const DeviceTraits& traits, const kv8_attention_args& 
 
 struct Kernel {
     char module[32], name[64];
-    int threads, shared_bytes;
+    int threads, shared_bytes, stages;
 };
 
-Kernel kernel_of(const DeviceTraits& traits, const kv8_attention_args& args, int tiles) {
+// `blocks`: that have work.
+Kernel kernel_of(const DeviceTraits& traits, const kv8_attention_args& args, int tiles, int64_t blocks) {
     Kernel kernel{};
     const int head_size = args.view->head_size;
     const char* format = matrix_format(traits, args);
@@ -63,8 +64,11 @@ Kernel kernel_of(const DeviceTraits& traits, const kv8_attention_args& args, int
     std::snprintf(kernel.name, sizeof(kernel.name), "kv8_attention_%s_%s", format, large ? "large" : "small");
     kernel.threads = kAttentionWarps * attention_device(traits.arch).lanes;
     const int element_bytes = args.view->k.dtype < KV8_E4M3FN ? 2 : 1;
-    kernel.shared_bytes =
-        attention_config(attention_device(traits.arch), head_size, element_bytes, large).shared_bytes();
+    const AttentionConfig config = attention_config(attention_device(traits.arch), head_size, element_bytes, large);
+    kernel.stages =
+        blocks <= int64_t{config.deep_resident} * traits.multiprocessors ? config.deep_stages : config.stages;
+    if (const char* deep = getenv("KV8_DEEP")) kernel.stages = *deep == '1' ? config.deep_stages : config.stages;
+    kernel.shared_bytes = config.shared_bytes(kernel.stages);
     return kernel;
 }
 
@@ -109,24 +113,22 @@ void attention(Device& device, Stream stream, const kv8_attention_args& args) {
     params.window = args.window;
     params.softmax_scale = args.softmax_scale;
     params.softcap = args.softcap;
+    params.group = plan.shape.q_heads / plan.shape.kv_heads;
+    params.group_inverse = uint32_t(((uint64_t{1} << 31) + uint64_t(params.group) - 1) / uint64_t(params.group));
+    const PlanPlaces places = plan_places(plan.slots);
+    params.items_at = places.items_at;
     params.fault = device.fault();
 
     const bool captured = device.driver().is_capturing(stream);
     for (int tiles : {kSmallTiles, kLargeTiles}) {
-        const int used = captured ? plan.slots[tiles] : plan.used_slots[tiles];
+        const int64_t used = captured ? plan.slots[tiles] : plan.used_slots[tiles];
         if (used == 0) continue;
-        params.tiles = tiles;
-        const Kernel kernel = kernel_of(device.traits(), args, tiles);
-        device.launch(kernel.module, kernel.name, used * plan.shape.kv_heads, kernel.threads, kernel.shared_bytes,
+        const Kernel kernel = kernel_of(device.traits(), args, tiles, used * plan.shape.kv_heads);
+        params.slots_at = places.slots_at[tiles];
+        params.stages = kernel.stages;
+        device.launch(kernel.module, kernel.name, int(used * plan.shape.kv_heads), kernel.threads, kernel.shared_bytes,
                       params, stream);
     }
-    if (!captured && plan.combine_rows == 0) return;
-    constexpr int kResidentCombines = 8;
-    const int most = device.traits().multiprocessors * kResidentCombines;
-    const int warps = kCombineThreads / attention_device(device.traits().arch).lanes;
-    const int64_t needed = (int64_t(plan.combine_rows) * plan.shape.kv_heads + warps - 1) / warps;
-    device.launch("attention_combine", "kv8_attention_combine", captured ? most : int(std::min<int64_t>(needed, most)),
-                  kCombineThreads, 0, params, stream);
 }
 
 }  // namespace kv8::gpu

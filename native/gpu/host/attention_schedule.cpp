@@ -8,12 +8,9 @@
 namespace kv8::gpu {
 namespace {
 
-constexpr uint64_t kAlignment = 64;
 constexpr int64_t kItemSteps = 2;                   // what starting an item and storing its result cost
 constexpr int64_t kSmallestPiece = 4;               // steps: a shorter piece of a tile costs more than it balances
 constexpr int64_t kSmallestShare = 8 + kItemSteps;  // of a slot: more slots cost the combine more than they save
-
-uint64_t aligned(uint64_t bytes) { return (bytes + kAlignment - 1) / kAlignment * kAlignment; }
 
 // The whole of a tile's work, to be cut.
 struct TileWork {
@@ -27,7 +24,6 @@ struct TileWork {
 struct List {
     std::vector<TileWork> tiles;
     std::vector<std::vector<PlanItem>> slots;
-    std::vector<PlanCombine> combines;
 };
 
 class Scheduler {
@@ -61,10 +57,12 @@ class Scheduler {
                 const int64_t last_position = keys - queries + (first + count - 1) / group_;
                 TileWork work{};
                 work.whole.sequence = s;
-                work.whole.first_row = int32_t(first);
                 work.whole.rows = int32_t(count);
+                work.whole.first_head = int32_t(first % group_);
+                work.whole.first_token = int32_at(args_.query_start_loc, s) + int32_t(first / group_);
+                work.whole.first_position = int32_t(first_position);
                 work.whole.last_key = int32_t(std::max<int64_t>(last_position + 1, 0));
-                work.whole.partial = -1;
+                work.whole.shared_tile = -1;
                 const int64_t seen = args_.window > 0 ? std::max<int64_t>(first_position - args_.window + 1, 0) : 0;
                 work.first_key = int32_t(std::min<int64_t>(seen, work.whole.last_key));
                 lists_[small ? kSmallTiles : kLargeTiles].tiles.push_back(work);
@@ -79,28 +77,31 @@ class Scheduler {
         return total;
     }
 
-    // A tile's next item is [first, last); the first item begins at key 0 and the last ends with the tile, whatever the window.
-    struct Cutter {
-        Scheduler& scheduler;
-        List& list;
-        const TileWork& tile;
-        int pieces = 0;
-        int64_t partial = 0;
+    // Cuts a tile into items, each with one split or more. The first begins at key 0 and the last ends with the tile, whatever
+    // the window.
+    class Cutter {
+      public:
+        Cutter(Scheduler& scheduler, const TileWork& tile) : scheduler_(scheduler), rest_(tile.whole) {
+            rest_.shared_tile = int32_t(scheduler.tile_splits_.size());
+            rest_.tile_partial = scheduler.partials_;
+        }
+        ~Cutter() {
+            scheduler_.tile_splits_.push_back(rest_.split);
+            scheduler_.partials_ += int64_t(rest_.split) * rest_.rows;
+        }
 
-        PlanItem item(int32_t first, int32_t last, int splits) {
-            PlanItem item = tile.whole;
-            item.first_key = first;
+        // The next item, up to key `last`.
+        PlanItem item(int32_t last, int splits) {
+            PlanItem item = rest_;
             item.last_key = last;
-            item.partial = scheduler.partials_ + int64_t(pieces) * item.rows;
-            pieces += splits;
+            rest_.first_key = last;
+            rest_.split += splits;
             return item;
         }
-        void finish() {
-            list.combines.push_back({tile.whole.sequence, tile.whole.first_row, tile.whole.rows, pieces,
-                                     scheduler.partials_, scheduler.combine_rows_, 0});
-            scheduler.combine_rows_ += tile.whole.rows;
-            scheduler.partials_ += int64_t(pieces) * tile.whole.rows;
-        }
+
+      private:
+        Scheduler& scheduler_;
+        PlanItem rest_;
     };
 
     // Each slot takes the same number of steps, from one tile after the other. What the cuts themselves cost is known only
@@ -108,51 +109,51 @@ class Scheduler {
     void cut_evenly(List& list) {
         const int64_t slots = int64_t(list.slots.size());
         const int64_t partials = partials_;
-        const int32_t combine_rows = combine_rows_;
-        int64_t share = std::max<int64_t>((total_steps(list) + slots - 1) / slots, kSmallestShare);
+        const size_t shared_tiles = tile_splits_.size();
+        int64_t share = std::max<int64_t>((total_steps(list) + slots - 1) / slots, 1);
         for (;;) {
             const int64_t excess = cut_into_shares(list, share);
             if (excess <= kSmallestPiece) return;
             share += std::max<int64_t>(excess / slots, 1);
             for (std::vector<PlanItem>& items : list.slots) items.clear();
-            list.combines.clear();
             partials_ = partials;
-            combine_rows_ = combine_rows;
+            tile_splits_.resize(shared_tiles);
         }
     }
 
-    // By how many steps the last slot, which takes what is left, exceeds its share.
+    // By how many steps the last slot, which takes what is left, exceeds what a slot may have.
     int64_t cut_into_shares(List& list, int64_t share) {
+        // A slot whose share is small takes one tile, or part of it, that is larger: cutting it finer costs more.
+        const int64_t most = std::max(share, kSmallestShare);
         size_t slot = 0;
         int64_t room = share;
         const auto next_slot = [&] {
             if (slot + 1 < list.slots.size()) slot++, room = share;
         };
+        const auto is_empty = [&] { return list.slots[slot].empty(); };
         for (const TileWork& tile : list.tiles) {
-            int64_t left = tile.steps();
-            if (room < std::min(left, kSmallestPiece + kItemSteps)) next_slot();
-            if (left <= room + kSmallestPiece || slot + 1 == list.slots.size()) {
+            const int64_t left = tile.steps();
+            if (room < std::min(left, kSmallestPiece + kItemSteps) && !is_empty()) next_slot();
+            if (left <= (is_empty() ? most : room) + kSmallestPiece || slot + 1 == list.slots.size()) {
                 list.slots[slot].push_back(tile.whole);
                 room -= left;
                 continue;
             }
-            Cutter cutter{*this, list, tile};
-            int32_t begin = 0;
-            for (int64_t key = tile.first_key; begin < tile.whole.last_key;) {
-                if (room <= kItemSteps) next_slot();
-                const int64_t cut = (key + (room - kItemSteps) * kCutKeys) / kCutKeys * kCutKeys;
+            Cutter cutter(*this, tile);
+            int32_t end = 0;
+            for (int64_t key = tile.first_key; end < tile.whole.last_key; key = end) {
+                if (room <= kItemSteps && !is_empty()) next_slot();
+                const int64_t steps = (is_empty() ? most : room) - kItemSteps;
+                const int64_t cut = (key + steps * kCutKeys) / kCutKeys * kCutKeys;
                 const bool rest =
                     slot + 1 == list.slots.size() || cut + kSmallestPiece * kCutKeys >= tile.whole.last_key;
-                const int32_t end =
-                    rest ? tile.whole.last_key : int32_t(std::max<int64_t>(cut, key / kCutKeys * kCutKeys + kCutKeys));
-                list.slots[slot].push_back(cutter.item(begin, end, 1));
+                end = rest ? tile.whole.last_key : int32_t(std::max<int64_t>(cut, key / kCutKeys * kCutKeys + kCutKeys));
+                list.slots[slot].push_back(cutter.item(end, 1));
                 room -= (end - key + kCutKeys - 1) / kCutKeys + kItemSteps;
-                key = begin = end;
                 if (!rest) next_slot();
             }
-            cutter.finish();
         }
-        return -room;
+        return share - room - most;
     }
 
     // Items of whole splits, the longest first to the slot that has least.
@@ -169,24 +170,21 @@ class Scheduler {
                 pieces.push_back({tile.whole, tile.steps()});
                 continue;
             }
-            Cutter cutter{*this, list, tile};
-            for (int32_t begin = 0; begin < tile.whole.last_key;) {
-                int32_t end = begin;
+            Cutter cutter(*this, tile);
+            for (int32_t end = 0; end < tile.whole.last_key;) {
                 int splits = 0;
                 int64_t steps = 0;
                 do {
                     const int32_t next = std::min(split_end(end), tile.whole.last_key);
                     const int64_t more =
                         next <= tile.first_key ? 0 : (next - std::max(end, tile.first_key) + kCutKeys - 1) / kCutKeys;
-                    if (splits > 0 && steps + more > most) break;
+                    if (steps > 0 && steps + more > most) break;
                     steps += more;
                     end = next;
                     splits++;
                 } while (end < tile.whole.last_key);
-                pieces.push_back({cutter.item(begin, end, splits), steps + kItemSteps});
-                begin = end;
+                pieces.push_back({cutter.item(end, splits), steps + kItemSteps});
             }
-            cutter.finish();
         }
         std::stable_sort(pieces.begin(), pieces.end(),
                          [](const Piece& a, const Piece& b) { return a.steps > b.steps; });
@@ -206,8 +204,8 @@ class Scheduler {
     const int32_t group_;
     List lists_[2];
     int32_t longest_ = 0;
-    int64_t partials_ = 0;  // records per KV head
-    int32_t combine_rows_ = 0;
+    int64_t partials_ = 0;               // records per KV head
+    std::vector<int32_t> tile_splits_;  // of each shared tile
 };
 
 template <class T>
@@ -216,6 +214,21 @@ void put(std::vector<char>& bytes, uint64_t offset, const T* values, size_t coun
 }
 
 AttentionSchedule Scheduler::write() const {
+    AttentionSchedule schedule;
+    KnownPlan& known = schedule.known;
+    uint64_t items = 0, block_records = 0;
+    for (int tiles : {kSmallTiles, kLargeTiles}) {
+        const auto& slots = lists_[tiles].slots;
+        known.slots[tiles] = int32_t(slots.size());
+        for (size_t slot = 0; slot < slots.size(); slot++) {
+            items += slots[slot].size();
+            if (!slots[slot].empty()) known.used_slots[tiles] = int32_t(slot) + 1;
+        }
+        const int rows = tiles == kSmallTiles ? kSmallRows : target_.large_rows;
+        block_records = std::max<uint64_t>(block_records, uint64_t(known.used_slots[tiles]) * uint64_t(rows));
+    }
+    const PlanPlaces places = plan_places(known.slots);
+
     PlanHeader header{};
     header.magic = kPlanMagic;
     header.num_seqs = args_.num_seqs;
@@ -225,68 +238,35 @@ AttentionSchedule Scheduler::write() const {
     header.head_size = args_.head_size;
     header.longest = longest_;
     header.batch_invariant = (args_.flags & KV8_PLAN_BATCH_INVARIANT) != 0;
-    header.combine_rows = combine_rows_;
-
-    uint64_t end = aligned(sizeof(header));
+    uint64_t end = places.items_at;
     const auto take = [&](uint64_t bytes) {
         const uint64_t offset = end;
-        end = aligned(end + bytes);
+        end = plan_aligned(end + bytes);
         return offset;
     };
-    header.query_start_loc_offset = take((uint64_t(args_.num_seqs) + 1) * 4);
-    header.seq_lens_offset = take(uint64_t(args_.num_seqs) * 4);
-    std::vector<PlanCombine> combines;
-    AttentionSchedule schedule;
-    uint64_t block_records = 0;
-    for (int tiles : {kSmallTiles, kLargeTiles}) {
-        const List& list = lists_[tiles];
-        PlanList& written = header.lists[tiles];
-        int used = 0;
-        for (size_t slot = 0; slot < list.slots.size(); slot++) {
-            written.items += int32_t(list.slots[slot].size());
-            if (!list.slots[slot].empty()) used = int(slot) + 1;
-        }
-        written.slot_offset = take((list.slots.size() + 1) * 4);
-        written.item_offset = take(uint64_t(written.items) * sizeof(PlanItem));
-        combines.insert(combines.end(), list.combines.begin(), list.combines.end());
-        schedule.known.slots[tiles] = int32_t(list.slots.size());
-        schedule.known.used_slots[tiles] = used;
-        const int rows = tiles == kSmallTiles ? kSmallRows : target_.large_rows;
-        block_records = std::max<uint64_t>(block_records, uint64_t(used) * uint64_t(rows));
-    }
-    header.combine_offset = take(combines.size() * sizeof(PlanCombine));
-    std::vector<int32_t> combine_of_row;
-    for (size_t i = 0; i < combines.size(); i++)
-        combine_of_row.insert(combine_of_row.end(), size_t(combines[i].rows), int32_t(i));
-    header.combine_row_offset = take(combine_of_row.size() * 4);
-    const uint64_t plan_bytes = end;
+    take(items * sizeof(PlanItem));
+    header.arrival_offset = take(tile_splits_.size() * uint64_t(args_.kv_heads) * 4);
+    schedule.bytes.resize(end);
     const uint64_t record_bytes = uint64_t(record_floats(args_.head_size)) * 4 * uint64_t(args_.kv_heads);
     header.partial_offset = take(uint64_t(partials_) * record_bytes);
     header.total_offset = take(header.batch_invariant ? block_records * record_bytes : 0);
     schedule.workspace_bytes = end;
+    known.shape = {args_.num_seqs,       args_.q_heads, args_.kv_heads,          args_.head_size,
+                   header.total_queries, longest_,      schedule.workspace_bytes};
 
-    schedule.bytes.resize(plan_bytes);
     put(schedule.bytes, 0, &header, 1);
-    put(schedule.bytes, header.query_start_loc_offset, reinterpret_cast<const int32_t*>(args_.query_start_loc.ptr),
-        size_t(args_.num_seqs) + 1);
-    put(schedule.bytes, header.seq_lens_offset, reinterpret_cast<const int32_t*>(args_.seq_lens.ptr),
-        size_t(args_.num_seqs));
-    put(schedule.bytes, header.combine_offset, combines.data(), combines.size());
-    put(schedule.bytes, header.combine_row_offset, combine_of_row.data(), combine_of_row.size());
+    int32_t item = 0;
     for (int tiles : {kSmallTiles, kLargeTiles}) {
-        int32_t item = 0;
-        for (size_t slot = 0; slot <= lists_[tiles].slots.size(); slot++) {
-            put(schedule.bytes, header.lists[tiles].slot_offset + slot * 4, &item, 1);
-            if (slot == lists_[tiles].slots.size()) break;
-            const std::vector<PlanItem>& items = lists_[tiles].slots[slot];
-            put(schedule.bytes, header.lists[tiles].item_offset + uint64_t(item) * sizeof(PlanItem), items.data(),
-                items.size());
-            item += int32_t(items.size());
+        uint64_t slot_at = places.slots_at[tiles];
+        put(schedule.bytes, slot_at, &item, 1);
+        for (const std::vector<PlanItem>& of_slot : lists_[tiles].slots) {
+            for (PlanItem written : of_slot) {
+                if (written.shared_tile >= 0) written.splits = tile_splits_[size_t(written.shared_tile)];
+                put(schedule.bytes, places.items_at + uint64_t(item++) * sizeof(PlanItem), &written, 1);
+            }
+            put(schedule.bytes, slot_at += 4, &item, 1);
         }
     }
-    schedule.known.combine_rows = combine_rows_;
-    schedule.known.shape = {args_.num_seqs,       args_.q_heads, args_.kv_heads,          args_.head_size,
-                            header.total_queries, longest_,      schedule.workspace_bytes};
     return schedule;
 }
 

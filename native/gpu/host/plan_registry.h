@@ -12,7 +12,6 @@ struct KnownPlan {
     AttentionShape shape;
     int slots[2];       // of each list of tiles, in the plan
     int used_slots[2];  // of these, the first ones with work
-    int combine_rows;
 };
 
 class PlanRegistry {
