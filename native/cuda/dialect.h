@@ -172,7 +172,6 @@ KV8_DEVICE uint16_t narrow_bf16(float x) {
 }
 KV8_DEVICE float widen_bf16(uint16_t x) { return __uint_as_float(uint32_t(x) << 16); }
 
-// Packing is used on numbers that are not NaN, or where any NaN will do.
 KV8_DEVICE uint32_t pack_f16(float low, float high) {
     uint32_t y;
     asm("cvt.rn.f16x2.f32 %0, %1, %2;" : "=r"(y) : "f"(high), "f"(low));
@@ -183,6 +182,14 @@ KV8_DEVICE uint32_t pack_bf16(float low, float high) {
     asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(y) : "f"(high), "f"(low));
     return y;
 }
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
+// The instructions' NaN is 0x7FFF, which no number is above: as signed integers, all others are below kv8's.
+KV8_DEVICE uint32_t narrow_f16(float low, float high) { return __vmins2(pack_f16(low, high), 0x7E007E00u); }
+KV8_DEVICE uint32_t narrow_bf16(float low, float high) { return __vmins2(pack_bf16(low, high), 0x7FC07FC0u); }
+#else
+KV8_DEVICE uint32_t narrow_f16(float low, float high) { return narrow_f16(low) | uint32_t(narrow_f16(high)) << 16; }
+KV8_DEVICE uint32_t narrow_bf16(float low, float high) { return narrow_bf16(low) | uint32_t(narrow_bf16(high)) << 16; }
+#endif
 
 KV8_DEVICE uint32_t permute_bytes(uint32_t low, uint32_t high, uint32_t selector) {
     return __byte_perm(low, high, selector);

@@ -180,12 +180,12 @@ KV8_DEVICE uint16_t narrow_f16(float x) { return emulator::narrow_f16(x); }
 KV8_DEVICE uint16_t narrow_bf16(float x) { return emulator::narrow_bf16(x); }
 KV8_DEVICE float widen_f16(uint16_t x) { return emulator::widen_f16(x); }
 KV8_DEVICE float widen_bf16(uint16_t x) { return emulator::widen_bf16(x); }
-KV8_DEVICE uint32_t pack_f16(float low, float high) {
-    return emulator::pair_of(emulator::narrow_f16(low), emulator::narrow_f16(high));
+KV8_DEVICE uint32_t narrow_f16(float low, float high) { return emulator::pair_of(narrow_f16(low), narrow_f16(high)); }
+KV8_DEVICE uint32_t narrow_bf16(float low, float high) {
+    return emulator::pair_of(narrow_bf16(low), narrow_bf16(high));
 }
-KV8_DEVICE uint32_t pack_bf16(float low, float high) {
-    return emulator::pair_of(emulator::narrow_bf16(low), emulator::narrow_bf16(high));
-}
+KV8_DEVICE uint32_t pack_f16(float low, float high) { return narrow_f16(low, high); }
+KV8_DEVICE uint32_t pack_bf16(float low, float high) { return narrow_bf16(low, high); }
 
 #if defined(KV8_MATRIX_FLUSHES_SUBNORMALS)
 KV8_DEVICE uint32_t multiply_f16(uint32_t a, uint32_t b) {

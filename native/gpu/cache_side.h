@@ -104,9 +104,9 @@ KV8_DEVICE uint32_t put_row(Chunk c, const kv8_cache_view& view, const kv8_side&
             for (int i = 0; i < kChunk; i++) scale.x[i] = joint_scale(row, scale.x[i]);
         }
         if (side.chan.ptr == 0 || side.chan_dim_stride == 0) {
-            const Quotients quotient(scale.x[0]);
-#pragma unroll
-            for (int i = 0; i < kChunk; i++) c.x[i] = quotient(c.x[i]);
+            Chunk quotients[1] = {c};
+            Quotients(scale.x[0]).replace(quotients);
+            c = quotients[0];
         } else {
 #pragma unroll
             for (int i = 0; i < kChunk; i++) c.x[i] = divide(c.x[i], scale.x[i]);

@@ -53,8 +53,9 @@
 //                                       where it is used, not ahead of a loop and kept in registers
 //
 //   uint16_t narrow_f16(float), narrow_bf16(float)          nearest even; a NaN becomes 0x7E00, 0x7FC0
+//   uint32_t narrow_f16(float low, float high), narrow_bf16 two of the above in a word
 //   float widen_f16(uint16_t), widen_bf16(uint16_t)         exact
-//   uint32_t pack_f16(float low, float high), pack_bf16     two of the above in a word
+//   uint32_t pack_f16(float low, float high), pack_bf16     the same where no number is NaN, or any NaN will do
 //   uint32_t permute_bytes(uint32_t low, uint32_t high, uint32_t selector)
 //                                       PTX prmt: nibble i of selector picks byte i from the eight bytes {high, low}
 //   if kConvertsOcp:    uint32_t widen_e4m3fn(uint32_t), widen_e5m2(uint32_t)        low two codes to two f16

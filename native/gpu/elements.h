@@ -34,11 +34,13 @@ struct Float32 {
 // The two 16-bit formats, by their conversions.
 struct F16Conversion {
     KV8_DEVICE static float widen(uint32_t x) { return widen_f16(uint16_t(x)); }
-    KV8_DEVICE static uint32_t narrow(float x) { return narrow_f16(x); }
+    KV8_DEVICE static uint16_t narrow(float x) { return narrow_f16(x); }
+    KV8_DEVICE static uint32_t narrow(float low, float high) { return narrow_f16(low, high); }
 };
 struct BF16Conversion {
     KV8_DEVICE static float widen(uint32_t x) { return widen_bf16(uint16_t(x)); }
-    KV8_DEVICE static uint32_t narrow(float x) { return narrow_bf16(x); }
+    KV8_DEVICE static uint16_t narrow(float x) { return narrow_bf16(x); }
+    KV8_DEVICE static uint32_t narrow(float low, float high) { return narrow_bf16(low, high); }
 };
 
 template <class Conversion>
@@ -46,18 +48,16 @@ struct Float16Bits {
     static constexpr bool fp8 = false;
     static constexpr int bytes = 2;
     KV8_DEVICE static float load_one(const uint8_t* from) { return Conversion::widen(load<uint16_t>(from)); }
-    KV8_DEVICE static void store_one(uint8_t* to, float x) { store(to, uint16_t(Conversion::narrow(x))); }
+    KV8_DEVICE static void store_one(uint8_t* to, float x) { store(to, Conversion::narrow(x)); }
     KV8_DEVICE static float low(uint32_t pair) { return Conversion::widen(pair & 0xFFFFu); }
     KV8_DEVICE static float high(uint32_t pair) { return Conversion::widen(pair >> 16); }
-    KV8_DEVICE static uint32_t pair(float low, float high) {
-        return Conversion::narrow(low) | Conversion::narrow(high) << 16;
-    }
     KV8_DEVICE static Chunk load_chunk(const uint8_t* from) {
         const Words4 w = load<Words4>(from);
         return {{low(w.x), high(w.x), low(w.y), high(w.y), low(w.z), high(w.z), low(w.w), high(w.w)}};
     }
     KV8_DEVICE static void store_chunk(uint8_t* to, const Chunk& c) {
-        store(to, Words4{pair(c.x[0], c.x[1]), pair(c.x[2], c.x[3]), pair(c.x[4], c.x[5]), pair(c.x[6], c.x[7])});
+        store(to, Words4{Conversion::narrow(c.x[0], c.x[1]), Conversion::narrow(c.x[2], c.x[3]),
+                         Conversion::narrow(c.x[4], c.x[5]), Conversion::narrow(c.x[6], c.x[7])});
     }
 };
 using Float16 = Float16Bits<F16Conversion>;
@@ -89,16 +89,53 @@ struct Float8 {
 
 KV8_DEVICE Chunk chunk_of(float x) { return {{x, x, x, x, x, x, x, x}}; }
 
+// Quotients by one scale, as far as a code can tell: rounded correctly (Markstein, "Computation of elementary functions on the
+// IBM RISC System/6000 processor", 1990: the inverse is, so one step from a product with it is) where a code depends on the
+// last bit, with the sign of x always; half the instructions of a division. Where x or a rest of it could be too small for a
+// float, numbers and scale are multiplied by a power of two first: those that overflow then have quotients that saturate.
+class Quotients {
+  public:
+    KV8_DEVICE explicit Quotients(float scale)
+        : small_(scale < 0x1p-60f), scale_(small_ ? scale * kLift : scale), inverse_(divide(1.0f, scale_)) {}
+
+    template <int kChunks>
+    KV8_DEVICE void replace(Chunk (&c)[kChunks]) const {
+        if (small_) {
+#pragma unroll
+            for (int j = 0; j < kChunks; j++)
+#pragma unroll
+                for (int i = 0; i < kChunk; i++) c[j].x[i] *= kLift;
+        }
+#pragma unroll
+        for (int j = 0; j < kChunks; j++)
+#pragma unroll
+            for (int i = 0; i < kChunk; i++) c[j].x[i] = quotient(c[j].x[i]);
+    }
+
+  private:
+    static constexpr float kLift = 0x1p64f;
+
+    KV8_DEVICE float quotient(float x) const {
+        float q = x * inverse_;
+        // Beyond lie numbers that saturate, infinities and NaN. Below 2^-20, where rest and quotient may lose bits, all
+        // become 0.
+        if (magnitude_of(q) < 0x1p17f) q = fused(fused(-q, scale_, x), inverse_, q);
+        return __builtin_copysignf(q, x);
+    }
+
+    bool small_;
+    float scale_, inverse_;
+};
+
 // Whether a chunk at this address may be moved as a whole.
-template <class Element>
-KV8_DEVICE bool is_aligned(const uint8_t* at) {
-    return (reinterpret_cast<uint64_t>(at) & (Element::bytes == 1 ? 7 : 15)) == 0;
+KV8_DEVICE bool is_aligned(const uint8_t* at, int element_bytes) {
+    return (reinterpret_cast<uint64_t>(at) & (element_bytes == 1 ? 7 : 15)) == 0;
 }
 
 // The first `count` elements, at any address of theirs; those beyond are zero and not looked at.
 template <class Element>
 KV8_DEVICE Chunk load_some(const uint8_t* from, int64_t count) {
-    if (count >= kChunk && is_aligned<Element>(from)) return Element::load_chunk(from);
+    if (count >= kChunk && is_aligned(from, Element::bytes)) return Element::load_chunk(from);
     Chunk c;
 #pragma unroll
     for (int i = 0; i < kChunk; i++) c.x[i] = i < count ? Element::load_one(from + i * Element::bytes) : 0.0f;
@@ -107,7 +144,7 @@ KV8_DEVICE Chunk load_some(const uint8_t* from, int64_t count) {
 
 template <class Element>
 KV8_DEVICE void store_some(uint8_t* to, const Chunk& c, int64_t count) {
-    if (count >= kChunk && is_aligned<Element>(to)) return Element::store_chunk(to, c);
+    if (count >= kChunk && is_aligned(to, Element::bytes)) return Element::store_chunk(to, c);
 #pragma unroll
     for (int i = 0; i < kChunk; i++)
         if (i < count) Element::store_one(to + i * Element::bytes, c.x[i]);

@@ -29,6 +29,7 @@ constexpr KV8_HOST_DEVICE int row_threads(int64_t width) {
 struct CastParams {
     static constexpr const char *kModule = "cast", *kKernel = "kv8_cast_kernel";
     static constexpr int kThreads = 256, kResident = 4, kSharedBytes = 0;
+    static constexpr int kAtOnce = 4;  // chunks that a thread has under way
     kv8_cast_args args;
 };
 
@@ -130,7 +131,9 @@ inline int64_t blocks_for_rows(int64_t rows, int64_t width, int threads) {
 }
 inline int64_t blocks_for_chunks(int64_t chunks, int threads) { return (chunks + threads - 1) / threads; }
 
-inline int64_t blocks_of(const CastParams& p) { return blocks_for_chunks(chunks_of(p.args.count), p.kThreads); }
+inline int64_t blocks_of(const CastParams& p) {
+    return blocks_for_chunks(chunks_of(p.args.count), p.kThreads * p.kAtOnce);
+}
 inline int64_t blocks_of(const AmaxParams& p) {
     return blocks_for_rows(int64_t{p.args.tokens} * p.args.heads, p.args.width, p.kThreads);
 }

@@ -15,7 +15,7 @@ using fp8::float_of;
 
 constexpr float kFloatMin = 0x1p-126f, kFloatMax = 0x1.fffffep127f;
 
-KV8_DEVICE float magnitude_of(float x) { return float_of(bits_of(x) & 0x7FFFFFFFu); }
+KV8_DEVICE float magnitude_of(float x) { return __builtin_fabsf(x); }
 KV8_DEVICE bool is_nan(float x) { return x != x; }
 
 // Instruction sets differ in the NaN that arithmetic gives; what is stored as float32 is the canonical one.
@@ -44,20 +44,22 @@ KV8_DEVICE uint32_t narrow(Float low, Float high) {
         return Format::mantissa_bits == 3 ? narrow_e4m3fn(low, high) : narrow_e5m2(low, high);
 }
 
-// A float16 holds every value but for a power of two; its own subnormals serve the code's.
+// Of the code in the word's top byte, whatever lies below.
 template <class Format>
-KV8_DEVICE float decode_in_software(uint32_t code) {
-    const uint32_t magnitude = code & 0x7Fu, sign = (code & 0x80u) << 8;
-    uint32_t half;
-    if constexpr (Format::mantissa_bits == 3)
-        half = magnitude << 7;
-    else if constexpr (!Format::fnuz)
-        half = magnitude << 8;
-    else  // bias 16 uses the exponent that float16 keeps for infinity, and float16 is subnormal one step later
-        half = magnitude < 8 ? magnitude << 7 : (magnitude << 8) - 0x400u;
-    constexpr float kFactor = Format::mantissa_bits == 3 ? float(1 << (15 - Format::bias)) : 1.0f;
-    const bool nan = Format::fnuz ? code == Format::nan_code : magnitude > Format::last_number;
-    return nan ? float_of(fp8::kFloatNan) : widen_f16(uint16_t(half | sign)) * kFactor;
+KV8_DEVICE float decode_in_software(uint32_t word) {
+    using D = fp8::Derived<Format>;
+    if constexpr (Format::mantissa_bits == 2 && !Format::fnuz) {  // the upper half of a float16, infinities too
+        const uint32_t half = word >> 16 & 0xFF00u;
+        return (half & 0x7F00u) > uint32_t(Format::last_number) << 8 ? float_of(fp8::kFloatNan)
+                                                                     : widen_f16(uint16_t(half));
+    } else {
+        // A float32 holds exponent and mantissa but for a power of two; its own subnormals serve the code's. The shift
+        // fills up with the sign, of which the first bit is kept.
+        constexpr uint32_t kMagnitude = 0x7Fu << D::shift;
+        const uint32_t bits = uint32_t(int32_t(word) >> (24 - D::shift)) & (0x80000000u | kMagnitude);
+        const bool nan = Format::fnuz ? bits == 0x80000000u : (bits & kMagnitude) == kMagnitude;
+        return nan ? float_of(fp8::kFloatNan) : float_of(bits) * float_of(uint32_t(254 - Format::bias) << 23);
+    }
 }
 
 template <class Format>
@@ -74,6 +76,24 @@ KV8_DEVICE uint32_t encode_in_software(float x) {
     return magnitude > fp8::kFloatInfinity ? uint32_t(Format::nan_code) : code | sign;
 }
 
+// Four FNUZ codes by the instruction for OCP's format of the same bits, where a code is worth twice as much, so that numbers
+// are doubled. OCP's formats end earlier. E4M3 lacks one code, that of all numbers past the last it has. E5M2 lacks a binade:
+// numbers there are not doubled, for which four is added to the code, and the same is done to all past 1.
+template <class Format>
+KV8_DEVICE uint32_t encode_as_twin(float x0, float x1, float x2, float x3) {
+    constexpr bool kE4M3 = Format::mantissa_bits == 3;
+    constexpr float kPast = kE4M3 ? Format::saturates_above : 1.0f;
+    const auto doubled = [](float x) { return kE4M3 || !(magnitude_of(x) > kPast) ? x + x : x; };
+    const auto pair = [&](float low, float high) {
+        return kE4M3 ? narrow_e4m3fn(doubled(low), doubled(high)) : narrow_e5m2(doubled(low), doubled(high));
+    };
+    const auto added = [](float x, int shift) { return magnitude_of(x) > kPast ? (kE4M3 ? 1u : 4u) << shift : 0u; };
+    const uint32_t codes = pair(x0, x1) | pair(x2, x3) << 16, magnitudes = codes & 0x7F7F7F7Fu;
+    const uint32_t unsigned_zeros = codes & (0x7F7F7F7Fu | (magnitudes + 0x7F7F7F7Fu));
+    const uint32_t nans = (magnitudes + 0x01010101u) >> 7 & 0x01010101u;  // no number has become 0x7F; a NaN is 0x80
+    return unsigned_zeros + nans + (added(x0, 0) | added(x1, 8)) + (added(x2, 16) | added(x3, 24));
+}
+
 }  // namespace detail
 
 // Four codes in a word, the first in the low byte.
@@ -86,10 +106,10 @@ KV8_DEVICE void decode(uint32_t codes, float& x0, float& x1, float& x2, float& x
         x2 = widen_f16(uint16_t(high));
         x3 = widen_f16(uint16_t(high >> 16));
     } else {
-        x0 = detail::decode_in_software<Format>(codes & 0xFFu);
-        x1 = detail::decode_in_software<Format>(codes >> 8 & 0xFFu);
-        x2 = detail::decode_in_software<Format>(codes >> 16 & 0xFFu);
-        x3 = detail::decode_in_software<Format>(codes >> 24);
+        x0 = detail::decode_in_software<Format>(codes << 24);
+        x1 = detail::decode_in_software<Format>(codes << 16);
+        x2 = detail::decode_in_software<Format>(codes << 8);
+        x3 = detail::decode_in_software<Format>(codes);
     }
 }
 
@@ -97,30 +117,12 @@ template <class Format>
 KV8_DEVICE uint32_t encode(float x0, float x1, float x2, float x3) {
     if constexpr (kConverts<Format>)
         return detail::narrow<Format>(x0, x1) | detail::narrow<Format>(x2, x3) << 16;
+    else if constexpr (Format::fnuz && kConvertsOcp)
+        return detail::encode_as_twin<Format>(x0, x1, x2, x3);
     else
         return detail::encode_in_software<Format>(x0) | detail::encode_in_software<Format>(x1) << 8 |
                detail::encode_in_software<Format>(x2) << 16 | detail::encode_in_software<Format>(x3) << 24;
 }
-
-// Quotients by one scale, as far as a code can tell: rounded correctly (Markstein, "Computation of elementary functions on the
-// IBM RISC System/6000 processor", 1990: the inverse is, so one step from a product with it is) where a code depends on the
-// last bit, with the sign of x always; half the instructions of a division.
-class Quotients {
-  public:
-    KV8_DEVICE explicit Quotients(float scale) : scale_(scale), inverse_(divide(1.0f, scale)) {}
-
-    KV8_DEVICE float operator()(float x) const {
-        if (scale_ < 0x1p-60f) return divide(x, scale_);  // what is left could be too small for a float
-        float q = x * inverse_;
-        // Beyond lie numbers that saturate, infinities and NaN. Below 2^-20, where rest and quotient may lose bits, all
-        // become 0.
-        if (magnitude_of(q) < 0x1p17f) q = fused(fused(-q, scale_, x), inverse_, q);
-        return float_of((bits_of(q) & 0x7FFFFFFFu) | (bits_of(x) & 0x80000000u));
-    }
-
-  private:
-    float scale_, inverse_;
-};
 
 // e^x for x <= 0, within 2 ulp; 0 below -87.33, where the result would be subnormal, and for -inf; NaN for NaN.
 KV8_DEVICE float exp_of_negative(float x) {

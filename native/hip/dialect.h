@@ -270,6 +270,8 @@ KV8_DEVICE uint16_t narrow_bf16(float x) {
     return x == x ? uint16_t((bits + 0x7FFFu + (bits >> 16 & 1u)) >> 16) : uint16_t(0x7FC0);
 }
 KV8_DEVICE float widen_bf16(uint16_t x) { return __builtin_bit_cast(float, uint32_t(x) << 16); }
+KV8_DEVICE uint32_t narrow_f16(float low, float high) { return narrow_f16(low) | uint32_t(narrow_f16(high)) << 16; }
+KV8_DEVICE uint32_t narrow_bf16(float low, float high) { return narrow_bf16(low) | uint32_t(narrow_bf16(high)) << 16; }
 
 // v_perm_b32 has a byte of the selector for each byte, and 0x0C for a zero. Nibbles are below 8.
 KV8_DEVICE uint32_t permute_bytes(uint32_t low, uint32_t high, uint32_t selector) {
@@ -278,7 +280,6 @@ KV8_DEVICE uint32_t permute_bytes(uint32_t low, uint32_t high, uint32_t selector
     return __builtin_amdgcn_perm(high, low, bytes);
 }
 
-// Packing is used on numbers that are not NaN, or where any NaN will do.
 KV8_DEVICE uint32_t pack_f16(float low, float high) {
     return uint32_t(__builtin_bit_cast(uint16_t, _Float16(low))) |
            uint32_t(__builtin_bit_cast(uint16_t, _Float16(high))) << 16;

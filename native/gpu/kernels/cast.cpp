@@ -79,36 +79,78 @@ KV8_DEVICE void amax_of_channels(const kv8_amax_args& args) {
     }
 }
 
+// To FP8 elements are divided by the scale, from FP8 multiplied by it; from one FP8 to the other it is not asked for.
+class Scaling {
+  public:
+    KV8_DEVICE explicit Scaling(const kv8_cast_args& args)
+        : scale_(args.scale),
+          divides_(is_fp8(args.dst_dtype) && !is_fp8(args.src_dtype)),
+          multiplies_(is_fp8(args.src_dtype) && !is_fp8(args.dst_dtype)),
+          quotients_(args.scale) {}
+
+    template <int kChunks>
+    KV8_DEVICE void apply(Chunk (&c)[kChunks]) const {
+        if (divides_) quotients_.replace(c);
+        if (!multiplies_) return;
+#pragma unroll
+        for (int j = 0; j < kChunks; j++)
+#pragma unroll
+            for (int i = 0; i < kChunk; i++) c[j].x[i] *= scale_;
+    }
+
+  private:
+    float scale_;
+    bool divides_, multiplies_;
+    Quotients quotients_;
+};
+
+// Whole chunks of arrays whose chunks are aligned: a block takes kAtOnce chunks a thread at a time, whose loads are all under
+// way before the first is waited for. None hangs on a condition: past the end the last chunk is loaded once more.
+KV8_DEVICE void cast_chunks(const kv8_cast_args& args, int64_t count, const Scaling& scaling) {
+    constexpr int kAtOnce = CastParams::kAtOnce, kRow = CastParams::kThreads * kChunk, kTile = kAtOnce * kRow;
+    const int own = thread() * kChunk;
+    for (int64_t tile = int64_t(block()) * kTile; tile < count; tile += int64_t(blocks()) * kTile) {
+        const int end = int(count - tile < kTile ? count - tile : kTile);
+        Chunk c[kAtOnce];
+        with_element(args.src_dtype, [&](auto element) {
+            using Source = decltype(element);
+            const uint8_t* src = address_of(args.src) + tile * Source::bytes;
+#pragma unroll
+            for (int j = 0; j < kAtOnce; j++) {
+                const int first = own + j * kRow;
+                c[j] = Source::load_chunk(src + (first < end ? first : end - kChunk) * Source::bytes);
+            }
+        });
+        scaling.apply(c);
+        with_element(args.dst_dtype, [&](auto element) {
+            using Target = decltype(element);
+            uint8_t* dst = address_of(args.dst) + tile * Target::bytes;
+#pragma unroll
+            for (int j = 0; j < kAtOnce; j++) {
+                const int first = own + j * kRow;
+                if (first < end) Target::store_chunk(dst + first * Target::bytes, c[j]);
+            }
+        });
+    }
+}
+
 }  // namespace
 
 KV8_KERNEL(kv8_cast_kernel, CastParams::kThreads, CastParams::kResident, CastParams) {
     const kv8_cast_args& args = params.args;
     const uint8_t* src = address_of(args.src);
     uint8_t* dst = address_of(args.dst);
-    const bool from_fp8 = args.src_dtype >= KV8_E4M3FN, to_fp8 = args.dst_dtype >= KV8_E4M3FN;
-    const Quotients quotient(args.scale);
+    const int src_bytes = element_bytes(args.src_dtype), dst_bytes = element_bytes(args.dst_dtype);
+    const Scaling scaling(args);
+    const bool aligned = is_aligned(src, src_bytes) && is_aligned(dst, dst_bytes);
+    const int64_t whole = aligned ? args.count / kChunk * kChunk : 0;
+    cast_chunks(args, whole, scaling);
+    // What is left, at any address.
     const int64_t step = int64_t(blocks()) * CastParams::kThreads * kChunk;
-    const auto load_at = [&](int64_t i) {
-        return load_any(args.src_dtype, src + i * element_bytes(args.src_dtype), args.count - i);
-    };
-    const auto finish = [&](Chunk& c, int64_t i) {
-        if (to_fp8 && !from_fp8) {
-#pragma unroll
-            for (int j = 0; j < kChunk; j++) c.x[j] = quotient(c.x[j]);
-        } else if (from_fp8 && !to_fp8) {
-#pragma unroll
-            for (int j = 0; j < kChunk; j++) c.x[j] *= args.scale;
-        }
-        store_any(args.dst_dtype, dst + i * element_bytes(args.dst_dtype), c, args.count - i);
-    };
-    constexpr int kAtOnce = 4;  // chunks on their way at a time
-    for (int64_t i = (int64_t(block()) * CastParams::kThreads + thread()) * kChunk; i < args.count;
-         i += kAtOnce * step) {
-        Chunk c[kAtOnce];
-#pragma unroll
-        for (int j = 0; j < kAtOnce; j++) c[j] = load_at(i + j * step);
-#pragma unroll
-        for (int j = 0; j < kAtOnce; j++) finish(c[j], i + j * step);
+    for (int64_t i = whole + (int64_t(block()) * CastParams::kThreads + thread()) * kChunk; i < args.count; i += step) {
+        Chunk c[1] = {load_any(args.src_dtype, src + i * src_bytes, args.count - i)};
+        scaling.apply(c);
+        store_any(args.dst_dtype, dst + i * dst_bytes, c[0], args.count - i);
     }
 }
 
