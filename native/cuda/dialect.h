@@ -136,7 +136,9 @@ KV8_DEVICE float fused(float a, float b, float c) { return __fmaf_rn(a, b, c); }
 KV8_DEVICE float maximum(float a, float b) { return fmaxf(a, b); }
 #define KV8_REDUCES_IN_HARDWARE
 // Integers order floats that are not negative as floats do.
-KV8_DEVICE float largest_of_warp(float x) { return __uint_as_float(__reduce_max_sync(0xFFFFFFFFu, __float_as_uint(x))); }
+KV8_DEVICE float largest_of_warp(float x) {
+    return __uint_as_float(__reduce_max_sync(0xFFFFFFFFu, __float_as_uint(x)));
+}
 KV8_DEVICE float exp2_fast(float x) {
     float y;
     asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));

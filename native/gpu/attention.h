@@ -92,10 +92,8 @@ class Attention {
                 }
                 return close_split(first < last);
             });
-        const PlanItem item = schedule_.item(index);
-        if (item.shared_tile >= 0)
-            fold_if_last<kHeadSize, kAttentionWarps>(params_, schedule_, item, Tile(params_, item, kv_head_), splits,
-                                                     {uint32_t(kConfig.told_at())});
+        fold_if_last<kHeadSize, kAttentionWarps>(params_, schedule_, index, kv_head_, splits,
+                                                 {uint32_t(kConfig.told_at())});
     }
 
     // ---- what belongs to an item's rows
@@ -115,7 +113,7 @@ class Attention {
 
     static constexpr int kQueryPairs = kHeadSize / 2, kQuerySteps = (kQueryPairs + kLanes - 1) / kLanes;
     static constexpr int kRowsAtOnce = kCopiesInRegisters ? 1 : 4;  // of a warp, whose loads are under way together
-    using RawQueries = uint32_t[kRowsAtOnce][kQuerySteps];         // pairs of dims
+    using RawQueries = uint32_t[kRowsAtOnce][kQuerySteps];          // pairs of dims
 
     // q to 16-bit floats in shared memory, from there to operands. A row is brought near 2^8 by a power of two, so that
     // bfloat16's range fits a half float; the power, and what scales are the same for all dims, return in factor_. With scales
@@ -142,7 +140,8 @@ class Attention {
         for (int first = warp(); first < kConfig.rows(); first += kRowsAtOnce * kAttentionWarps) {
             RawQueries raw;
             if (whole_pairs)
-                read_queries(raw, work.tile, first, own, [](uint64_t row, int pair) { return load_at<uint32_t>(row, pair); });
+                read_queries(raw, work.tile, first, own,
+                             [](uint64_t row, int pair) { return load_at<uint32_t>(row, pair); });
             else
                 read_queries(raw, work.tile, first, own, [](uint64_t row, int pair) {
                     return load_at<uint16_t>(row, 2 * pair) | uint32_t(load_at<uint16_t>(row, 2 * pair + 1)) << 16;

@@ -42,7 +42,7 @@ struct AttentionConfig {
     int tile_keys;
     int stages;  // tiles of K and V in shared memory, all but one of them under way
     int resident;
-    int deep_stages;    // where no more than deep_resident blocks have work, whose memory is theirs then: a kernel that few blocks
+    int deep_stages;  // where no more than deep_resident blocks have work, whose memory is theirs then: a kernel that few blocks
     int deep_resident;  // run waits for its loads most of the time
     int threads;
     int weight_parts;
@@ -83,7 +83,9 @@ struct AttentionConfig {
     // K, V, and their row scales.
     KV8_HOST_DEVICE constexpr int scale_in_stage() const { return 2 * tile_bytes(); }
     KV8_HOST_DEVICE constexpr int stage_bytes() const { return scale_in_stage() + 2 * 4 * tile_keys; }
-    KV8_HOST_DEVICE constexpr int shared_bytes(int with_stages) const { return stage_at() + with_stages * stage_bytes(); }
+    KV8_HOST_DEVICE constexpr int shared_bytes(int with_stages) const {
+        return stage_at() + with_stages * stage_bytes();
+    }
 };
 
 // Blocks that a multiprocessor should hold, by what its registers allow (four leave 128 to a thread of NVIDIA's, three 168,

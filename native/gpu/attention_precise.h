@@ -40,8 +40,7 @@ class PreciseAttention {
 #pragma unroll 1
             for (int row = 0; row < item.rows; row += kBlockRows)
                 splits = run_rows(Work<kTileKeys>(item, tile.part(row, kBlockRows)), row);
-            if (item.shared_tile >= 0)
-                fold_if_last<kHeadSize, kPreciseThreads / kLanes>(params_, schedule_, item, tile, splits, at(kToldAt));
+            fold_if_last<kHeadSize, kPreciseThreads / kLanes>(params_, schedule_, index, kv_head_, splits, at(kToldAt));
         }
     }
 
@@ -67,21 +66,23 @@ class PreciseAttention {
         last_key_ = least(tile.last_key(row_), work.last_key);
         position_ = tile.position(row_);
         slope_ = params_.alibi_slopes != 0 ? load_at<float>(params_.alibi_slopes, tile.head(row_)) : 0.0f;
-        return compute_splits(*this, params_, schedule_, [&] { return work; }, row_before, kBlockRows, [&](int first, int last) {
-            largest_ = -kInfinity;
-            weight_ = 0;
+        return compute_splits(
+            *this, params_, schedule_, [&] { return work; }, row_before, kBlockRows,
+            [&](int first, int last) {
+                largest_ = -kInfinity;
+                weight_ = 0;
 #pragma unroll
-            for (int i = 0; i < kThreadPairs; i++) sums_[i] = {0, 0};
+                for (int i = 0; i < kThreadPairs; i++) sums_[i] = {0, 0};
 #pragma unroll 1
-            for (int key = first; key < last; key += kTileKeys) {
-                sync_block();  // done with the tile before; queries are there
-                load_tile(work, key);
-                sync_block();
-                walk_tile(key);
-            }
-            const float weight = row_sum(weight_);
-            return SoftmaxOf<1>{{{largest_ == -kInfinity ? -kInfinity : largest_ * kLog2E, weight}}};
-        });
+                for (int key = first; key < last; key += kTileKeys) {
+                    sync_block();  // done with the tile before; queries are there
+                    load_tile(work, key);
+                    sync_block();
+                    walk_tile(key);
+                }
+                const float weight = row_sum(weight_);
+                return SoftmaxOf<1>{{{largest_ == -kInfinity ? -kInfinity : largest_ * kLog2E, weight}}};
+            });
     }
 
     // q * softmax_scale * K's static scales.

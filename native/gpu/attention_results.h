@@ -146,20 +146,46 @@ class FoldedRow {
   public:
     static constexpr int kRows = 1;
 
-    KV8_DEVICE FoldedRow(const AttentionParams& params, const Schedule& schedule, const PlanItem& item, const Tile& tile,
-                         int row)
+    // Of an item of the tile, which is read again where it is needed: registers are few here.
+    KV8_DEVICE FoldedRow(const AttentionParams& params, const Schedule& schedule, int index, int kv_head, int row)
         : row_(row) {
         Softmax total{-kInfinity, 0};
+        {
+            const PlanItem item = schedule.item(index);
+            const int64_t first = (item.tile_partial + row) * params.view.kv_heads + kv_head,
+                          step = int64_t(item.rows) * params.view.kv_heads;
+            fold(total, schedule.partials(), first, step, item.splits);
+        }
+        finish_row(*this, params, Tile(params, schedule.item(index), kv_head), 0, total);
+    }
+
+    KV8_DEVICE int row_in_tile(int) const { return row_; }
+    KV8_DEVICE bool writes_row() const { return lane() == 0; }
+    template <class Body>
+    KV8_DEVICE void for_pairs(int, const Body& body) {
+#pragma unroll
+        for (int k = 0; k < kPairs; k++)
+            if (has_pair(k)) body(sums_[k].x, sums_[k].y, dim(k));
+    }
+
+  private:
+    static constexpr int kAtOnce = 3;  // splits whose loads are under way together
+    static constexpr int kPairs = (kHeadSize / 2 + kLanes - 1) / kLanes;
+
+    KV8_DEVICE int dim(int k) const { return 2 * (k * kLanes + lane_); }
+    KV8_DEVICE bool has_pair(int k) const { return kHeadSize / 2 % kLanes == 0 || dim(k) < kHeadSize; }
+
+    KV8_DEVICE void fold(Softmax& total, uint64_t records, int64_t index, int64_t step, int splits) {
 #pragma unroll 1
-        for (int first = 0; first < item.splits; first += kAtOnce) {
+        for (int first = 0; first < splits; first += kAtOnce) {
             Softmax next[kAtOnce];
             SumPair sums[kAtOnce][kPairs];
 #pragma unroll
             for (int i = 0; i < kAtOnce; i++) {
                 next[i] = {-kInfinity, 0};
-                if (first + i >= item.splits) continue;
-                const int64_t index = item.tile_partial + int64_t(first + i) * item.rows + row;
-                const Record record(schedule.partials(), index * params.view.kv_heads + tile.kv_head, kHeadSize);
+                if (first + i >= splits) continue;
+                const Record record(records, index, kHeadSize);
+                index += step;
                 next[i] = record.softmax();
 #pragma unroll
                 for (int k = 0; k < kPairs; k++)
@@ -179,24 +205,7 @@ class FoldedRow {
                 }
             }
         }
-        finish_row(*this, params, tile, 0, total);
     }
-
-    KV8_DEVICE int row_in_tile(int) const { return row_; }
-    KV8_DEVICE bool writes_row() const { return lane() == 0; }
-    template <class Body>
-    KV8_DEVICE void for_pairs(int, const Body& body) {
-#pragma unroll
-        for (int k = 0; k < kPairs; k++)
-            if (has_pair(k)) body(sums_[k].x, sums_[k].y, dim(k));
-    }
-
-  private:
-    static constexpr int kAtOnce = 2;  // splits whose loads are under way together
-    static constexpr int kPairs = (kHeadSize / 2 + kLanes - 1) / kLanes;
-
-    KV8_DEVICE int dim(int k) const { return 2 * (k * kLanes + lane_); }
-    KV8_DEVICE bool has_pair(int k) const { return kHeadSize / 2 % kLanes == 0 || dim(k) < kHeadSize; }
 
     const int row_, lane_ = opaque(lane());
     SumPair sums_[kPairs] = {};
@@ -205,19 +214,27 @@ class FoldedRow {
 // To be called by the whole block when it has stored the records of an item's splits: the last of a tile's items to come here
 // folds them all. `told` is a word of shared memory that nothing else uses.
 template <int kHeadSize, int kWarps>
-KV8_DEVICE void fold_if_last(const AttentionParams& params, const Schedule& schedule, const PlanItem& item,
-                             const Tile& tile, int splits, Shared told) {
-    fence_device();
-    sync_block();
-    uint32_t* arrivals = schedule.arrivals(item.shared_tile, tile.kv_head);
-    if (thread() == 0) store(told, fetch_add(arrivals, uint32_t(splits)) + uint32_t(splits));
-    sync_block();
-    if (load<uint32_t>(told) != uint32_t(item.splits)) return;
-    fence_device();
-    if (thread() == 0) store(arrivals, uint32_t{0});  // for the next layer
+KV8_DEVICE void fold_if_last(const AttentionParams& params, const Schedule& schedule, int index, int kv_head,
+                             int splits, Shared told) {
+    {
+        const PlanItem item = schedule.item(index);
+        if (item.shared_tile < 0) return;
+        fence_device();
+        sync_block();
+        uint32_t* arrivals = schedule.arrivals(item.shared_tile, kv_head);
+        if (thread() == 0) {
+            const uint32_t arrived = fetch_add(arrivals, uint32_t(splits)) + uint32_t(splits);
+            if (arrived == uint32_t(item.splits)) store(arrivals, uint32_t{0});  // for the next layer
+            store(told, arrived);
+        }
+        sync_block();
+        if (load<uint32_t>(told) != uint32_t(item.splits)) return;
+        fence_device();
+    }
     const int own = warp();
 #pragma unroll 1
-    for (int row = own; row < item.rows; row += kWarps) FoldedRow<kHeadSize>(params, schedule, item, tile, row);
+    for (int row = own; row < schedule.item(index).rows; row += kWarps)
+        FoldedRow<kHeadSize>(params, schedule, index, kv_head, row);
 }
 
 }  // namespace kv8::gpu

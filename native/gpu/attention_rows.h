@@ -77,7 +77,9 @@ class Schedule {
         const uint64_t all = params_.plan + field<uint64_t>(offsetof(PlanHeader, arrival_offset));
         return reinterpret_cast<uint32_t*>(all + uint64_t(shared_tile * params_.view.kv_heads + kv_head) * 4);
     }
-    KV8_DEVICE uint64_t partials() const { return params_.plan + field<uint64_t>(offsetof(PlanHeader, partial_offset)); }
+    KV8_DEVICE uint64_t partials() const {
+        return params_.plan + field<uint64_t>(offsetof(PlanHeader, partial_offset));
+    }
     KV8_DEVICE uint64_t totals() const { return params_.plan + field<uint64_t>(offsetof(PlanHeader, total_offset)); }
 
   private:

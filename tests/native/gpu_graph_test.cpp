@@ -64,7 +64,8 @@ TEST_P(GpuGraph, IsMadeOnceAndLaunchedByOneCall) {
         // The write; attention for decode and for chunks of prompts, whatever the plan's batch was.
         ASSERT_EQ(stub.launches.size(), 3u);
         EXPECT_EQ(stub.launches.front().kernel, "kv8_write_kernel");
-        EXPECT_EQ(stub.launches[1].kernel, stub.launches[2].kernel);  // float32 queries: the precise one, for either shape
+        EXPECT_EQ(stub.launches[1].kernel,
+                  stub.launches[2].kernel);  // float32 queries: the precise one, for either shape
         for (const Stub::Launch& launch : stub.launches) EXPECT_EQ(launch.stream, i == 2 ? native() : 0u);
         ASSERT_EQ(kv8_stream_sync(on, i == 2 ? stream : nullptr), KV8_OK) << kv8_last_error();
         EXPECT_EQ(DoorCalls::at<uint8_t>(calls->cast.dst), 9);

@@ -43,8 +43,7 @@ class Schedule {
         const int32_t begin = slot_begin(tiles, slot), end = slot_begin(tiles, slot + 1);
         std::vector<PlanItem> items(size_t(end - begin));
         if (items.empty()) return items;
-        std::memcpy(items.data(),
-                    made_.bytes.data() + places_.items_at + size_t(begin) * sizeof(PlanItem),
+        std::memcpy(items.data(), made_.bytes.data() + places_.items_at + size_t(begin) * sizeof(PlanItem),
                     items.size() * sizeof(PlanItem));
         return items;
     }
@@ -120,10 +119,12 @@ TEST(GpuSchedule, GivesEverySlotAsMuchAsTheNext) {
 // Where slots outnumber the work, a sequence that is not worth cutting has a slot of its own.
 TEST(GpuSchedule, LetsNoSequenceWaitForAnotherWhereSlotsAreFree) {
     for (int sequences : {1, 8, 32, kSlots}) {
-        const Batch batch{"short", std::vector<int32_t>(size_t(sequences), 1), std::vector<int32_t>(size_t(sequences), 128)};
+        const Batch batch{"short", std::vector<int32_t>(size_t(sequences), 1),
+                          std::vector<int32_t>(size_t(sequences), 128)};
         const Schedule schedule(batch, 0);
         for (int slot = 0; slot < kSlots; slot++)
-            EXPECT_EQ(schedule.items(kSmallTiles, slot).size(), slot < sequences ? 1u : 0u) << sequences << ", " << slot;
+            EXPECT_EQ(schedule.items(kSmallTiles, slot).size(), slot < sequences ? 1u : 0u)
+                << sequences << ", " << slot;
     }
 }
 

@@ -67,7 +67,6 @@ Kernel kernel_of(const DeviceTraits& traits, const kv8_attention_args& args, int
     const AttentionConfig config = attention_config(attention_device(traits.arch), head_size, element_bytes, large);
     kernel.stages =
         blocks <= int64_t{config.deep_resident} * traits.multiprocessors ? config.deep_stages : config.stages;
-    if (const char* deep = getenv("KV8_DEEP")) kernel.stages = *deep == '1' ? config.deep_stages : config.stages;
     kernel.shared_bytes = config.shared_bytes(kernel.stages);
     return kernel;
 }

@@ -147,7 +147,8 @@ class Scheduler {
                 const int64_t cut = (key + steps * kCutKeys) / kCutKeys * kCutKeys;
                 const bool rest =
                     slot + 1 == list.slots.size() || cut + kSmallestPiece * kCutKeys >= tile.whole.last_key;
-                end = rest ? tile.whole.last_key : int32_t(std::max<int64_t>(cut, key / kCutKeys * kCutKeys + kCutKeys));
+                end =
+                    rest ? tile.whole.last_key : int32_t(std::max<int64_t>(cut, key / kCutKeys * kCutKeys + kCutKeys));
                 list.slots[slot].push_back(cutter.item(end, 1));
                 room -= (end - key + kCutKeys - 1) / kCutKeys + kItemSteps;
                 if (!rest) next_slot();
@@ -204,7 +205,7 @@ class Scheduler {
     const int32_t group_;
     List lists_[2];
     int32_t longest_ = 0;
-    int64_t partials_ = 0;               // records per KV head
+    int64_t partials_ = 0;              // records per KV head
     std::vector<int32_t> tile_splits_;  // of each shared tile
 };
 
