@@ -45,9 +45,10 @@ class Attention {
           some_atoms_(least(kWarpAtoms, kAtoms - first_atom_)) {}
 
     KV8_DEVICE void run() {
+        if (!schedule_.is_legal()) return;
         const int slot = block() / params_.view.kv_heads;
         const int begin = schedule_.slot_begin(slot), end = schedule_.slot_begin(slot + 1);
-        if (!schedule_.is_legal() || begin == end) return;
+        if (begin == end) return;
         Stream stream(params_, schedule_, kv_head_, begin, end);
 #pragma unroll 1
         for (int index = begin; index < end; index++) run_item(stream, index);

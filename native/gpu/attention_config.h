@@ -42,8 +42,6 @@ struct AttentionConfig {
     int tile_keys;
     int stages;  // tiles of K and V in shared memory, all but one of them under way
     int resident;
-    int deep_stages;  // where no more than deep_resident blocks have work, whose memory is theirs then: a kernel that few blocks
-    int deep_resident;  // run waits for its loads most of the time
     int threads;
     int weight_parts;
     int row_units;                                    // of 16 bytes, in a row of K or V
@@ -69,7 +67,8 @@ struct AttentionConfig {
     KV8_HOST_DEVICE constexpr int address_bytes() const { return rows_at_once() * address_pitch(); }
 
     // The arena's parts, in this order.
-    KV8_HOST_DEVICE constexpr int query_at() const { return 0; }
+    KV8_HOST_DEVICE constexpr int stage_bytes() const { return 2 * tile_bytes(); }
+    KV8_HOST_DEVICE constexpr int query_at() const { return stages * stage_bytes(); }
     KV8_HOST_DEVICE constexpr int query_remainder_at() const { return query_at() + rows() * query_pitch; }
     KV8_HOST_DEVICE constexpr int weight_at() const { return query_remainder_at() + rows() * query_remainder_pitch(); }
     KV8_HOST_DEVICE constexpr int maximum_at() const {
@@ -79,13 +78,8 @@ struct AttentionConfig {
     KV8_HOST_DEVICE constexpr int slope_at() const { return factor_at() + 4 * rows(); }
     KV8_HOST_DEVICE constexpr int told_at() const { return slope_at() + 4 * rows(); }
     KV8_HOST_DEVICE constexpr int address_at() const { return (told_at() + 4 + 15) / 16 * 16; }
-    KV8_HOST_DEVICE constexpr int stage_at() const { return (address_at() + 2 * address_bytes() + 127) / 128 * 128; }
-    // K, V, and their row scales.
-    KV8_HOST_DEVICE constexpr int scale_in_stage() const { return 2 * tile_bytes(); }
-    KV8_HOST_DEVICE constexpr int stage_bytes() const { return scale_in_stage() + 2 * 4 * tile_keys; }
-    KV8_HOST_DEVICE constexpr int shared_bytes(int with_stages) const {
-        return stage_at() + with_stages * stage_bytes();
-    }
+    KV8_HOST_DEVICE constexpr int scale_at() const { return address_at() + 2 * address_bytes(); }
+    KV8_HOST_DEVICE constexpr int shared_bytes() const { return scale_at() + stages * 2 * 4 * tile_keys; }
 };
 
 // Blocks that a multiprocessor should hold, by what its registers allow (four leave 128 to a thread of NVIDIA's, three 168,
@@ -97,11 +91,13 @@ KV8_HOST_DEVICE constexpr int wanted_residents(AttentionDevice device, int head_
 }
 
 KV8_HOST_DEVICE constexpr AttentionConfig attention_config_of(AttentionDevice device, int head_size, int element_bytes,
-                                                              bool large, int tile_keys) {
+                                                              bool large, int tile_keys, int stages, int resident) {
     AttentionConfig c{};
     c.row_warps = large ? large_rows(device, head_size) / 16 : 1;
     c.token_warps = kAttentionWarps / c.row_warps;
     c.tile_keys = tile_keys;
+    c.stages = stages;
+    c.resident = resident;
     c.threads = kAttentionWarps * device.lanes;
     c.weight_parts = attention_weight_parts(element_bytes == 2);
     c.row_units = head_size * element_bytes / 16;
@@ -112,16 +108,16 @@ KV8_HOST_DEVICE constexpr AttentionConfig attention_config_of(AttentionDevice de
     return c;
 }
 
-// Whether a multiprocessor has shared memory for so many blocks; a kibibyte of each is NVIDIA's.
-KV8_HOST_DEVICE constexpr bool fits(AttentionDevice device, const AttentionConfig& c, int stages, int resident) {
-    return c.shared_bytes(stages) + (device.copies_in_registers ? 0 : 1024) <= device.shared_kib * 1024 / resident;
+// Whether `resident` blocks have their shared memory; a kibibyte of each is NVIDIA's.
+KV8_HOST_DEVICE constexpr bool fits(AttentionDevice device, const AttentionConfig& c) {
+    return c.shared_bytes() + (device.copies_in_registers ? 0 : 1024) <= device.shared_kib * 1024 / c.resident;
 }
 
 // Both shapes of tile walk keys in the same steps: a row's result is the same in either.
 KV8_HOST_DEVICE constexpr int attention_tile_keys(AttentionDevice device, int head_size, int element_bytes) {
     int keys = (head_size <= 128 ? 64 : 32) / (device.has_few_registers() ? 2 : 1);
-    while (keys > 16 && !(fits(device, attention_config_of(device, head_size, element_bytes, false, keys), 2, 1) &&
-                          fits(device, attention_config_of(device, head_size, element_bytes, true, keys), 2, 1)))
+    while (keys > 16 && !(fits(device, attention_config_of(device, head_size, element_bytes, false, keys, 2, 1)) &&
+                          fits(device, attention_config_of(device, head_size, element_bytes, true, keys, 2, 1))))
         keys /= 2;
     return keys;
 }
@@ -129,23 +125,15 @@ KV8_HOST_DEVICE constexpr int attention_tile_keys(AttentionDevice device, int he
 // As many residents as wanted come before a deeper pipeline.
 KV8_HOST_DEVICE constexpr AttentionConfig attention_config(AttentionDevice device, int head_size, int element_bytes,
                                                            bool large) {
-    AttentionConfig c = attention_config_of(device, head_size, element_bytes, large,
-                                            attention_tile_keys(device, head_size, element_bytes));
-    c.stages = device.copies_in_registers ? 2 : 4;
-    c.resident = wanted_residents(device, head_size, element_bytes, large);
-    while (!fits(device, c, c.stages, c.resident)) {
-        if (c.stages > 2) {
-            c.stages--;
-        } else {
-            c.stages = device.copies_in_registers ? 2 : 4;
-            c.resident--;
+    const int keys = attention_tile_keys(device, head_size, element_bytes);
+    const int most_stages = device.copies_in_registers ? 2 : 4;
+    for (int resident = wanted_residents(device, head_size, element_bytes, large); resident > 0; resident--)
+        for (int stages = most_stages; stages >= 2; stages--) {
+            const AttentionConfig c =
+                attention_config_of(device, head_size, element_bytes, large, keys, stages, resident);
+            if (fits(device, c)) return c;
         }
-    }
-    c.deep_resident = c.resident > 1 ? c.resident / 2 : 1;
-    c.deep_stages = c.stages;
-    while (!device.copies_in_registers && c.deep_stages < 6 && fits(device, c, c.deep_stages + 1, c.deep_resident))
-        c.deep_stages++;
-    return c;
+    return {};
 }
 
 }  // namespace kv8::gpu

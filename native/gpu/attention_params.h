@@ -33,9 +33,7 @@ struct AttentionParams {
     float softcap;
     int32_t group;           // query heads of a KV head
     uint32_t group_inverse;  // ceil(2^31 / group): the quotient of small numbers by group is a product's upper bits
-    int32_t stages;          // AttentionConfig's, or deep ones
-    int32_t reserved;
-    uint32_t slots_at;  // in the plan, of the list of tiles to compute
+    uint32_t slots_at;       // in the plan, of the list of tiles to compute
     uint32_t items_at;
     Fault* fault;
 };

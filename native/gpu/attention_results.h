@@ -109,8 +109,8 @@ KV8_DEVICE int compute_splits(Owner& owner, const AttentionParams& params, const
 #pragma unroll
         for (int r = 0; r < kRows; r++) {
             const int row = owner.row_in_tile(r);
+            if (row >= tile.rows) continue;
             if (item.shared_tile >= 0) {
-                if (row >= tile.rows) continue;
                 const int64_t index = item.tile_partial + int64_t(item.split + split) * item.rows + row_before + row;
                 const Record record(schedule.partials(), index * params.view.kv_heads + tile.kv_head,
                                     params.view.head_size);

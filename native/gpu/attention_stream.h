@@ -30,32 +30,23 @@ class TileStream {
           end_(end) {
         next_item();
         read_entry();
-        bool has_tile = tile_ < last_tile_;  // whose rows are found
         find_rows();
 #pragma unroll 1
-        for (int i = 0; i < stages() - 1; i++) {
+        for (int i = 0; i < kConfig.stages - 1; i++) {
             sync_block();
-            if (has_tile) {
-                has_tile = tile_ < last_tile_;
-                advance(i);
-                finish();
-            } else if (!kCopiesInRegisters) {
-                commit_copies();  // an empty group, for groups are counted
-            }
+            advance();
+            finish();
         }
     }
 
     // Waits for the next tile and gives the stage that holds it; every thread has done with the one before. The copies that
     // it starts are closed by finish(), to be called after the work on the tile.
     KV8_DEVICE int next() {
-        if (stages() == kConfig.stages)
-            wait_copies<kConfig.stages - 2>();
-        else
-            wait_copies<kConfig.deep_stages - 2>();
+        wait_copies<kConfig.stages - 2>();
         sync_block();
+        advance();
         const int stage = reading_;
-        advance(stage == 0 ? stages() - 1 : stage - 1);  // the one that was read before
-        reading_ = stage + 1 == stages() ? 0 : stage + 1;
+        reading_ = after(reading_);
         return stage;
     }
 
@@ -63,17 +54,17 @@ class TileStream {
         if (kCopyThreads == kThreads || thread() < kCopyThreads) commit_copies(copies_);
     }
 
-    KV8_DEVICE static Shared keys(int stage) { return {uint32_t(kStageAt + stage * kConfig.stage_bytes())}; }
+    KV8_DEVICE static Shared keys(int stage) { return {uint32_t(stage * kConfig.stage_bytes())}; }
     KV8_DEVICE static Shared values(int stage) { return keys(stage) + kConfig.tile_bytes(); }
     // Row scales of the tile's keys, float32 [kTileKeys], zero where there is no key.
-    KV8_DEVICE static Shared key_scales(int stage) { return keys(stage) + kConfig.scale_in_stage(); }
+    KV8_DEVICE static Shared key_scales(int stage) { return {uint32_t(kScaleAt + stage * 2 * 4 * kTileKeys)}; }
     KV8_DEVICE static Shared value_scales(int stage) { return key_scales(stage) + 4 * kTileKeys; }
 
   private:
     // Constants, so that no device evaluates what a configuration's functions say.
     static constexpr int kCopyThreads = kConfig.copy_threads(), kRowsAtOnce = kConfig.rows_at_once(),
                          kAddressPitch = kConfig.address_pitch(), kAddressBytes = kConfig.address_bytes(),
-                         kAddressAt = kConfig.address_at(), kStageAt = kConfig.stage_at();
+                         kAddressAt = kConfig.address_at(), kScaleAt = kConfig.scale_at();
     static constexpr bool kOneUnit = kConfig.copies_one_unit();
     static constexpr int kUnits = kConfig.row_units, kCopies = kConfig.copies();
     // Addresses are read a few at a time: all before the copies, between which loads would cost NVIDIA's compiler a wait
@@ -89,8 +80,7 @@ class TileStream {
         uint64_t k, v;
     };
 
-    // One of two numbers, by the launch.
-    KV8_DEVICE int stages() const { return kConfig.deep_stages > kConfig.stages ? params_.stages : kConfig.stages; }
+    KV8_DEVICE static int after(int stage) { return stage + 1 == kConfig.stages ? 0 : stage + 1; }
     KV8_DEVICE static Shared rows_at(int parity) { return {uint32_t(kAddressAt + parity * kAddressBytes)}; }
     KV8_DEVICE bool has_row_scales() const {
         return params_.view.k.row_scale_offset >= 0 || params_.view.v.row_scale_offset >= 0;
@@ -157,8 +147,8 @@ class TileStream {
         return uint64_t(side.row_scale_offset + kv_head_ * side.row_scale_head_stride);
     }
 
-    KV8_DEVICE void start_copies(Shared to) {
-        const Shared found = rows_at(parity_ ^ 1);
+    KV8_DEVICE void start_copies() {
+        const Shared found = rows_at(parity_ ^ 1), to = keys(writing_);
 #pragma unroll kUnrolled
         for (int first = 0; first < kCopies; first += kAtOnce) {
             int row[kAtOnce], unit[kAtOnce];
@@ -191,13 +181,14 @@ class TileStream {
         }
     }
 
-    // Starts the copies of the tile whose rows were found last, into a stage, and finds those of the next.
-    KV8_DEVICE void advance(int stage) {
+    // Starts the copies of the tile whose rows were found last, and finds those of the next.
+    KV8_DEVICE void advance() {
         if (has_row_scales() && thread() < kTileKeys) {
-            store(key_scales(stage) + 4 * thread(), k_scale_);
-            store(value_scales(stage) + 4 * thread(), v_scale_);
+            store(key_scales(writing_) + 4 * thread(), k_scale_);
+            store(value_scales(writing_) + 4 * thread(), v_scale_);
         }
-        if (kCopyThreads == kThreads || thread() < kCopyThreads) start_copies(keys(stage));
+        if (kCopyThreads == kThreads || thread() < kCopyThreads) start_copies();
+        writing_ = after(writing_);
         find_rows();
     }
 
@@ -209,7 +200,7 @@ class TileStream {
     bool has_key_ = false;
     int entry_ = 0, slot_ = 0, block_ = 0;
     float k_scale_ = 0, v_scale_ = 0;
-    int parity_ = 0, reading_ = 0;
+    int parity_ = 0, writing_ = 0, reading_ = 0;
     Copies<kCopies> copies_;
 };
 

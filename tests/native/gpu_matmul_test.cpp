@@ -71,7 +71,7 @@ TEST_P(GpuMatmul, ChoosesOneAlgorithmForAllNumbersOfRows) {
     EXPECT_EQ(blas.products[2].rows, 200u);
     product.expect_right();
     if (is_cuda()) {
-        EXPECT_EQ(blas.reduction_schemes, 0u);  // no sum is split
+        EXPECT_EQ(blas.reduction_schemes, 2u);  // a sum's parts are added in float32
         for (uint32_t alignment : blas.alignments) EXPECT_EQ(alignment, 16u);
     }
 
@@ -131,6 +131,17 @@ TEST_P(GpuMatmul, AsksWhetherOneRowAndManyAreServed) {
     // hipBLASLt has no function for it in C.
     EXPECT_EQ(blas.products.back().algorithm, is_cuda() ? 2 : 1);
     EXPECT_EQ(blas.calls["MatmulAlgoCheck"], is_cuda() ? 3 : 0);
+}
+
+TEST_P(GpuMatmul, TakesAsManyRowsAtOnceAsTheWorkspaceServes) {
+    blas.workspace_of_row = (32u << 20) / 300;
+    Product product(KV8_F32, KV8_F32, {600, 8, 16}, true, random);
+    ASSERT_EQ(multiply(product), KV8_OK) << kv8_last_error();
+    product.expect_right();
+    std::vector<uint64_t> rows;
+    for (const BlasStub::Product& made : blas.products) rows.push_back(made.rows);
+    // hipBLASLt has no function to ask.
+    EXPECT_EQ(rows, is_cuda() ? (std::vector<uint64_t>{256, 256, 88}) : std::vector<uint64_t>{600});
 }
 
 TEST_P(GpuMatmul, TakesItsMemoryOnce) {

@@ -44,11 +44,10 @@ const char* matrix_format(const DeviceTraits& traits, const kv8_attention_args& 
 
 struct Kernel {
     char module[32], name[64];
-    int threads, shared_bytes, stages;
+    int threads, shared_bytes;
 };
 
-// `blocks`: that have work.
-Kernel kernel_of(const DeviceTraits& traits, const kv8_attention_args& args, int tiles, int64_t blocks) {
+Kernel kernel_of(const DeviceTraits& traits, const kv8_attention_args& args, int tiles) {
     Kernel kernel{};
     const int head_size = args.view->head_size;
     const char* format = matrix_format(traits, args);
@@ -64,10 +63,8 @@ Kernel kernel_of(const DeviceTraits& traits, const kv8_attention_args& args, int
     std::snprintf(kernel.name, sizeof(kernel.name), "kv8_attention_%s_%s", format, large ? "large" : "small");
     kernel.threads = kAttentionWarps * attention_device(traits.arch).lanes;
     const int element_bytes = args.view->k.dtype < KV8_E4M3FN ? 2 : 1;
-    const AttentionConfig config = attention_config(attention_device(traits.arch), head_size, element_bytes, large);
-    kernel.stages =
-        blocks <= int64_t{config.deep_resident} * traits.multiprocessors ? config.deep_stages : config.stages;
-    kernel.shared_bytes = config.shared_bytes(kernel.stages);
+    kernel.shared_bytes =
+        attention_config(attention_device(traits.arch), head_size, element_bytes, large).shared_bytes();
     return kernel;
 }
 
@@ -120,12 +117,11 @@ void attention(Device& device, Stream stream, const kv8_attention_args& args) {
 
     const bool captured = device.driver().is_capturing(stream);
     for (int tiles : {kSmallTiles, kLargeTiles}) {
-        const int64_t used = captured ? plan.slots[tiles] : plan.used_slots[tiles];
+        const int used = captured ? plan.slots[tiles] : plan.used_slots[tiles];
         if (used == 0) continue;
-        const Kernel kernel = kernel_of(device.traits(), args, tiles, used * plan.shape.kv_heads);
         params.slots_at = places.slots_at[tiles];
-        params.stages = kernel.stages;
-        device.launch(kernel.module, kernel.name, int(used * plan.shape.kv_heads), kernel.threads, kernel.shared_bytes,
+        const Kernel kernel = kernel_of(device.traits(), args, tiles);
+        device.launch(kernel.module, kernel.name, used * plan.shape.kv_heads, kernel.threads, kernel.shared_bytes,
                       params, stream);
     }
 }

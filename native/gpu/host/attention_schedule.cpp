@@ -8,9 +8,11 @@
 namespace kv8::gpu {
 namespace {
 
-constexpr int64_t kItemSteps = 2;                   // what starting an item and storing its result cost
-constexpr int64_t kSmallestPiece = 4;               // steps: a shorter piece of a tile costs more than it balances
-constexpr int64_t kSmallestShare = 8 + kItemSteps;  // of a slot: more slots cost the combine more than they save
+constexpr int64_t kItemSteps = 2;  // what starting an item and storing its result cost
+const int64_t kSmallestPiece = getenv("KV8_PIECE") ? atoi(getenv("KV8_PIECE"))
+                                                   : 4;  // steps: a shorter piece of a tile costs more than it balances
+const int64_t kSmallestShare = (getenv("KV8_SHARE") ? atoi(getenv("KV8_SHARE")) : 8) +
+                               kItemSteps;  // of a slot: more slots cost the combine more than they save
 
 // The whole of a tile's work, to be cut.
 struct TileWork {

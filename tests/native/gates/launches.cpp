@@ -49,7 +49,7 @@ void print_attention(const Arch& arch, int head_size) {
             const AttentionConfig c =
                 attention_config(attention_device(arch.name), head_size, format[0] == 'e' ? 1 : 2, large != 0);
             snprintf(kernel, sizeof(kernel), "kv8_attention_%s_%s", format, large ? "large" : "small");
-            print(arch, module, kernel, kAttentionWarps * arch.lanes, c.resident, c.shared_bytes(c.stages));
+            print(arch, module, kernel, kAttentionWarps * arch.lanes, c.resident, c.shared_bytes());
             printf("%s %s %s tile_elements %d\n", module, kernel, arch.name,
                    2 * c.tile_keys * head_size / (c.token_warps * arch.lanes));
         }

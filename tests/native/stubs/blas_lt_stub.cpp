@@ -240,6 +240,7 @@ int NAME(MatmulAlgoCheck)(void* handle, void* descriptor, void* a, void* b, void
                            *static_cast<Layout*>(c), *static_cast<Layout*>(d));
     *told = Candidate{};
     told->algorithm = *algorithm;
+    told->workspace_bytes = kv8_blas_stub()->workspace_of_row * static_cast<Layout*>(d)->columns;
     return code;
 }
 #endif

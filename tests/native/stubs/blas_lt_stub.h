@@ -25,6 +25,7 @@ struct BlasStub {
     // What the heuristic answers with: how many candidates, of which the first few do not do.
     int candidates = 3;
     int unfit = 0;
+    uint64_t workspace_of_row = 0;        // that an algorithm wants, asked about a number of rows
     std::map<std::string, int> failures;  // a function's next call gives this code
 
     std::map<std::string, int> calls;

@@ -13,7 +13,8 @@ namespace {
 constexpr int kFloat32 = 0, kFloat16 = 2, kBFloat16 = 14;  // types
 constexpr int kEpilogueBias = 4;
 constexpr int kWorkspacePreference = 1;
-constexpr uint32_t kNoReduction = 0;     // of parts of a sum: it is not split
+// Parts of a sum are added in float32, in the workspace and in one order; or it is not split.
+constexpr uint32_t kFloat32Reduction = 2;
 constexpr uint32_t kMostAlignment = 16;  // that any kernel asks for
 
 int type_of(kv8_dtype dtype) { return dtype == KV8_F32 ? kFloat32 : dtype == KV8_F16 ? kFloat16 : kBFloat16; }
@@ -131,14 +132,14 @@ bool BlasLt::serves(const Plan& plan, const Batch& batch, const void* algorithm)
     return code == 0 && tail.workspace_bytes <= kWorkspaceBytes;
 }
 
-std::vector<unsigned char> BlasLt::algorithm_for(const kv8_matmul_args& args, const Plan& plan,
-                                                 uint32_t alignment) const {
+void BlasLt::choose_algorithm(const kv8_matmul_args& args, Plan& plan) const {
+    const uint32_t alignment = alignment_of(args);
     const Object preference = make(calls_.preference_create, calls_.preference_destroy);
     const auto prefer = [&](int which, auto value) {
         require(calls_.preference_set, preference.get(), which, static_cast<const void*>(&value), sizeof(value));
     };
     prefer(kWorkspacePreference, uint64_t{kWorkspaceBytes});
-    if (vendor_.reduction_schemes >= 0) prefer(vendor_.reduction_schemes, kNoReduction);
+    if (vendor_.reduction_schemes >= 0) prefer(vendor_.reduction_schemes, kFloat32Reduction);
     if (vendor_.alignment_of_a >= 0)
         for (int matrix = 0; matrix < 4; matrix++) prefer(vendor_.alignment_of_a + matrix, alignment);
 
@@ -158,15 +159,25 @@ std::vector<unsigned char> BlasLt::algorithm_for(const kv8_matmul_args& args, co
                               std::to_string(args.y.dtype) + (args.bias.ptr != 0 ? ", with bias" : ", without bias");
     if (code != 0) fail(calls_.heuristic.name, code, about);
 
-    // The first that serves one row, and as many as a step could have.
-    const Batch one = batch(1), most = batch(kMostRows);
+    // The first that serves one row and many: as many as a step could have, or as its workspace has room for at once.
+    const Batch one = batch(1);
+    std::vector<Batch> many;
+    if (vendor_.has_check)
+        for (int32_t rows = kMostRows; rows >= kLeastRowsAtOnce; rows /= 2) many.push_back(batch(rows));
     for (int i = 0; i < found; i++) {
         const unsigned char* candidate = candidates.data() + static_cast<size_t>(i) * candidate_bytes;
         CandidateTail tail;
         std::memcpy(&tail, candidate + vendor_.algorithm_bytes, sizeof(tail));
         if (tail.status != 0 || tail.workspace_bytes > kWorkspaceBytes) continue;
-        if (vendor_.has_check && !(serves(plan, one, candidate) && serves(plan, most, candidate))) continue;
-        return {candidate, candidate + vendor_.algorithm_bytes};
+        plan.algorithm = {candidate, candidate + vendor_.algorithm_bytes};
+        plan.rows_at_once = INT32_MAX;
+        if (!vendor_.has_check) return;
+        if (!serves(plan, one, candidate)) continue;
+        for (const Batch& rows : many) {
+            if (!serves(plan, rows, candidate)) continue;
+            plan.rows_at_once = rows.rows;
+            return;
+        }
     }
     refuse(KV8_UNSUPPORTED,
            "%s: the library has no algorithm that serves every number of rows%s, rows and addresses multiples of %u "
@@ -182,7 +193,7 @@ bool BlasLt::has_chosen(const kv8_matmul_args& args) const { return plans_.count
 
 void BlasLt::choose(const kv8_matmul_args& args) {
     Plan plan = plan_for(args);
-    plan.algorithm = algorithm_for(args, plan, alignment_of(args));
+    choose_algorithm(args, plan);
     plans_.emplace(shape_of(args), std::move(plan));
 }
 
@@ -193,14 +204,19 @@ void BlasLt::multiply(const kv8_matmul_args& args, Handle workspace, Handle stre
                 sizeof(args.bias.ptr));
     const int64_t x_stride = stride_of(args.x, args.tokens, args.inputs),
                   y_stride = stride_of(args.y, args.tokens, args.outputs);
-    Batch& batch = plan.batch;
-    if (batch.rows != args.tokens || batch.x_stride != x_stride || batch.y_stride != y_stride)
-        batch = batch_of(args, args.tokens, x_stride, y_stride);
     const float one = 1.0f, zero = 0.0f;
     const void *alpha = &one, *beta = &zero, *algorithm = plan.algorithm.data();
-    require(calls_.matmul, handle_.get(), plan.product.get(), alpha, args.weights.ptr, plan.weights.get(),
-            args.x.data.ptr, batch.x.get(), beta, args.y.data.ptr, batch.y.get(), args.y.data.ptr, batch.y.get(),
-            algorithm, workspace, size_t{kWorkspaceBytes}, stream);
+    Batch& batch = plan.batch;
+    for (int32_t first = 0, rows; first < args.tokens; first += rows) {
+        rows = std::min(args.tokens - first, plan.rows_at_once);
+        if (batch.rows != rows || batch.x_stride != x_stride || batch.y_stride != y_stride)
+            batch = batch_of(args, rows, x_stride, y_stride);
+        const uint64_t x = args.x.data.ptr + static_cast<uint64_t>(first * args.x.token_stride),
+                       y = args.y.data.ptr + static_cast<uint64_t>(first * args.y.token_stride);
+        require(calls_.matmul, handle_.get(), plan.product.get(), alpha, args.weights.ptr, plan.weights.get(), x,
+                batch.x.get(), beta, y, batch.y.get(), y, batch.y.get(), algorithm, workspace, size_t{kWorkspaceBytes},
+                stream);
+    }
 }
 
 }  // namespace kv8::gpu

@@ -2,8 +2,9 @@
 // (NVIDIA, cuBLAS documentation, "Using the cuBLASLt API"; AMD, hipBLASLt documentation, "API reference").
 //
 // So that a row's bits depend neither on the other rows nor on their number, an algorithm is chosen once for each shape,
-// for kTypicalRows rows, and then used with any number of them; one that splits a sum over inputs is not taken where the
-// library lets itself be told so.
+// for kTypicalRows rows, and then used with any number of them: some at a time, where it wants workspace for each. One that
+// splits a sum over inputs, without which narrow layers of many inputs leave most of a GPU idle, adds the parts in float32 and
+// in one order, where the library lets itself be told so.
 #pragma once
 
 #include <cstddef>
@@ -65,7 +66,7 @@ class BlasLt {
     void multiply(const kv8_matmul_args& args, Handle workspace, Handle stream);
 
   private:
-    static constexpr int kTypicalRows = 64, kMostRows = 1 << 14;  // a step's
+    static constexpr int kTypicalRows = 64, kMostRows = 1 << 14, kLeastRowsAtOnce = 256;  // a step's
     static constexpr int kCandidates = 8;
 
     struct Calls {
@@ -124,6 +125,7 @@ class BlasLt {
         Object product, weights;
         Batch batch;  // the latest call's
         std::vector<unsigned char> algorithm;
+        int32_t rows_at_once = 0;  // calls of more are several of the library's
     };
 
     template <class... Parameters, class... Arguments>
@@ -141,7 +143,7 @@ class BlasLt {
     }
     Batch batch_of(const kv8_matmul_args& args, int32_t rows, int64_t x_stride, int64_t y_stride) const;
     Plan plan_for(const kv8_matmul_args& args) const;
-    std::vector<unsigned char> algorithm_for(const kv8_matmul_args& args, const Plan& plan, uint32_t alignment) const;
+    void choose_algorithm(const kv8_matmul_args& args, Plan& plan) const;
     bool serves(const Plan& plan, const Batch& batch, const void* algorithm) const;
 
     const BlasLtVendor& vendor_;
