@@ -29,6 +29,9 @@ KV8_DEVICE uint8_t* row_scale(const kv8_cache_view& view, const kv8_side& side, 
 
 // ---- static scales
 
+// Whether the channels of a head share one.
+KV8_DEVICE bool shares_scale(const kv8_side& side) { return side.chan.ptr == 0 || side.chan_dim_stride == 0; }
+
 // Of the chunk's elements; an illegal one is reported, and used.
 KV8_DEVICE Chunk chan_of(const kv8_side& side, int64_t head, int first, Fault* fault) {
     if (side.chan.ptr == 0) return chunk_of(1.0f);
@@ -71,7 +74,7 @@ KV8_DEVICE float saturates_above(kv8_dtype dtype) {
     return dtype == KV8_E5M2 ? fp8::E5M2::saturates_above : fp8::E5M2FNUZ::saturates_above;
 }
 
-// ---- rows in and out. All threads of a row, and of the warp, call these together; `valid` is false beyond the row's
+// ---- rows in and out. All threads of a row, and of the warp, divide it together; `valid` is false beyond the row's
 // end, or where there is no row, and nothing is touched then.
 
 // The scale that makes the greatest of x / chan the greatest value that a cache holds.
@@ -90,42 +93,38 @@ KV8_DEVICE float row_scale_of(const Chunk& c, const Chunk& chan, bool valid, flo
     return scale < kFloatMin ? kFloatMin : scale;
 }
 
-// Stores a row in the cache's dtype, and its own scale if the side keeps one. Returns how many of the chunk's elements
-// saturated, if they are counted.
-KV8_DEVICE uint32_t put_row(Chunk c, const kv8_cache_view& view, const kv8_side& side, const CachePlace& at, bool valid,
-                            int threads, bool counts, Fault* fault) {
-    uint32_t saturated = 0;
-    if (side.dtype >= KV8_E4M3FN) {
-        Chunk scale = valid ? chan_of(side, at.head, at.first, fault) : chunk_of(1.0f);
-        if (has_row_scales(side)) {
-            const float row = row_scale_of(c, scale, valid, max_cached(side.dtype), threads);
-            if (valid && at.first == 0) store(row_scale(view, side, at), row);
+// A row of an FP8 cache divided by its scales, of which its own is stored, if the side keeps one.
+KV8_DEVICE void divide_row(Chunk& c, const kv8_cache_view& view, const kv8_side& side, const CachePlace& at, bool valid,
+                           int threads, Fault* fault) {
+    Chunk scale = valid ? chan_of(side, at.head, at.first, fault) : chunk_of(1.0f);
+    if (has_row_scales(side)) {
+        const float row = row_scale_of(c, scale, valid, max_cached(side.dtype), threads);
+        if (valid && at.first == 0) store(row_scale(view, side, at), row);
 #pragma unroll
-            for (int i = 0; i < kChunk; i++) scale.x[i] = joint_scale(row, scale.x[i]);
-        }
-        if (side.chan.ptr == 0 || side.chan_dim_stride == 0) {
-            Chunk quotients[1] = {c};
-            Quotients(scale.x[0]).replace(quotients);
-            c = quotients[0];
-        } else {
-#pragma unroll
-            for (int i = 0; i < kChunk; i++) c.x[i] = divide(c.x[i], scale.x[i]);
-        }
-        if (counts) {
-            const float limit = saturates_above(side.dtype);
-#pragma unroll
-            for (int i = 0; i < kChunk; i++) saturated += magnitude_of(c.x[i]) > limit ? 1u : 0u;
-        }
-        if (side.dtype == KV8_E4M3FNUZ || side.dtype == KV8_E5M2FNUZ) {  // the others' codes end where a cache's do
-            const float most = max_cached(side.dtype);
-#pragma unroll
-            for (int i = 0; i < kChunk; i++)
-                c.x[i] = c.x[i] > most ? most : c.x[i] < -most ? -most : c.x[i];  // leaves NaN alone
-        }
+        for (int i = 0; i < kChunk; i++) scale.x[i] = joint_scale(row, scale.x[i]);
     }
-    if (!valid) return 0;
-    store_cached(side.dtype, cache_chunk(view, side, at), c);
+    if (shares_scale(side)) return Quotients(scale.x[0]).replace(c);
+#pragma unroll
+    for (int i = 0; i < kChunk; i++) c.x[i] = divide(c.x[i], scale.x[i]);
+}
+
+KV8_DEVICE uint32_t count_saturated(const Chunk& c, kv8_dtype dtype) {
+    const float limit = saturates_above(dtype);
+    uint32_t saturated = 0;
+#pragma unroll
+    for (int i = 0; i < kChunk; i++) saturated += magnitude_of(c.x[i]) > limit ? 1u : 0u;
     return saturated;
+}
+
+// Stores a row that has been divided, where the thread has a part of it.
+KV8_DEVICE void store_row(Chunk c, kv8_dtype dtype, uint8_t* to, bool valid) {
+    if (dtype == KV8_E4M3FNUZ || dtype == KV8_E5M2FNUZ) {  // the others' codes end where a cache's do
+        const float most = max_cached(dtype);
+#pragma unroll
+        for (int i = 0; i < kChunk; i++)
+            c.x[i] = c.x[i] > most ? most : c.x[i] < -most ? -most : c.x[i];  // leaves NaN alone
+    }
+    if (valid) store_cached(dtype, to, c);
 }
 
 // The values of a cached row.

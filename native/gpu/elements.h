@@ -51,10 +51,10 @@ struct Float16Bits {
     KV8_DEVICE static void store_one(uint8_t* to, float x) { store(to, Conversion::narrow(x)); }
     KV8_DEVICE static float low(uint32_t pair) { return Conversion::widen(pair & 0xFFFFu); }
     KV8_DEVICE static float high(uint32_t pair) { return Conversion::widen(pair >> 16); }
-    KV8_DEVICE static Chunk load_chunk(const uint8_t* from) {
-        const Words4 w = load<Words4>(from);
+    KV8_DEVICE static Chunk widen(Words4 w) {
         return {{low(w.x), high(w.x), low(w.y), high(w.y), low(w.z), high(w.z), low(w.w), high(w.w)}};
     }
+    KV8_DEVICE static Chunk load_chunk(const uint8_t* from) { return widen(load<Words4>(from)); }
     KV8_DEVICE static void store_chunk(uint8_t* to, const Chunk& c) {
         store(to, Words4{Conversion::narrow(c.x[0], c.x[1]), Conversion::narrow(c.x[2], c.x[3]),
                          Conversion::narrow(c.x[4], c.x[5]), Conversion::narrow(c.x[6], c.x[7])});
@@ -95,6 +95,7 @@ KV8_DEVICE Chunk chunk_of(float x) { return {{x, x, x, x, x, x, x, x}}; }
 // float, numbers and scale are multiplied by a power of two first: those that overflow then have quotients that saturate.
 class Quotients {
   public:
+    KV8_DEVICE Quotients() : small_(false), scale_(1.0f), inverse_(1.0f) {}
     KV8_DEVICE explicit Quotients(float scale)
         : small_(scale < 0x1p-60f), scale_(small_ ? scale * kLift : scale), inverse_(divide(1.0f, scale_)) {}
 
@@ -110,6 +111,12 @@ class Quotients {
         for (int j = 0; j < kChunks; j++)
 #pragma unroll
             for (int i = 0; i < kChunk; i++) c[j].x[i] = quotient(c[j].x[i]);
+    }
+
+    KV8_DEVICE void replace(Chunk& c) const {
+        Chunk one[1] = {c};
+        replace(one);
+        c = one[0];
     }
 
   private:
@@ -150,29 +157,30 @@ KV8_DEVICE void store_some(uint8_t* to, const Chunk& c, int64_t count) {
         if (i < count) Element::store_one(to + i * Element::bytes, c.x[i]);
 }
 
-// The same for a dtype of kv8_rows that is known when the kernel runs; all threads branch alike.
+// For a dtype of kv8_rows that is known when the kernel runs, body(element) is called with an object of its struct above;
+// all threads branch alike.
+template <class Body>
+KV8_DEVICE auto with_plain(kv8_dtype dtype, const Body& body) {
+    if (dtype == KV8_F32) return body(Float32());
+    if (dtype == KV8_F16) return body(Float16());
+    return body(BFloat16());
+}
+
 KV8_DEVICE Chunk load_plain(kv8_dtype dtype, const uint8_t* from, int64_t count) {
-    if (dtype == KV8_F32) return load_some<Float32>(from, count);
-    if (dtype == KV8_F16) return load_some<Float16>(from, count);
-    return load_some<BFloat16>(from, count);
+    return with_plain(dtype, [&](auto element) { return load_some<decltype(element)>(from, count); });
 }
-
 KV8_DEVICE void store_plain(kv8_dtype dtype, uint8_t* to, const Chunk& c, int64_t count) {
-    if (dtype == KV8_F32) return store_some<Float32>(to, c, count);
-    if (dtype == KV8_F16) return store_some<Float16>(to, c, count);
-    store_some<BFloat16>(to, c, count);
+    with_plain(dtype, [&](auto element) { store_some<decltype(element)>(to, c, count); });
 }
 
-// And for any of the seven dtypes: body(element) is called with an object of its struct above.
+// And for any of the seven dtypes.
 template <class Body>
 KV8_DEVICE auto with_element(kv8_dtype dtype, const Body& body) {
     if (dtype == KV8_E4M3FN) return body(Float8<fp8::E4M3FN>());
     if (dtype == KV8_E5M2) return body(Float8<fp8::E5M2>());
     if (dtype == KV8_E4M3FNUZ) return body(Float8<fp8::E4M3FNUZ>());
     if (dtype == KV8_E5M2FNUZ) return body(Float8<fp8::E5M2FNUZ>());
-    if (dtype == KV8_F32) return body(Float32());
-    if (dtype == KV8_F16) return body(Float16());
-    return body(BFloat16());
+    return with_plain(dtype, body);
 }
 
 KV8_DEVICE Chunk load_any(kv8_dtype dtype, const uint8_t* from, int64_t count) {
@@ -212,17 +220,37 @@ KV8_DEVICE Division divided(int64_t dividend, int64_t divisor) {
     return {dividend / divisor, dividend % divisor};
 }
 
+// Divisions by one number: products with its inverse, which fall short by one at most.
+class Divider {
+  public:
+    KV8_DEVICE explicit Divider(int divisor) : divisor_(uint32_t(divisor)), inverse_(0xFFFFFFFFu / divisor_) {}
+
+    KV8_DEVICE Division operator()(uint32_t dividend) const {
+        const uint32_t below = uint32_t(uint64_t(dividend) * inverse_ >> 32), rest = dividend - below * divisor_;
+        const bool short_of = rest >= divisor_;
+        return {below + (short_of ? 1u : 0u), rest - (short_of ? divisor_ : 0u)};
+    }
+
+  private:
+    uint32_t divisor_, inverse_;
+};
+
 // A thread's part in rows that are shared by row_threads(width) threads each: of every round, its row and its chunk.
 struct RowShare {
     int threads;        // that share a row
     int rows_in_block;  // a round's
     int row;            // of the round
     int chunk;          // of the row, and every `threads` further
-    KV8_DEVICE RowShare(int64_t width, int block_threads)
-        : threads(row_threads(width)),
-          rows_in_block(block_threads / threads),
-          row(thread() / threads),
-          chunk(thread() % threads) {}
+    KV8_DEVICE RowShare(int64_t width, int block_threads) {
+        const int64_t chunks = chunks_of(width);
+        int shift = 0;
+#pragma unroll
+        for (int least = 1; least < kMostRowThreads; least *= 2) shift += chunks > least ? 1 : 0;
+        threads = 1 << shift;
+        rows_in_block = block_threads >> shift;
+        row = thread() >> shift;
+        chunk = thread() & (threads - 1);
+    }
 };
 
 // Over the threads that share a row; every thread of the warp takes part.

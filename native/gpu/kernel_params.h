@@ -45,7 +45,8 @@ struct AmaxParams {
 
 struct WriteParams {
     static constexpr const char *kModule = "cache_rows", *kKernel = "kv8_write_kernel";
-    static constexpr int kThreads = 128, kResident = 6, kSharedBytes = 0;
+    static constexpr int kThreads = 128, kResident = 5, kSharedBytes = 0;
+    static constexpr int kTokens = 4, kTurningTokens = 2;  // whose rows a thread has under way
     kv8_write_args args;
     kv8_cache_view view;
     Fault* fault;

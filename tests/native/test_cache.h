@@ -198,8 +198,10 @@ class TestRows {
     TestRows(kv8_dtype dtype, int tokens, int heads, int width, std::mt19937& random) {
         const int size = bytes_of(dtype);
         rows_.dtype = dtype;
-        rows_.head_stride = static_cast<int64_t>(width + static_cast<int>(random() % 9)) * size;
-        rows_.token_stride = rows_.head_stride * heads + static_cast<int64_t>(random() % 9) * size;
+        const int unit = random() % 2 ? 8 : 1;  // aligned as kernels like it, or hardly at all
+        const auto gap = [&] { return static_cast<int>(random() % 9) / unit * unit; };
+        rows_.head_stride = static_cast<int64_t>(width + gap()) * size;
+        rows_.token_stride = rows_.head_stride * heads + static_cast<int64_t>(gap()) * size;
         bytes_.resize(static_cast<size_t>(rows_.token_stride * tokens));
         for (uint8_t& byte : bytes_) byte = static_cast<uint8_t>(random());
     }

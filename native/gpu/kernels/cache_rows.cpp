@@ -48,14 +48,9 @@ KV8_DEVICE CachePlace place_of(const kv8_cache_view& view, int64_t slot, int64_t
 KV8_DEVICE void rotate(Chunk& c, const kv8_rows& rows, const uint8_t* row, int first, const uint8_t* angles,
                        const kv8_rope_table& rope) {
     if (first >= rope.rotary_size) return;
-    if (rope.style == KV8_ROPE_INTERLEAVED)
-        rotate_interleaved(c, first, angles, rope.rotary_size);
-    else if (rows.dtype == KV8_F32)
-        rotate_half<Float32>(c, row, first, angles, rope.rotary_size);
-    else if (rows.dtype == KV8_F16)
-        rotate_half<Float16>(c, row, first, angles, rope.rotary_size);
-    else
-        rotate_half<BFloat16>(c, row, first, angles, rope.rotary_size);
+    if (rope.style == KV8_ROPE_INTERLEAVED) return rotate_interleaved(c, first, angles, rope.rotary_size);
+    with_plain(rows.dtype,
+               [&](auto element) { rotate_half<decltype(element)>(c, row, first, angles, rope.rotary_size); });
 }
 
 // Adds what the warp's threads counted; all of them call it together. Most have nothing to add.
@@ -110,41 +105,146 @@ KV8_DEVICE void copy_chunk(uint8_t* to, const uint8_t* from, int element_bytes) 
     if (element_bytes == 4) store(to + 16, load<Words4>(from + 16));
 }
 
+// ---- write
+
+// How a side's rows are read. The two common ways want 16-bit elements in aligned chunks, and a scale for all channels of a
+// head, or none; kTurning also rotates, with chunks of the other half and of the table that are aligned too.
+enum class Reading { kPlain, kTurning, kAny };
+
+KV8_DEVICE Reading reading_of(const WriteParams& params, bool of_v) {
+    const kv8_rows& rows = of_v ? params.args.v : params.args.k;
+    const kv8_side& side = of_v ? params.view.v : params.view.k;
+    const kv8_rope_table& rope = params.args.rope;
+    if (((rows.data.ptr | uint64_t(rows.token_stride) | uint64_t(rows.head_stride)) & 15) != 0) return Reading::kAny;
+    if (rows.dtype == KV8_F32 || has_row_scales(side) || !shares_scale(side)) return Reading::kAny;
+    if (of_v || rope.rotary_size == 0) return Reading::kPlain;
+    const bool halves = rope.style == KV8_ROPE_HALF && rope.rotary_size % (2 * kChunk) == 0;
+    return halves && (rope.table.ptr & 15) == 0 ? Reading::kTurning : Reading::kAny;
+}
+
+KV8_DEVICE Chunk widened(kv8_dtype dtype, Words4 words) {
+    return dtype == KV8_F16 ? Float16::widen(words) : BFloat16::widen(words);
+}
+
+// K or V. A thread keeps its chunk of a head and walks over tokens, so that what depends on the head is found once, and several
+// tokens' rows are under way before the first is waited for. None of these loads hangs on a condition: a thread without a
+// row, or without a token, loads another's.
+template <Reading kReading>
+KV8_DEVICE void write_side(const WriteParams& params, bool of_v) {
+    constexpr bool kAny = kReading == Reading::kAny, kTurning = kReading == Reading::kTurning;
+    constexpr int kTokens = kAny ? 1 : kTurning ? WriteParams::kTurningTokens : WriteParams::kTokens;
+    const kv8_write_args& args = params.args;
+    const kv8_cache_view& view = params.view;
+    const kv8_rope_table& rope = args.rope;
+    const kv8_rows& rows = of_v ? args.v : args.k;
+    const kv8_side& side = of_v ? view.v : view.k;
+    const bool turns = kTurning || (kAny && rope.rotary_size > 0 && !of_v), counts = args.saturated.ptr != 0;
+    const RowShare share(view.head_size, WriteParams::kThreads);
+    const bool has_chunk = share.chunk * kChunk < view.head_size;
+    const int first = has_chunk ? share.chunk * kChunk : 0;
+    const Half half(first < rope.rotary_size ? first : 0, rope.rotary_size / 2);
+    const Divider block_of(view.block_size);
+
+    // The side's blocks have so many rows at a time: all heads' of some tokens, or some heads' of one.
+    const int side_blocks = blocks() > 1 ? (blocks() + 1 - int(of_v)) / 2 : 1,
+              at_a_time = side_blocks * share.rows_in_block;
+    const Divider by_heads(view.kv_heads);
+    const int slices = at_a_time > view.kv_heads ? int(by_heads(uint32_t(at_a_time)).quotient) : 1,
+              columns = slices * view.kv_heads;
+    const uint32_t tokens = uint32_t(args.tokens), step = uint32_t(slices);
+    uint32_t saturated = 0;
+    for (int column = block() / 2 * share.rows_in_block; column < columns; column += at_a_time) {
+        const bool has_column = column + share.row < columns;
+        const Division place = by_heads(uint32_t(has_column ? column + share.row : columns - 1));
+        const uint32_t slice = uint32_t(place.quotient);
+        const int64_t head = place.remainder;
+        const uint8_t* from = row_at(rows, 0, head);
+        uint8_t* to = cache_chunk(view, side, {0, 0, head, first});
+        const float scale = kAny ? 1.0f : channel_scale(side, head, 0);
+        Quotients quotients;
+        for (uint32_t round = 0; round < tokens; round += step * kTokens) {
+            int64_t slot[kTokens];
+            int32_t position[kTokens];
+            const uint8_t* row[kTokens];
+            Words4 words[kTokens], other[kTokens];
+            Angles angles[kTokens];
+            Chunk cosine, sine;
+#pragma unroll
+            for (int j = 0; j < kTokens; j++) {
+                const uint32_t mine = round + slice + j * step, token = mine < tokens ? mine : tokens - 1;
+                slot[j] = load_slot(args.slots, token);
+                position[j] = turns ? load_position(rope, token) : 0;
+                row[j] = from + token * rows.token_stride;
+            }
+#pragma unroll
+            for (int j = 0; j < kTokens; j++) {
+                if constexpr (!kAny) words[j] = load<Words4>(row[j] + 2 * first);
+                if constexpr (kTurning) other[j] = load<Words4>(row[j] + 2 * half.other);
+            }
+            Chunk any;
+            if constexpr (kAny) any = load_plain(rows.dtype, row[0] + first * element_bytes(rows.dtype), kChunk);
+#pragma unroll
+            for (int j = 0; j < kTokens; j++)
+                if (turns) angles[j] = angles_of(rope, position[j]);
+            const auto load_angles = [&](int j) {
+                cosine = Float32::load_chunk(angles[j].row + 4 * half.angle);
+                sine = Float32::load_chunk(angles[j].row + 4 * half.angle + 2 * rope.rotary_size);
+            };
+            if constexpr (kTurning) load_angles(0);
+            if (!kAny && round == 0) {  // now that rows are under way, and no sooner, the scale is waited for
+                const float known = float_of(uint32_t(opaque(int(bits_of(scale)))));
+                if (has_column) check_scale(side, known, head, 0, params.fault);
+                quotients = Quotients(known);
+            }
+#pragma unroll
+            for (int j = 0; j < kTokens; j++) {
+                if (round + j * step >= tokens) break;  // no thread has one
+                const uint32_t token = round + slice + j * step;
+                bool valid = has_column && has_chunk && token < tokens;
+                const int64_t number = valid ? checked_slot(view, slot[j], token, params.fault).number : -1;
+                if (valid && turns && !angles[j].legal) {
+                    report_position(rope, load_position(rope, token), token, params.fault);
+                    valid = false;
+                }
+                valid &= number >= 0;
+                const int64_t kept = valid ? number : 0;
+                const Division place =
+                    kept >> 32 == 0 ? block_of(uint32_t(kept)) : divided(kept, opaque(view.block_size));
+                Chunk c;
+                if constexpr (kAny) {
+                    c = any;
+                    if (turns) rotate(c, rows, row[j], first, angles[j].row, rope);
+                    const CachePlace at = {place.quotient, place.remainder, head, first};
+                    if (is_fp8(side.dtype)) divide_row(c, view, side, at, valid, share.threads, params.fault);
+                } else {
+                    c = widened(rows.dtype, words[j]);
+                    if (kTurning && first < rope.rotary_size)
+                        rotate_chunk(c, widened(rows.dtype, other[j]), cosine, sine, half.is_x);
+                    if (kTurning && j + 1 < kTokens) load_angles(j + 1);  // while this token's are converted
+                    if (is_fp8(side.dtype)) quotients.replace(c);
+                }
+                if (counts && valid && is_fp8(side.dtype)) saturated += count_saturated(c, side.dtype);
+                store_row(c, side.dtype, to + place.quotient * view.block_stride + place.remainder * side.slot_stride,
+                          valid);
+            }
+        }
+    }
+    if (counts) add_of_warp(reinterpret_cast<uint64_t*>(args.saturated.ptr) + (of_v ? 1 : 0), saturated);
+}
+
 }  // namespace
 
 KV8_KERNEL(kv8_write_kernel, WriteParams::kThreads, WriteParams::kResident, WriteParams) {
-    const kv8_write_args& args = params.args;
-    const kv8_cache_view& view = params.view;
-    const RowShare share(view.head_size, WriteParams::kThreads);
-    const int first = share.chunk * kChunk;
-    for (Rounds rounds(int64_t(args.tokens) * view.kv_heads, share); rounds.more(); rounds.next()) {
-        const bool of_v = rounds.of_v();
-        const int64_t row = rounds.row(share);
-        const kv8_rows& rows = of_v ? args.v : args.k;
-        CachePlace place = {0, 0, 0, first};
-        Chunk c = chunk_of(0.0f);
-        bool valid = false;
-        if (row < rounds.rows && first < view.head_size) {
-            const Division of = divided(row, view.kv_heads);  // token and head
-            const bool turns = args.rope.rotary_size > 0 && !of_v;
-            // Nothing waits for these before the row's own load is under way.
-            const int64_t given_slot = load_slot(args.slots, of.quotient);
-            const int32_t position = turns ? load_position(args.rope, of.quotient) : 0;
-            const uint8_t* from = row_at(rows, of.quotient, of.remainder);
-            c = load_plain(rows.dtype, from + first * element_bytes(rows.dtype), kChunk);
-            const int64_t slot = checked_slot(view, given_slot, of.quotient, params.fault).number;
-            valid = slot >= 0;
-            place = place_of(view, valid ? slot : 0, of.remainder, first);
-            if (turns) {
-                const uint8_t* angles = angles_at(args.rope, position, of.quotient, params.fault);
-                valid &= angles != nullptr;
-                if (angles != nullptr) rotate(c, rows, from, first, angles, args.rope);
-            }
-        }
-        const bool counts = args.saturated.ptr != 0;
-        const uint32_t saturated =
-            put_row(c, view, of_v ? view.v : view.k, place, valid, share.threads, counts, params.fault);
-        if (counts) add_of_warp(reinterpret_cast<uint64_t*>(args.saturated.ptr) + (of_v ? 1 : 0), saturated);
+    const int step = blocks() > 1 ? 2 : 1;  // a single block has both sides' rows
+    for (int side = block() % 2; side < 2; side += step) {
+        const bool of_v = side != 0;
+        const Reading reading = reading_of(params, of_v);
+        if (reading == Reading::kPlain)
+            write_side<Reading::kPlain>(params, of_v);
+        else if (reading == Reading::kTurning)
+            write_side<Reading::kTurning>(params, of_v);
+        else
+            write_side<Reading::kAny>(params, of_v);
     }
 }
 
@@ -196,8 +296,9 @@ KV8_KERNEL(kv8_move_blocks_kernel, MoveBlocksParams::kThreads, MoveBlocksParams:
             }
         }
         if ((differ & (of_v ? 2u : 1u)) != 0) {
-            const Chunk c = valid ? get_row(src, from, source, params.fault) : chunk_of(0.0f);
-            put_row(c, dst, to, target, valid, share.threads, false, params.fault);
+            Chunk c = valid ? get_row(src, from, source, params.fault) : chunk_of(0.0f);
+            if (is_fp8(to.dtype)) divide_row(c, dst, to, target, valid, share.threads, params.fault);
+            store_row(c, to.dtype, cache_chunk(dst, to, target), valid);
         } else if (valid) {
             copy_chunk(cache_chunk(dst, to, target), cache_chunk(src, from, source), element_bytes(from.dtype));
             if (first == 0 && has_row_scales(from))
