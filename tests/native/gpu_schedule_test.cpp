@@ -167,7 +167,9 @@ TEST(GpuSchedule, HasEachKeyOfATileInOneItem) {
                     split += splits_of(item, flags);
                 }
                 ASSERT_EQ(split, items.front().splits);
-                if (items.size() > 1) ASSERT_EQ(shared_tiles[items.front().shared_tile]++, 0);
+                if (items.size() > 1) {
+                    ASSERT_EQ(shared_tiles[items.front().shared_tile]++, 0);
+                }
                 const int32_t last_query = (tile.second + items.front().rows - 1) / kGroup;
                 ASSERT_EQ(key, before + last_query + 1);
             }

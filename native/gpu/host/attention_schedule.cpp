@@ -8,11 +8,9 @@
 namespace kv8::gpu {
 namespace {
 
-constexpr int64_t kItemSteps = 2;  // what starting an item and storing its result cost
-const int64_t kSmallestPiece = getenv("KV8_PIECE") ? atoi(getenv("KV8_PIECE"))
-                                                   : 4;  // steps: a shorter piece of a tile costs more than it balances
-const int64_t kSmallestShare = (getenv("KV8_SHARE") ? atoi(getenv("KV8_SHARE")) : 8) +
-                               kItemSteps;  // of a slot: more slots cost the combine more than they save
+constexpr int64_t kItemSteps = 2;                   // what starting an item and storing its result cost
+constexpr int64_t kSmallestPiece = 2;               // steps: a shorter piece of a tile costs more than it balances
+constexpr int64_t kSmallestShare = 4 + kItemSteps;  // of a slot: folding more pieces costs more than they save
 
 // The whole of a tile's work, to be cut.
 struct TileWork {
@@ -83,17 +81,20 @@ class Scheduler {
     // the window.
     class Cutter {
       public:
-        Cutter(Scheduler& scheduler, const TileWork& tile) : scheduler_(scheduler), rest_(tile.whole) {
+        Cutter(Scheduler& scheduler, const TileWork& tile)
+            : scheduler_(scheduler), whole_(tile.whole), rest_(tile.whole) {
             rest_.shared_tile = int32_t(scheduler.tile_splits_.size());
             rest_.tile_partial = scheduler.partials_;
         }
         ~Cutter() {
+            if (rest_.split == 0) return;
             scheduler_.tile_splits_.push_back(rest_.split);
             scheduler_.partials_ += int64_t(rest_.split) * rest_.rows;
         }
 
-        // The next item, up to key `last`.
+        // The next item, up to key `last`; the whole tile where that is all of it.
         PlanItem item(int32_t last, int splits) {
+            if (rest_.split == 0 && last == rest_.last_key) return whole_;
             PlanItem item = rest_;
             item.last_key = last;
             rest_.first_key = last;
@@ -103,6 +104,7 @@ class Scheduler {
 
       private:
         Scheduler& scheduler_;
+        const PlanItem& whole_;
         PlanItem rest_;
     };
 

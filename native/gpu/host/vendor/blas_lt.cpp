@@ -13,8 +13,9 @@ namespace {
 constexpr int kFloat32 = 0, kFloat16 = 2, kBFloat16 = 14;  // types
 constexpr int kEpilogueBias = 4;
 constexpr int kWorkspacePreference = 1;
-// Parts of a sum are added in float32, in the workspace and in one order; or it is not split.
-constexpr uint32_t kFloat32Reduction = 2;
+// A sum is not split; or its parts may be added in float32, in the workspace and in one order. A bias is added to what that gives
+// as y's type, which is a rounding too many.
+constexpr uint32_t kNoReduction = 0, kFloat32Reduction = 2;
 constexpr uint32_t kMostAlignment = 16;  // that any kernel asks for
 
 int type_of(kv8_dtype dtype) { return dtype == KV8_F32 ? kFloat32 : dtype == KV8_F16 ? kFloat16 : kBFloat16; }
@@ -139,7 +140,8 @@ void BlasLt::choose_algorithm(const kv8_matmul_args& args, Plan& plan) const {
         require(calls_.preference_set, preference.get(), which, static_cast<const void*>(&value), sizeof(value));
     };
     prefer(kWorkspacePreference, uint64_t{kWorkspaceBytes});
-    if (vendor_.reduction_schemes >= 0) prefer(vendor_.reduction_schemes, kFloat32Reduction);
+    if (vendor_.reduction_schemes >= 0)
+        prefer(vendor_.reduction_schemes, args.bias.ptr != 0 ? kNoReduction : kFloat32Reduction);
     if (vendor_.alignment_of_a >= 0)
         for (int matrix = 0; matrix < 4; matrix++) prefer(vendor_.alignment_of_a + matrix, alignment);
 
