@@ -100,7 +100,8 @@ class TierLogTest {
                 test.serve(PROMPT);
                 test.settle();
                 if (trouble == TroubledStore.Trouble.STORE) {
-                    // The open breaker makes each further write wait for twice as long: those of two prompts are enough.
+                    // The open breaker makes each further write wait for twice as long: those of two prompts are
+                    // enough.
                     test.serve(TieredCache.prompt(2, 41));
                 } else {
                     test.evictAll();
