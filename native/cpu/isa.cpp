@@ -30,7 +30,8 @@ bool has_avx512() {
            __builtin_cpu_supports("avx512cd");
 }
 
-bool has_avx512_bf16() {
+// A build with sanitizers has the sets of this machine alone.
+[[maybe_unused]] bool has_avx512_bf16() {
     return has_avx512() && __builtin_cpu_supports("avx512vbmi") && __builtin_cpu_supports("avx512bf16");
 }
 #elif defined(__aarch64__)

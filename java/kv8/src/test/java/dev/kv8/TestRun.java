@@ -2,8 +2,6 @@ package dev.kv8;
 
 import java.io.File;
 import java.io.IOException;
-import java.io.PrintWriter;
-import java.nio.charset.Charset;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.List;
@@ -11,8 +9,11 @@ import java.util.concurrent.TimeUnit;
 import java.util.stream.Stream;
 import org.jspecify.annotations.Nullable;
 import org.junit.platform.engine.DiscoverySelector;
+import org.junit.platform.engine.TestExecutionResult;
 import org.junit.platform.engine.discovery.DiscoverySelectors;
 import org.junit.platform.launcher.LauncherDiscoveryRequest;
+import org.junit.platform.launcher.TestExecutionListener;
+import org.junit.platform.launcher.TestIdentifier;
 import org.junit.platform.launcher.core.LauncherDiscoveryRequestBuilder;
 import org.junit.platform.launcher.core.LauncherFactory;
 import org.junit.platform.launcher.listeners.SummaryGeneratingListener;
@@ -72,19 +73,26 @@ record TestRun(Outcome outcome, String output) {
         }
     }
 
-    /** Exits with the {@link Outcome}'s code. */
+    /** Exits with the {@link Outcome}'s code, at the first failure: each that a bug makes may wait for long. */
     public static void main(String[] tests) {
         LauncherDiscoveryRequest request = LauncherDiscoveryRequestBuilder.request()
                 .selectors(Stream.of(tests).map(TestRun::selector).toList())
                 .build();
         SummaryGeneratingListener listener = new SummaryGeneratingListener();
-        LauncherFactory.create().execute(request, listener);
+        TestExecutionListener firstFailure = new TestExecutionListener() {
+            @Override
+            public void executionFinished(TestIdentifier test, TestExecutionResult result) {
+                if (result.getStatus() == TestExecutionResult.Status.FAILED) {
+                    System.out.println(test.getDisplayName());
+                    result.getThrowable().ifPresent(cause -> cause.printStackTrace(System.out));
+                    System.exit(Outcome.FAILED.exitCode);
+                }
+            }
+        };
+        LauncherFactory.create().execute(request, listener, firstFailure);
         TestExecutionSummary summary = listener.getSummary();
-        summary.printFailuresTo(new PrintWriter(System.out, true, Charset.defaultCharset()), 3);
         boolean complete = summary.getTestsFoundCount() > 0 && summary.getTestsSkippedCount() == 0;
-        Outcome outcome =
-                summary.getTotalFailureCount() > 0 ? Outcome.FAILED : complete ? Outcome.PASSED : Outcome.NOT_RUN;
-        System.exit(outcome.exitCode);
+        System.exit((complete ? Outcome.PASSED : Outcome.NOT_RUN).exitCode);
     }
 
     private static DiscoverySelector selector(String test) {

@@ -99,8 +99,14 @@ class TierLogTest {
             try (TieredCache test = new TieredCache(12, tiers)) {
                 test.serve(PROMPT);
                 test.settle();
-                test.evictAll();
-                test.serve(PROMPT);
+                if (trouble == TroubledStore.Trouble.STORE) {
+                    // The open breaker makes each further write wait for twice as long: those of two prompts are
+                    // enough.
+                    test.serve(TieredCache.prompt(2, 41));
+                } else {
+                    test.evictAll();
+                    test.serve(PROMPT);
+                }
                 test.settle();
             }
             String told = switch (trouble) {
