@@ -13,7 +13,7 @@ import org.jspecify.annotations.Nullable;
 /**
  * What the manager should do, as naively as it can be said: a block is an object, a sequence a list of them, who shares what is
  * found by looking at everybody, a prefix is known by its salt and the list of its tokens, reserving walks token by token, and
- * who makes room is found by searching.
+ * who makes room is found by searching among those of the lowest rank, or by an {@link EvictionOracle} among the normal ones.
  */
 final class CacheOracle {
     private static final int DEMOTED = 0;
@@ -22,6 +22,9 @@ final class CacheOracle {
 
     /** A block; what is said of its worth counts while it is registered. */
     static final class Block {
+        /** By which the policy knows it. */
+        final int number;
+
         int rank;
         long limit;
         /** When it loses its rank, while nobody holds it. */
@@ -35,6 +38,10 @@ final class CacheOracle {
         boolean mayBeOrphaned;
         /** It lost its class by time, or was used again while those that hang on it were not. */
         boolean mayGoFirst;
+
+        Block(int number) {
+            this.number = number;
+        }
 
         void raise(SequenceOptions options) {
             int asked = options.priority().rank();
@@ -94,6 +101,14 @@ final class CacheOracle {
     /** Registered ones that nobody holds; the one given up, or fallen, longest ago is the first. */
     final List<Block> cached = new ArrayList<>();
 
+    private final EvictionOracle policy;
+    private final boolean isLru;
+    /** What the policy remembers prefixes by, while weights are what they are. */
+    private final Map<Prefix, Long> policyKeys = new HashMap<>();
+
+    private long nextPolicyKey;
+    private int nextBlock;
+
     /** In ticks. */
     long now;
 
@@ -104,9 +119,11 @@ final class CacheOracle {
     long queried;
     long hit;
 
-    CacheOracle(int totalBlocks, int blockSize) {
+    CacheOracle(int totalBlocks, int blockSize, EvictionPolicyKind eviction) {
         this.totalBlocks = totalBlocks;
         this.blockSize = blockSize;
+        policy = EvictionOracle.of(eviction, totalBlocks);
+        isLru = eviction == EvictionPolicyKind.LRU;
     }
 
     Entry open(SequenceOptions options, List<Integer> tokens) {
@@ -177,6 +194,7 @@ final class CacheOracle {
         }
         block.due = NEVER;
         cached.remove(block);
+        policy.hit(block.number);
         block.raise(options);
     }
 
@@ -265,8 +283,7 @@ final class CacheOracle {
             if (begun == null || created > freeBlocks() || holders(begun) > 1) {
                 return false;
             }
-            excuseChildren(begun, true);
-            registered.values().remove(begun);
+            unregister(begun);
             begun = null;
         }
         if (begun != null) {
@@ -290,7 +307,13 @@ final class CacheOracle {
             excuseChildren(worst, worst.mayGoFirst);
             registered.values().remove(worst);
         }
-        return new Block();
+        return new Block(nextBlock++);
+    }
+
+    private void unregister(Block block) {
+        excuseChildren(block, true);
+        registered.values().remove(block);
+        policy.forget(block.number);
     }
 
     private Block evict() {
@@ -309,12 +332,23 @@ final class CacheOracle {
             cached.add(first);
         }
         int lowest = cached.stream().mapToInt(block -> block.rank).min().orElseThrow();
-        Block worst = cached.stream()
+        List<Integer> candidates = cached.stream()
                 .filter(block -> block.rank == lowest)
-                .findFirst()
-                .orElseThrow();
-        cached.remove(worst);
-        return worst;
+                .map(block -> block.number)
+                .toList();
+        int number = candidates.get(0);
+        if (lowest == NORMAL) {
+            number = policy.evict(candidates);
+        } else {
+            policy.forget(number);
+        }
+        for (Block block : cached) {
+            if (block.number == number) {
+                cached.remove(block);
+                return block;
+            }
+        }
+        throw new AssertionError("The policy chose a block that was no candidate.");
     }
 
     private void giveUp(Block block, ReleaseHint hint, int rank) {
@@ -323,8 +357,7 @@ final class CacheOracle {
         }
         boolean hinted = block.rank <= rank;
         if (hinted && hint == ReleaseHint.DISCARD) {
-            excuseChildren(block, true);
-            registered.values().remove(block);
+            unregister(block);
             return;
         }
         if (hinted && hint == ReleaseHint.DEMOTE && !isNeeded(block)) {
@@ -365,6 +398,8 @@ final class CacheOracle {
             block.mayBeOrphaned = false;
             block.mayGoFirst = false;
             block.raise(entry.options);
+            Prefix prefix = entry.prefix((index + 1) * blockSize);
+            policy.admit(block.number, policyKeys.computeIfAbsent(prefix, unknown -> nextPolicyKey++));
         } else if (holders(first) > 0) {
             first.raise(entry.options);
         } else if (first.rank < entry.options.priority().rank()) {
@@ -410,13 +445,19 @@ final class CacheOracle {
                 List.copyOf(prefix.tokens().subList(0, prefix.tokens().size() - blockSize)));
     }
 
-    /** Cached prefixes that nobody would find, because the block before is not cached, and nothing says why. */
+    /**
+     * Cached prefixes that nobody would find, because the block before is not cached, and nothing says why. An adaptive policy may say
+     * why: it evicted the end of a chain too early before, and keeps it now.
+     */
     List<Prefix> orphans() {
-        return registered.entrySet().stream()
-                .filter(entry -> !entry.getValue().mayBeOrphaned)
-                .map(Map.Entry::getKey)
-                .filter(prefix -> prefix.tokens().size() > blockSize && !registered.containsKey(parentOf(prefix)))
-                .toList();
+        return !isLru
+                ? List.of()
+                : registered.entrySet().stream()
+                        .filter(entry -> !entry.getValue().mayBeOrphaned)
+                        .map(Map.Entry::getKey)
+                        .filter(prefix ->
+                                prefix.tokens().size() > blockSize && !registered.containsKey(parentOf(prefix)))
+                        .toList();
     }
 
     void truncate(Entry entry, int length) {
@@ -474,9 +515,17 @@ final class CacheOracle {
         }
     }
 
+    /** For other weights: equal prefixes are others than before. */
     void clearPrefixes() {
+        clear();
+        policyKeys.clear();
+    }
+
+    /** Because scales were set; they are the same ones. */
+    void clear() {
         epoch++;
         entries.forEach(entry -> entry.leads = null);
+        registered.values().forEach(block -> policy.forget(block.number));
         registered.clear();
         cached.clear();
     }

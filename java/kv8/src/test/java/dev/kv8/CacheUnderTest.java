@@ -46,7 +46,7 @@ final class CacheUnderTest implements AutoCloseable {
     /** Made from the cache's events alone. */
     final IndexMirror mirror = new IndexMirror(BLOCK_SIZE);
 
-    final CacheOracle oracle = new CacheOracle(BLOCKS, BLOCK_SIZE);
+    final CacheOracle oracle;
     /** Open ones, and closed ones that are in a step. */
     final List<Tracked> tracked = new ArrayList<>();
 
@@ -77,6 +77,11 @@ final class CacheUnderTest implements AutoCloseable {
     }
 
     CacheUnderTest(boolean hostAccessible, int hashBits, boolean partialReuse) {
+        this(hostAccessible, hashBits, EvictionPolicyKind.LRU, partialReuse);
+    }
+
+    CacheUnderTest(boolean hostAccessible, int hashBits, EvictionPolicyKind eviction, boolean partialReuse) {
+        oracle = new CacheOracle(BLOCKS, BLOCK_SIZE, eviction);
         backend = new InMemoryBackend(hostAccessible);
         KvScales scales = KvScales.builder(LAYERS, TokenContent.KV_HEADS, TokenContent.HEAD_SIZE)
                 .layer(1, new LayerScales(Side.DYNAMIC, Side.NONE))
@@ -93,7 +98,7 @@ final class CacheUnderTest implements AutoCloseable {
                         .blockSize(BLOCK_SIZE)
                         .modelId("a model")
                         .partialReuse(partialReuse)
-                        .eviction(EvictionPolicyKind.LRU) // the order that the oracle knows
+                        .eviction(eviction)
                         .watermark(0.1)
                         .clock(() -> nanos)
                         .indexHashBits(hashBits)
