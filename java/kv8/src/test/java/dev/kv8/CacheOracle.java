@@ -4,6 +4,7 @@ import java.util.ArrayList;
 import java.util.Collections;
 import java.util.HashMap;
 import java.util.IdentityHashMap;
+import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.Objects;
@@ -96,11 +97,17 @@ final class CacheOracle {
     /** The blocks of each open pin. */
     final List<List<Block>> pins = new ArrayList<>();
 
-    final Map<Prefix, Block> registered = new HashMap<>();
+    /** The newest is the last. */
+    final Map<Prefix, Block> registered = new LinkedHashMap<>();
 
     /** Registered ones that nobody holds; the one given up, or fallen, longest ago is the first. */
     final List<Block> cached = new ArrayList<>();
 
+    /** What is being copied. */
+    @Nullable
+    private Block source;
+
+    private final boolean partialReuse;
     private final EvictionOracle policy;
     private final boolean isLru;
     /** What the policy remembers prefixes by, while weights are what they are. */
@@ -118,8 +125,10 @@ final class CacheOracle {
     long evicted;
     long queried;
     long hit;
+    long partlyHit;
 
-    CacheOracle(int totalBlocks, int blockSize, EvictionPolicyKind eviction) {
+    CacheOracle(int totalBlocks, int blockSize, EvictionPolicyKind eviction, boolean partialReuse) {
+        this.partialReuse = partialReuse;
         this.totalBlocks = totalBlocks;
         this.blockSize = blockSize;
         policy = EvictionOracle.of(eviction, totalBlocks);
@@ -159,7 +168,51 @@ final class CacheOracle {
             entry.cached += found;
             hit += found;
         }
-        return lead(entry);
+        if (!lead(entry)) {
+            return false;
+        }
+        if (partialReuse && entry.computed % blockSize == 0) {
+            copyPart(entry);
+        }
+        return true;
+    }
+
+    /** Copies the block that goes on with the most of its tokens, where that is worth it. */
+    private void copyPart(Entry entry) {
+        int best = Math.min(8, blockSize / 2);
+        Block found = null;
+        for (Map.Entry<Prefix, Block> one : registered.entrySet()) {
+            int run = commonTokens(entry, one.getKey()) - entry.computed;
+            boolean isNext = one.getKey().tokens().size() == entry.computed + blockSize;
+            if (isNext && run >= best) {
+                best = run;
+                found = one.getValue();
+            }
+        }
+        if (found == null) {
+            return;
+        }
+        use(found, entry.options);
+        source = found;
+        if (freeBlocks() > 0) {
+            entry.blocks.add(take());
+            entry.computed += best;
+            entry.cached += best;
+            hit += best;
+            partlyHit += best;
+        }
+        source = null;
+        giveUp(found, ReleaseHint.KEEP, NORMAL);
+    }
+
+    /** Of a sequence's tokens but the last, those that a prefix begins with. */
+    private static int commonTokens(Entry entry, Prefix prefix) {
+        int most = Math.min(entry.tokens.size() - 1, prefix.tokens().size());
+        int common = 0;
+        while (common < most && entry.tokens.get(common).equals(prefix.tokens().get(common))) {
+            common++;
+        }
+        return entry.options.salt().equals(prefix.salt()) ? common : 0;
     }
 
     private void ask(Entry entry) {
@@ -530,9 +583,9 @@ final class CacheOracle {
         cached.clear();
     }
 
-    /** Table entries and pins. */
+    /** Table entries, pins and copies. */
     int holders(Block block) {
-        int count = 0;
+        int count = block == source ? 1 : 0;
         for (Entry entry : entries) {
             count += count(entry.blocks, block);
         }
@@ -553,6 +606,9 @@ final class CacheOracle {
     /** Those nobody holds, cached or not. */
     int freeBlocks() {
         Set<Block> held = pinned();
+        if (source != null) {
+            held.add(source);
+        }
         entries.forEach(entry -> held.addAll(entry.blocks));
         return totalBlocks - held.size();
     }
@@ -577,7 +633,7 @@ final class CacheOracle {
                 evicted,
                 queried,
                 hit,
-                0,
+                partlyHit,
                 0,
                 poolBytes);
     }

@@ -71,7 +71,7 @@ final class CacheUnderTest implements AutoCloseable {
         this(hostAccessible, Integer.SIZE);
     }
 
-    /** Without partial reuse, which the oracle does not know; {@code hashBits} of a key decide where the index looks for it. */
+    /** {@code hashBits} of a key decide where the index looks for it. */
     CacheUnderTest(boolean hostAccessible, int hashBits) {
         this(hostAccessible, hashBits, false);
     }
@@ -81,7 +81,7 @@ final class CacheUnderTest implements AutoCloseable {
     }
 
     CacheUnderTest(boolean hostAccessible, int hashBits, EvictionPolicyKind eviction, boolean partialReuse) {
-        oracle = new CacheOracle(BLOCKS, BLOCK_SIZE, eviction);
+        oracle = new CacheOracle(BLOCKS, BLOCK_SIZE, eviction, partialReuse);
         backend = new InMemoryBackend(hostAccessible);
         KvScales scales = KvScales.builder(LAYERS, TokenContent.KV_HEADS, TokenContent.HEAD_SIZE)
                 .layer(1, new LayerScales(Side.DYNAMIC, Side.NONE))

@@ -35,15 +35,16 @@ class KvCacheModelTest {
         return seeds.flatMap(seed -> {
             boolean odd = (seed & 1) == 1; // so that each policy meets either index
             return Stream.of(
-                    Arguments.of(seed, true, 32, odd ? EvictionPolicyKind.LRU : EvictionPolicyKind.ARC),
-                    Arguments.of(seed, false, 8, odd ? EvictionPolicyKind.ARC : EvictionPolicyKind.LRU));
+                    Arguments.of(seed, true, 32, odd ? EvictionPolicyKind.LRU : EvictionPolicyKind.ARC, odd),
+                    Arguments.of(seed, false, 8, odd ? EvictionPolicyKind.ARC : EvictionPolicyKind.LRU, true));
         });
     }
 
-    @ParameterizedTest(name = "seed {0}, host accessible {1}, {2} bits, {3}")
+    @ParameterizedTest(name = "seed {0}, host accessible {1}, {2} bits, {3}, partial reuse {4}")
     @MethodSource("runs")
-    void theCacheDoesWhatTheOracleDoes(long seed, boolean hostAccessible, int hashBits, EvictionPolicyKind eviction) {
-        CacheUnderTest test = new CacheUnderTest(hostAccessible, hashBits, eviction, false);
+    void theCacheDoesWhatTheOracleDoes(
+            long seed, boolean hostAccessible, int hashBits, EvictionPolicyKind eviction, boolean partialReuse) {
+        CacheUnderTest test = new CacheUnderTest(hostAccessible, hashBits, eviction, partialReuse);
         RandomDriver driver = new RandomDriver(test, new Random(seed));
         for (int i = 0; i < OPERATIONS; i++) {
             try {
@@ -68,6 +69,11 @@ class KvCacheModelTest {
         assertThat(test.cache.stats().evictedBlocks())
                 .as("evictions, seed %d", seed)
                 .isGreaterThan(often / 2);
+        if (partialReuse) {
+            assertThat(test.cache.stats().prefixPartialTokens())
+                    .as("tokens copied, seed %d", seed)
+                    .isGreaterThan(often);
+        }
         assertThat(driver.pinned).as("pins, seed %d", seed).isGreaterThan(often / 5);
         assertThat(driver.caughtUp).as("catching up with others, seed %d", seed).isGreaterThan(often / 20);
         assertThat(driver.swaps).as("swaps, seed %d", seed).isGreaterThan(often / 5);
