@@ -9,6 +9,7 @@ import java.util.List;
 import java.util.Map;
 import java.util.Objects;
 import java.util.Set;
+import java.util.stream.IntStream;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -77,11 +78,37 @@ final class CacheOracle {
         Prefix leads;
 
         int epoch;
+        /** It may have content that belonged to one of another class: blocks do not get a new one by moving. */
+        boolean ofOtherClass;
+
         boolean closed;
         ReleaseHint hint = ReleaseHint.KEEP;
 
         Entry(SequenceOptions options) {
             this.options = options;
+        }
+
+        /** All that moves between the sequences of a beam. */
+        void exchange(Entry other) {
+            exchange(tokens, other.tokens);
+            exchange(blocks, other.blocks);
+            int[] own = {computed, cached, asked, epoch};
+            computed = other.computed;
+            cached = other.cached;
+            asked = other.asked;
+            epoch = other.epoch;
+            other.computed = own[0];
+            other.cached = own[1];
+            other.asked = own[2];
+            other.epoch = own[3];
+        }
+
+        private static <T> void exchange(List<T> one, List<T> other) {
+            List<T> copy = List.copyOf(one);
+            one.clear();
+            one.addAll(other);
+            other.clear();
+            other.addAll(copy);
         }
 
         Prefix prefix(int length) {
@@ -263,8 +290,60 @@ final class CacheOracle {
         Entry entry = add(from.options, from.tokens);
         entry.computed = from.computed;
         entry.epoch = from.epoch;
+        entry.ofOtherClass = from.ofOtherClass;
         entry.blocks.addAll(from.blocks);
         return entry;
+    }
+
+    /**
+     * Each goes on from what {@code beam.get(parents[i])} was. A parent's content moves to the one that is its own child, else to the
+     * first of its children; the others share it, instead of what lies where they are.
+     */
+    void reorder(List<Entry> beam, int... parents) {
+        List<Integer> heirs = new ArrayList<>();
+        List<Integer> contents = new ArrayList<>();
+        for (int slot = 0; slot < beam.size(); slot++) {
+            int parent = parents[slot];
+            heirs.add(
+                    parents[parent] == parent
+                            ? parent
+                            : IntStream.of(parents).boxed().toList().indexOf(parent));
+            contents.add(slot);
+            beam.get(slot).leads = null;
+            SequenceOptions own = beam.get(slot).options;
+            beam.get(slot).ofOtherClass |= beam.get(parent).ofOtherClass
+                    || own.priority() != beam.get(parent).options.priority()
+                    || own.limitTicks() != beam.get(parent).options.limitTicks();
+        }
+        for (int slot = 0; slot < beam.size(); slot++) {
+            int place = contents.indexOf(parents[slot]);
+            if (heirs.get(slot) == slot && place != slot) {
+                beam.get(slot).exchange(beam.get(place));
+                Collections.swap(contents, slot, place);
+            }
+        }
+        for (int slot = 0; slot < beam.size(); slot++) {
+            if (heirs.get(slot) != slot) {
+                share(beam.get(heirs.get(slot)), beam.get(slot));
+            }
+        }
+    }
+
+    /** What both have at the front already does not move. */
+    private void share(Entry from, Entry to) {
+        int common = 0;
+        while (common < Math.min(from.blocks.size(), to.blocks.size())
+                && from.blocks.get(common) == to.blocks.get(common)) {
+            common++;
+        }
+        dropBlocksBehind(to, common * blockSize, ReleaseHint.KEEP);
+        to.blocks.addAll(from.blocks.subList(common, from.blocks.size()));
+        to.tokens.clear();
+        to.tokens.addAll(from.tokens);
+        to.computed = from.computed;
+        to.cached = 0;
+        to.asked = 0;
+        to.epoch = from.epoch;
     }
 
     /** The blocks that a pin of the first {@code tokens} tokens would hold. */
@@ -448,7 +527,7 @@ final class CacheOracle {
             block.limit = NEVER;
             block.child = null;
             block.severalChildren = false;
-            block.mayBeOrphaned = false;
+            block.mayBeOrphaned = entry.ofOtherClass;
             block.mayGoFirst = false;
             block.raise(entry.options);
             Prefix prefix = entry.prefix((index + 1) * blockSize);

@@ -62,9 +62,6 @@ final class CacheUnderTest implements AutoCloseable {
     private final DeviceMemory slots;
     private String weights = "";
 
-    /** Whether the oracle gives blocks up in the cache's order, so that it knows which are evicted; else it knows how many. */
-    boolean knowsOrder = true;
-
     private final Map<CacheOracle.Prefix, long[]> keys = new HashMap<>();
 
     CacheUnderTest(boolean hostAccessible) {
@@ -167,6 +164,13 @@ final class CacheUnderTest implements AutoCloseable {
 
     Tracked fork(Tracked from) {
         return track(from.sequence().fork(), oracle.fork(from.entry()));
+    }
+
+    /** A step of beam search; content is what it was. */
+    void reorder(List<Tracked> beam, int... parents) {
+        cache.reorder(beam.stream().map(Tracked::sequence).toArray(Sequence[]::new), parents);
+        oracle.reorder(beam.stream().map(Tracked::entry).toList(), parents);
+        beam.forEach(this::checkContent);
     }
 
     private Tracked track(Sequence sequence, Entry entry) {
@@ -392,12 +396,10 @@ final class CacheUnderTest implements AutoCloseable {
                 tableEntries.merge(block, 1, Integer::sum);
             }
         }
-        if (knowsOrder) {
-            checkIndex(blockOf, tableEntries);
-            assertThat(oracle.orphans())
-                    .as("cached prefixes whose beginning is not cached")
-                    .isEmpty();
-        }
+        checkIndex(blockOf, tableEntries);
+        assertThat(oracle.orphans())
+                .as("cached prefixes whose beginning is not cached")
+                .isEmpty();
         for (int block = 0; block < BLOCKS; block++) {
             assertThat(pool.references(block))
                     .as("references of block %d", block)

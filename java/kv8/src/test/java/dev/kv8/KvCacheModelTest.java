@@ -8,6 +8,8 @@ import dev.kv8.CacheUnderTest.Step;
 import dev.kv8.CacheUnderTest.Tracked;
 import java.time.Duration;
 import java.util.ArrayList;
+import java.util.Arrays;
+import java.util.Collections;
 import java.util.List;
 import java.util.Random;
 import java.util.stream.Stream;
@@ -72,10 +74,11 @@ class KvCacheModelTest {
         if (partialReuse) {
             assertThat(test.cache.stats().prefixPartialTokens())
                     .as("tokens copied, seed %d", seed)
-                    .isGreaterThan(often);
+                    .isGreaterThan(often / 4);
         }
         assertThat(driver.pinned).as("pins, seed %d", seed).isGreaterThan(often / 5);
         assertThat(driver.caughtUp).as("catching up with others, seed %d", seed).isGreaterThan(often / 20);
+        assertThat(driver.reordered).as("beams, seed %d", seed).isGreaterThan(often);
         assertThat(driver.swaps).as("swaps, seed %d", seed).isGreaterThan(often / 5);
         for (Step step : driver.steps) {
             test.settle(step, false);
@@ -100,6 +103,7 @@ class KvCacheModelTest {
         int pinned;
         int swaps;
         int caughtUp;
+        int reordered;
         int scaleChanges;
 
         RandomDriver(CacheUnderTest test, Random random) {
@@ -122,6 +126,8 @@ class KvCacheModelTest {
                 append(any());
             } else if (choice < 29) {
                 catchUp(anyThatMayFindSome());
+            } else if (choice < 31) {
+                reorder();
             } else if (choice < 54) {
                 add(anyStep(), any());
             } else if (choice < 69) {
@@ -170,6 +176,35 @@ class KvCacheModelTest {
                 options.salt("other");
             }
             return options.build();
+        }
+
+        /** Two to four of those that go together, or now and then do not. */
+        private void reorder() {
+            Tracked first = any();
+            List<Tracked> beam = new ArrayList<>(test.tracked);
+            if (random.nextInt(8) != 0) {
+                beam.removeIf(one -> one.entry().closed
+                        || one.entry().scheduled > 0
+                        || !one.entry()
+                                .options
+                                .salt()
+                                .equals(first.entry().options.salt()));
+            }
+            Collections.shuffle(beam, random);
+            beam = beam.subList(0, Math.min(beam.size(), 2 + random.nextInt(3)));
+            List<Tracked> chosen = beam;
+            int[] parents =
+                    beam.stream().mapToInt(one -> random.nextInt(chosen.size())).toArray();
+            last = "reorder from " + Arrays.toString(parents);
+            Sequence[] sequences = beam.stream().map(Tracked::sequence).toArray(Sequence[]::new);
+            if (beam.stream().map(one -> one.entry().options.salt()).distinct().count() > 1) {
+                assertThatThrownBy(() -> test.cache.reorder(sequences, parents)).isInstanceOf(RuntimeException.class);
+            } else if (beam.stream().anyMatch(one -> one.entry().closed || one.entry().scheduled > 0)) {
+                refused(() -> test.cache.reorder(sequences, parents), "");
+            } else {
+                test.reorder(beam, parents);
+                reordered += beam.size() > 1 ? 1 : 0;
+            }
         }
 
         private void swap() {
