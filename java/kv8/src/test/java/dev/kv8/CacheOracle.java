@@ -811,6 +811,27 @@ final class CacheOracle {
         return entry;
     }
 
+    /** From a file: with blocks of its own, as if it had been computed now; null when they do not fit. */
+    @Nullable
+    Entry restoreOwn(Entry saved, SequenceOptions options) {
+        if (blocks(saved.blocks).count() > freeBlocks()) {
+            return null;
+        }
+        Entry entry = add(options, saved.tokens);
+        for (Block[] savedRow : saved.blocks) {
+            Block[] row = new Block[windows.size()];
+            entry.blocks.add(row);
+            for (int group = 0; group < row.length; group++) {
+                row[group] = savedRow[group] == null ? null : take();
+            }
+        }
+        entry.computed = saved.computed;
+        for (int i = 0; i < entry.computed / blockSize; i++) {
+            register(entry, i);
+        }
+        return entry;
+    }
+
     void close(Entry entry, ReleaseHint hint) {
         entry.closed = true;
         entry.hint = hint;

@@ -7,9 +7,11 @@ import dev.kv8.CacheOracle.Block;
 import dev.kv8.CacheOracle.Entry;
 import dev.kv8.KvScales.LayerScales;
 import dev.kv8.KvScales.Side;
+import java.io.IOException;
 import java.nio.ByteBuffer;
 import java.nio.ByteOrder;
 import java.nio.FloatBuffer;
+import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.HashMap;
 import java.util.IdentityHashMap;
@@ -40,6 +42,9 @@ final class CacheUnderTest implements AutoCloseable {
     /** A sequence in host memory and what it was. */
     record Away(SwappedSequence swapped, Entry entry) {}
 
+    /** A file of a sequence, what that was, and of which weights. */
+    record Saved(Path file, Entry entry, String weights) {}
+
     /** A batch and what it should hold. */
     record Step(Batch batch, List<Tracked> added) {}
 
@@ -56,6 +61,8 @@ final class CacheUnderTest implements AutoCloseable {
     final List<Pinned> pins = new ArrayList<>();
 
     final List<Away> away = new ArrayList<>();
+
+    final List<Saved> saved = new ArrayList<>();
 
     private long nanos;
     private final HeadRows k;
@@ -225,6 +232,33 @@ final class CacheUnderTest implements AutoCloseable {
             away.remove(one);
             checkContent(track(back.orElseThrow(), expected));
         }
+    }
+
+    void save(Tracked one, Path file) throws IOException {
+        cache.save(one.sequence(), file);
+        saved.add(new Saved(file, oracle.away(one.entry()), weights));
+    }
+
+    boolean isOfPresentWeights(Saved one) {
+        return one.weights().equals(weights);
+    }
+
+    /** It is refused under other weights, with another salt and where there is no room; false then. */
+    boolean restore(Saved one, SequenceOptions options) throws IOException {
+        if (!isOfPresentWeights(one)
+                || !options.salt().equals(one.entry().options.salt())) {
+            assertThatThrownBy(() -> cache.restore(options, one.file())).isInstanceOf(SequenceFileException.class);
+            return false;
+        }
+        Entry expected = oracle.restoreOwn(one.entry(), options);
+        if (expected == null) {
+            assertThatThrownBy(() -> cache.restore(options, one.file()))
+                    .isInstanceOf(IllegalStateException.class)
+                    .hasMessageContaining("are free");
+            return false;
+        }
+        checkContent(track(cache.restore(options, one.file()), expected));
+        return true;
     }
 
     void clearPrefixes() {

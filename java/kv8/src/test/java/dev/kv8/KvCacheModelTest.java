@@ -4,8 +4,12 @@ import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
 import dev.kv8.CacheUnderTest.Away;
+import dev.kv8.CacheUnderTest.Saved;
 import dev.kv8.CacheUnderTest.Step;
 import dev.kv8.CacheUnderTest.Tracked;
+import java.io.IOException;
+import java.io.UncheckedIOException;
+import java.nio.file.Path;
 import java.time.Duration;
 import java.util.ArrayList;
 import java.util.Arrays;
@@ -13,6 +17,7 @@ import java.util.Collections;
 import java.util.List;
 import java.util.Random;
 import java.util.stream.Stream;
+import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.Arguments;
 import org.junit.jupiter.params.provider.MethodSource;
@@ -29,6 +34,9 @@ class KvCacheModelTest {
 
     /** A shorter run meets some situations never. */
     private static final int ENOUGH = 5000;
+
+    @TempDir
+    Path folder;
 
     /** Runs of these are known to meet every situation often; a run of a fresh seed meets some only a few times. */
     private static final List<Long> COVERING_SEEDS = List.of(1L, 2L, 3L);
@@ -76,7 +84,7 @@ class KvCacheModelTest {
     @MethodSource("runs")
     void theCacheDoesWhatTheOracleDoes(long seed, Shape shape) {
         CacheUnderTest test = shape.cache();
-        RandomDriver driver = new RandomDriver(test, new Random(seed));
+        RandomDriver driver = new RandomDriver(test, new Random(seed), folder);
         for (int i = 0; i < OPERATIONS; i++) {
             try {
                 driver.operate();
@@ -123,6 +131,7 @@ class KvCacheModelTest {
         assertThat(driver.pinned).as("pins, seed %d", seed).isGreaterThan(often / 5);
         assertThat(driver.caughtUp).as("catching up with others, seed %d", seed).isGreaterThanOrEqualTo(often / 20);
         assertThat(driver.reordered).as("beams, seed %d", seed).isGreaterThan(often);
+        assertThat(driver.restored).as("files, seed %d", seed).isGreaterThan(often / 20);
         assertThat(driver.swaps).as("swaps, seed %d", seed).isGreaterThan(often / 5);
     }
 
@@ -138,10 +147,15 @@ class KvCacheModelTest {
         int pinned;
         int swaps;
         int caughtUp;
+        int restored;
         int reordered;
         int scaleChanges;
 
-        RandomDriver(CacheUnderTest test, Random random) {
+        private final Path folder;
+        private int files;
+
+        RandomDriver(CacheUnderTest test, Random random, Path folder) {
+            this.folder = folder;
             this.test = test;
             this.random = random;
             for (int i = 0; i < 2; i++) {
@@ -182,6 +196,8 @@ class KvCacheModelTest {
                 close(any());
             } else if (choice < 97) {
                 swap();
+            } else if (choice < 98 && random.nextInt(4) != 0) {
+                file();
             } else if (choice < 98) {
                 replaceBatch(random.nextInt(steps.size()));
             } else if (random.nextBoolean()) {
@@ -265,6 +281,51 @@ class KvCacheModelTest {
                 refused(() -> test.cache.swapOut(one.sequence()), "before the sequence is swapped out");
             } else {
                 test.swapOut(one);
+            }
+        }
+
+        private void file() {
+            if (random.nextInt(8) != 0) {
+                test.saved.removeIf(one -> !test.isOfPresentWeights(one)); // they can't come back
+            }
+            try {
+                if (!test.saved.isEmpty() && random.nextInt(3) != 0) {
+                    Saved one = test.saved.get(random.nextInt(test.saved.size()));
+                    last = "restore of " + one.entry().computed + " tokens";
+                    SequenceOptions options = random.nextInt(8) == 0
+                            ? options()
+                            : SequenceOptions.builder()
+                                    .salt(one.entry().options.salt())
+                                    .build();
+                    restored += test.restore(one, options) ? 1 : 0;
+                } else {
+                    save(any());
+                }
+            } catch (IOException e) {
+                throw new UncheckedIOException(e);
+            }
+        }
+
+        private void save(Tracked one) throws IOException {
+            last = "save of " + one.entry().computed + " tokens";
+            Path file = folder.resolve("" + files++ % 4);
+            if (one.entry().closed) {
+                refused(() -> saveUnchecked(one, file), hasEnded(one));
+            } else if (one.entry().scheduled > 0) {
+                refused(() -> saveUnchecked(one, file), "before the sequence is saved");
+            } else if (one.entry().computed > 0 && one.entry().epoch != test.oracle.epoch) {
+                refused(() -> saveUnchecked(one, file), "were computed before clearPrefixes");
+            } else {
+                test.saved.removeIf(saved -> saved.file().equals(file));
+                test.save(one, file);
+            }
+        }
+
+        private void saveUnchecked(Tracked one, Path file) {
+            try {
+                test.cache.save(one.sequence(), file);
+            } catch (IOException e) {
+                throw new UncheckedIOException(e);
             }
         }
 
