@@ -54,17 +54,19 @@ class KvCacheModelTest {
         WINDOW(5, 5),
         GROUPS(0, 5);
 
-        final int[] windows;
+        private final int first;
+        private final int second;
 
-        Layers(int... windows) {
-            this.windows = windows;
+        Layers(int first, int second) {
+            this.first = first;
+            this.second = second;
         }
     }
 
     private record Shape(
             boolean hostAccessible, int hashBits, EvictionPolicyKind eviction, boolean partialReuse, Layers layers) {
         CacheUnderTest cache() {
-            return new CacheUnderTest(hostAccessible, hashBits, eviction, partialReuse, layers.windows);
+            return new CacheUnderTest(hostAccessible, hashBits, eviction, partialReuse, layers.first, layers.second);
         }
     }
 
