@@ -266,7 +266,7 @@ class TieredModelTest {
             if (random.nextInt(4) == 0) {
                 one.sequence().cancel();
             } else {
-                one.sequence().close(ReleaseHint.values()[random.nextInt(ReleaseHint.values().length)]);
+                one.sequence().close(random.nextBoolean() ? ReleaseHint.KEEP : ReleaseHint.DISCARD);
             }
             tracked.remove(one);
         }
