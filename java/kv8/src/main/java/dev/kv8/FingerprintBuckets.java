@@ -6,7 +6,7 @@ package dev.kv8;
  * finding, adding and removing read one line that is in no cache, and forgetting the oldest of a list reads none: the list's window moves on, and the entry
  * that it leaves behind is free to be overwritten.
  *
- * <p>A table is a quarter full at most, so by Poisson's law one of 900 fingerprints that are added finds a bucket with eight others. The oldest of these is
+ * <p>A small table has a fixed number of buckets, so many that none is ever full; of a large one no more than a quarter is, so by Poisson's law one of 900 fingerprints that are added finds a bucket with eight others. The oldest of these is
  * forgotten then, which had about a ninth of its time left. Two fingerprints of one bucket whose 30 bits are equal (one of 500 million searches meets such a
  * pair) are one here. For the writer thread only.
  *
@@ -28,6 +28,9 @@ final class FingerprintBuckets {
      * that buckets do with these.
      */
     private static final int OFFSET = 6;
+
+    /** 64 KiB: not worth less, and what some hundred fingerprints leave to chance would be the small caches' luck. */
+    private static final int LEAST_BUCKETS = 1 << 10;
 
     private static final int MOST_BUCKETS = (Integer.MAX_VALUE - BUCKET) / BUCKET;
 
@@ -62,7 +65,8 @@ final class FingerprintBuckets {
     }
 
     private static int buckets(int capacity) {
-        return (int) Math.min(MOST_BUCKETS, ((long) ROOM * capacity + BUCKET - 1) / BUCKET);
+        long needed = ((long) ROOM * capacity + BUCKET - 1) / BUCKET;
+        return (int) Math.max(LEAST_BUCKETS, Math.min(MOST_BUCKETS, needed));
     }
 
     /** The entry that has {@code fingerprint}, or {@link #ABSENT}. */

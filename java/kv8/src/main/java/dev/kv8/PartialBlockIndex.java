@@ -6,9 +6,10 @@ import java.util.Arrays;
  * Finds registered blocks that begin with the same tokens as a prompt goes on with: candidates for a copy of their beginning.
  * Decision: a part is worth a copy from 8 tokens or half a block on, so all candidates have these first tokens of the prompt in
  * common, and the hash of the parent's key and of them finds them at once, whatever the number of blocks behind one parent. Blocks of one hash
- * are linked through int arrays; the newest {@link #MOST_COMPARED} of them are looked at, so nobody's prompts make others slow.
+ * are linked through int arrays; the newest {@link #MOST_COMPARED} of them are looked at, so nobody's prompts make others slow. Those
+ * of another parent do not count, or one with more tokens in common would hide the right one.
  *
- * <p>What it finds is a guess: two parents may have one hash. Whoever uses it makes the candidate's key from the parent's key
+ * <p>What it finds is a guess: two parents' keys may begin alike. Whoever uses it makes the candidate's key from the parent's key
  * and {@link #tokens}, and asks the {@link PrefixIndex} for that. For the writer thread only.
  */
 final class PartialBlockIndex implements BlockPool.Unregistered {
@@ -29,6 +30,9 @@ final class PartialBlockIndex implements BlockPool.Unregistered {
     /** By page, then by block: its tokens. Pages, because those of all blocks may be more than one array holds. */
     private final int[][] tokens;
 
+    /** By block: what its parent's key begins with. */
+    private final long[] parents;
+
     private final int[] heads;
     /** By block: the next of its hash, or NONE. */
     private final int[] next;
@@ -46,6 +50,7 @@ final class PartialBlockIndex implements BlockPool.Unregistered {
         int bits = Math.max(1, Integer.SIZE - Integer.numberOfLeadingZeros(blocks - 1));
         heads = new int[1 << bits];
         shift = Long.SIZE - bits;
+        parents = new long[blocks];
         next = new int[blocks];
         previous = new int[blocks];
         Arrays.fill(heads, NONE);
@@ -61,6 +66,7 @@ final class PartialBlockIndex implements BlockPool.Unregistered {
     void add(int block, long parent, int[] source, int from) {
         remove(block);
         System.arraycopy(source, from, page(block), at(block), blockSize);
+        parents[block] = parent;
         int place = place(parent, source, from);
         int second = heads[place];
         next[block] = second;
@@ -98,11 +104,15 @@ final class PartialBlockIndex implements BlockPool.Unregistered {
 
     /** Reads what adding a block will read; see {@link ReadAhead}. */
     long read(int block, long parent, int[] source, int from) {
-        return (long) heads[place(parent, source, from)] + previous[block] + next[block] + page(block)[at(block)];
+        return (long) heads[place(parent, source, from)]
+                + previous[block]
+                + next[block]
+                + parents[block]
+                + page(block)[at(block)];
     }
 
     /**
-     * The block with the longest run of the tokens from {@code from} on, {@link #leastRun} of them at least, which must be
+     * The block of that parent with the longest run of the tokens from {@code from} on, {@link #leastRun} of them at least, which must be
      * there; the newest of equals, or NONE.
      */
     int find(long parent, int[] wanted, int from, int most) {
@@ -112,7 +122,7 @@ final class PartialBlockIndex implements BlockPool.Unregistered {
         for (int block = heads[place(parent, wanted, from)];
                 block != NONE && compared < MOST_COMPARED;
                 block = next[block], compared++) {
-            int run = run(block, wanted, from, most);
+            int run = parents[block] == parent ? run(block, wanted, from, most) : 0;
             if (run > longest) {
                 longest = run;
                 best = block;

@@ -12,16 +12,15 @@ import java.util.Arrays;
 final class TieredParts {
     private final int blockSize;
     private final PartialBlockIndex places;
-    /** By place. */
-    private final long[] parents;
+    private final int capacity;
 
     private int oldest;
 
     /** @param capacity blocks that are remembered */
     TieredParts(int capacity, int blockSize) {
+        this.capacity = capacity;
         this.blockSize = blockSize;
         places = new PartialBlockIndex(capacity, blockSize);
-        parents = new long[capacity];
     }
 
     /** A tier has a block with the tokens from {@code from} on. */
@@ -30,8 +29,7 @@ final class TieredParts {
             return;
         }
         int place = oldest;
-        oldest = (oldest + 1) % parents.length;
-        parents[place] = parent;
+        oldest = (oldest + 1) % capacity;
         places.add(place, parent, tokens, from);
     }
 
@@ -45,9 +43,7 @@ final class TieredParts {
 
     private int place(long parent, int[] tokens, int from) {
         int place = places.find(parent, tokens, from, blockSize);
-        boolean same = place != PartialBlockIndex.NONE
-                && parents[place] == parent
-                && places.run(place, tokens, from, blockSize) == blockSize;
+        boolean same = place != PartialBlockIndex.NONE && places.run(place, tokens, from, blockSize) == blockSize;
         return same ? place : PartialBlockIndex.NONE;
     }
 

@@ -3,7 +3,6 @@ package dev.kv8;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
-import dev.kv8.CacheOracle.Entry;
 import dev.kv8.CacheUnderTest.Step;
 import dev.kv8.CacheUnderTest.Tracked;
 import java.util.ArrayList;
@@ -65,21 +64,9 @@ class BeamReorderTest {
         return beam.stream().map(Tracked::sequence).toArray(Sequence[]::new);
     }
 
-    /** In the oracle: forks first, closes later; it counts no blocks. */
     private void reorder(int... parents) {
-        test.knowsOrder = false; // the cache gives blocks up in an order of its own
-        test.cache.reorder(sequences(test.tracked), parents);
-        List<Entry> before = test.tracked.stream().map(Tracked::entry).toList();
-        List<Entry> after = new ArrayList<>();
-        for (int parent : parents) {
-            after.add(test.oracle.fork(before.get(parent)));
-        }
-        before.forEach(entry -> test.oracle.close(entry, ReleaseHint.KEEP));
-        for (int i = 0; i < parents.length; i++) {
-            test.tracked.set(i, new Tracked(test.tracked.get(i).sequence(), after.get(i)));
-        }
+        test.reorder(test.tracked, parents);
         test.checkState();
-        test.tracked.forEach(test::checkContent);
     }
 
     @Test

@@ -1,19 +1,23 @@
 package dev.kv8;
 
 import java.util.ArrayList;
+import java.util.Arrays;
 import java.util.Collections;
 import java.util.HashMap;
 import java.util.IdentityHashMap;
+import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.Objects;
 import java.util.Set;
+import java.util.stream.IntStream;
+import java.util.stream.Stream;
 import org.jspecify.annotations.Nullable;
 
 /**
  * What the manager should do, as naively as it can be said: a block is an object, a sequence a list of them, who shares what is
  * found by looking at everybody, a prefix is known by its salt and the list of its tokens, reserving walks token by token, and
- * who makes room is found by searching.
+ * who makes room is found by searching among those of the lowest rank, or by an {@link EvictionOracle} among the normal ones.
  */
 final class CacheOracle {
     private static final int DEMOTED = 0;
@@ -22,6 +26,9 @@ final class CacheOracle {
 
     /** A block; what is said of its worth counts while it is registered. */
     static final class Block {
+        /** By which the policy knows it. */
+        final int number;
+
         int rank;
         long limit;
         /** When it loses its rank, while nobody holds it. */
@@ -35,6 +42,10 @@ final class CacheOracle {
         boolean mayBeOrphaned;
         /** It lost its class by time, or was used again while those that hang on it were not. */
         boolean mayGoFirst;
+
+        Block(int number) {
+            this.number = number;
+        }
 
         void raise(SequenceOptions options) {
             int asked = options.priority().rank();
@@ -50,14 +61,17 @@ final class CacheOracle {
         }
     }
 
-    /** What a full block is found by: all tokens up to its end, and for whom. */
-    record Prefix(String salt, List<Integer> tokens) {}
+    /** What a full block is found by: all tokens up to its end, for whom, and of which layers it is. */
+    record Prefix(String salt, List<Integer> tokens, int group) {}
 
-    /** A sequence: its tokens and, for those computed or scheduled, its blocks. */
+    /**
+     * A sequence: its tokens and, for those computed or scheduled, its blocks: a row for each run of tokens, in which each group of
+     * layers has one, or null when that fell out of its window.
+     */
     static final class Entry {
         final SequenceOptions options;
         final List<Integer> tokens = new ArrayList<>();
-        final List<Block> blocks = new ArrayList<>();
+        final List<@Nullable Block[]> blocks = new ArrayList<>();
         int computed;
         int scheduled;
         /** Of the computed ones, those that it found stored. */
@@ -69,6 +83,9 @@ final class CacheOracle {
         Prefix leads;
 
         int epoch;
+        /** It may have content that belonged to one of another class: blocks do not get a new one by moving. */
+        boolean ofOtherClass;
+
         boolean closed;
         ReleaseHint hint = ReleaseHint.KEEP;
 
@@ -76,8 +93,40 @@ final class CacheOracle {
             this.options = options;
         }
 
-        Prefix prefix(int length) {
-            return new Prefix(options.salt(), List.copyOf(tokens.subList(0, length)));
+        /** All that moves between the sequences of a beam. */
+        void exchange(Entry other) {
+            exchange(tokens, other.tokens);
+            exchange(blocks, other.blocks);
+            int[] own = {computed, cached, asked, epoch};
+            computed = other.computed;
+            cached = other.cached;
+            asked = other.asked;
+            epoch = other.epoch;
+            other.computed = own[0];
+            other.cached = own[1];
+            other.asked = own[2];
+            other.epoch = own[3];
+        }
+
+        /** Blocks of a group at the front that fell out of its window. */
+        int gone(int group) {
+            int gone = 0;
+            while (gone < blocks.size() && blocks.get(gone)[group] == null) {
+                gone++;
+            }
+            return gone;
+        }
+
+        private static <T> void exchange(List<T> one, List<T> other) {
+            List<T> copy = List.copyOf(one);
+            one.clear();
+            one.addAll(other);
+            other.clear();
+            other.addAll(copy);
+        }
+
+        Prefix prefix(int length, int group) {
+            return new Prefix(options.salt(), List.copyOf(tokens.subList(0, length)), group);
         }
     }
 
@@ -86,13 +135,27 @@ final class CacheOracle {
     /** Sequences that hold blocks: open ones, and closed ones that are in a batch. */
     final List<Entry> entries = new ArrayList<>();
 
-    /** The blocks of each open pin. */
-    final List<List<Block>> pins = new ArrayList<>();
+    /** The blocks of each open pin, as a sequence has them. */
+    final List<List<@Nullable Block[]>> pins = new ArrayList<>();
 
-    final Map<Prefix, Block> registered = new HashMap<>();
+    /** The newest is the last. */
+    final Map<Prefix, Block> registered = new LinkedHashMap<>();
 
     /** Registered ones that nobody holds; the one given up, or fallen, longest ago is the first. */
     final List<Block> cached = new ArrayList<>();
+
+    /** What is being copied. */
+    @Nullable
+    private Block source;
+
+    private final boolean partialReuse;
+    private final EvictionOracle policy;
+    private final boolean isLru;
+    /** What the policy remembers prefixes by, while weights are what they are. */
+    private final Map<Prefix, Long> policyKeys = new HashMap<>();
+
+    private long nextPolicyKey;
+    private int nextBlock;
 
     /** In ticks. */
     long now;
@@ -103,10 +166,19 @@ final class CacheOracle {
     long evicted;
     long queried;
     long hit;
+    long partlyHit;
 
-    CacheOracle(int totalBlocks, int blockSize) {
+    /** Of each group of layers, 0 for all keys. */
+    private final List<Integer> windows;
+
+    CacheOracle(
+            int totalBlocks, int blockSize, EvictionPolicyKind eviction, boolean partialReuse, List<Integer> windows) {
+        this.windows = windows;
+        this.partialReuse = partialReuse && windows.size() == 1;
         this.totalBlocks = totalBlocks;
         this.blockSize = blockSize;
+        policy = EvictionOracle.of(eviction, totalBlocks);
+        isLru = eviction == EvictionPolicyKind.LRU;
     }
 
     Entry open(SequenceOptions options, List<Integer> tokens) {
@@ -126,23 +198,122 @@ final class CacheOracle {
             return true;
         }
         ask(entry);
-        for (int index = entry.computed / blockSize; (index + 1) * blockSize < entry.tokens.size(); index++) {
-            Block block = registered.get(entry.prefix((index + 1) * blockSize));
-            if (block == null) {
-                break;
-            }
-            use(block, entry.options);
-            if (index == entry.blocks.size()) {
-                entry.blocks.add(block);
-            } else {
-                giveUp(entry.blocks.set(index, block), ReleaseHint.KEEP, NORMAL);
-            }
-            int found = (index + 1) * blockSize - entry.computed;
-            entry.computed += found;
-            entry.cached += found;
-            hit += found;
+        int before = entry.computed;
+        takeOver(entry);
+        entry.cached += entry.computed - before;
+        hit += entry.computed - before;
+        if (!lead(entry)) {
+            return false;
         }
-        return lead(entry);
+        if (partialReuse && entry.computed % blockSize == 0) {
+            copyPart(entry);
+        }
+        return true;
+    }
+
+    /** Blocks that it needs no more to go on from the farthest end that it can go on from are not taken, or given back. */
+    private void takeOver(Entry entry) {
+        int from = entry.computed / blockSize;
+        boolean withGaps = windows.size() > 1 || entry.computed == 0;
+        int end = from;
+        for (int tried = from + 1; tried * blockSize < entry.tokens.size(); tried++) {
+            end = isThere(entry, from, tried, withGaps) ? tried : end;
+        }
+        if (end == from) {
+            return;
+        }
+        for (int group = 0; group < windows.size(); group++) {
+            for (int index = 0; withGaps && index < Math.min(entry.blocks.size(), firstSeen(group, end)); index++) {
+                giveBack(entry, index, group);
+            }
+        }
+        while (entry.blocks.size() < end) {
+            entry.blocks.add(new Block[windows.size()]);
+        }
+        for (int group = 0; group < windows.size(); group++) {
+            giveBack(entry, from, group); // a part of it may be there
+        }
+        for (int index = from; index < end; index++) {
+            for (int group = 0; group < windows.size(); group++) {
+                if (!withGaps || index >= firstSeen(group, end)) {
+                    Block block = find(entry, index, group);
+                    use(block, entry.options);
+                    entry.blocks.get(index)[group] = block;
+                }
+            }
+        }
+        entry.computed = end * blockSize;
+    }
+
+    private boolean isThere(Entry entry, int from, int end, boolean withGaps) {
+        for (int group = 0; group < windows.size(); group++) {
+            for (int index = withGaps ? Math.max(from, firstSeen(group, end)) : from; index < end; index++) {
+                if (registered.get(entry.prefix((index + 1) * blockSize, group)) == null) {
+                    return false;
+                }
+            }
+        }
+        return true;
+    }
+
+    private Block find(Entry entry, int index, int group) {
+        return Objects.requireNonNull(registered.get(entry.prefix((index + 1) * blockSize, group)));
+    }
+
+    /** The first block that is of use to a group, of a sequence that goes on behind so many. */
+    private int firstSeen(int group, int blocks) {
+        return firstSeenAt(group, blocks * blockSize);
+    }
+
+    private int firstSeenAt(int group, int position) {
+        int window = windows.get(group);
+        return window == 0 ? 0 : Math.max(0, position - window + 1) / blockSize;
+    }
+
+    private void giveBack(Entry entry, int index, int group) {
+        Block block = entry.blocks.get(index)[group];
+        if (block != null) {
+            entry.blocks.get(index)[group] = null;
+            giveUp(block, ReleaseHint.KEEP, NORMAL);
+        }
+    }
+
+    /** Copies the block that goes on with the most of its tokens, where that is worth it. */
+    private void copyPart(Entry entry) {
+        int best = Math.min(8, blockSize / 2);
+        Block found = null;
+        for (Map.Entry<Prefix, Block> one : registered.entrySet()) {
+            int run = commonTokens(entry, one.getKey()) - entry.computed;
+            boolean isNext = one.getKey().tokens().size() == entry.computed + blockSize;
+            if (isNext && run >= best) {
+                best = run;
+                found = one.getValue();
+            }
+        }
+        if (found == null) {
+            return;
+        }
+        use(found, entry.options);
+        source = found;
+        if (freeBlocks() > 0) {
+            entry.blocks.add(new Block[] {take()});
+            entry.computed += best;
+            entry.cached += best;
+            hit += best;
+            partlyHit += best;
+        }
+        source = null;
+        giveUp(found, ReleaseHint.KEEP, NORMAL);
+    }
+
+    /** Of a sequence's tokens but the last, those that a prefix begins with. */
+    private static int commonTokens(Entry entry, Prefix prefix) {
+        int most = Math.min(entry.tokens.size() - 1, prefix.tokens().size());
+        int common = 0;
+        while (common < most && entry.tokens.get(common).equals(prefix.tokens().get(common))) {
+            common++;
+        }
+        return entry.options.salt().equals(prefix.salt()) ? common : 0;
     }
 
     private void ask(Entry entry) {
@@ -156,7 +327,7 @@ final class CacheOracle {
         if (end > entry.tokens.size()) {
             return true;
         }
-        Prefix next = entry.prefix(end);
+        Prefix next = entry.prefix(end, 0);
         if (entries.stream().anyMatch(other -> next.equals(other.leads))) {
             return false;
         }
@@ -177,6 +348,7 @@ final class CacheOracle {
         }
         block.due = NEVER;
         cached.remove(block);
+        policy.hit(block.number);
         block.raise(options);
     }
 
@@ -192,90 +364,206 @@ final class CacheOracle {
         Entry entry = add(from.options, from.tokens);
         entry.computed = from.computed;
         entry.epoch = from.epoch;
-        entry.blocks.addAll(from.blocks);
+        entry.ofOtherClass = from.ofOtherClass;
+        from.blocks.forEach(row -> entry.blocks.add(row.clone()));
         return entry;
     }
 
-    /** The blocks that a pin of the first {@code tokens} tokens would hold. */
-    List<Block> pinnable(Entry entry, int tokens) {
-        List<Block> found = new ArrayList<>();
-        for (int end = blockSize; end <= tokens && entry.epoch == epoch; end += blockSize) {
-            Block block = registered.get(entry.prefix(end));
-            if (block == null) {
-                break;
+    /**
+     * Each goes on from what {@code beam.get(parents[i])} was. A parent's content moves to the one that is its own child, else to the
+     * first of its children; the others share it, instead of what lies where they are.
+     */
+    void reorder(List<Entry> beam, int... parents) {
+        List<Integer> heirs = new ArrayList<>();
+        List<Integer> contents = new ArrayList<>();
+        for (int slot = 0; slot < beam.size(); slot++) {
+            int parent = parents[slot];
+            heirs.add(
+                    parents[parent] == parent
+                            ? parent
+                            : IntStream.of(parents).boxed().toList().indexOf(parent));
+            contents.add(slot);
+            beam.get(slot).leads = null;
+            SequenceOptions own = beam.get(slot).options;
+            beam.get(slot).ofOtherClass |= beam.get(parent).ofOtherClass
+                    || own.priority() != beam.get(parent).options.priority()
+                    || own.limitTicks() != beam.get(parent).options.limitTicks();
+        }
+        for (int slot = 0; slot < beam.size(); slot++) {
+            int place = contents.indexOf(parents[slot]);
+            if (heirs.get(slot) == slot && place != slot) {
+                beam.get(slot).exchange(beam.get(place));
+                Collections.swap(contents, slot, place);
             }
-            found.add(block);
+        }
+        for (int slot = 0; slot < beam.size(); slot++) {
+            if (heirs.get(slot) != slot) {
+                share(beam.get(heirs.get(slot)), beam.get(slot));
+            }
+        }
+    }
+
+    /** What both have at the front already does not move. */
+    private void share(Entry from, Entry to) {
+        int common = 0;
+        while (common < Math.min(from.blocks.size(), to.blocks.size())
+                && Arrays.equals(from.blocks.get(common), to.blocks.get(common))) {
+            common++;
+        }
+        dropBlocksBehind(to, common * blockSize, ReleaseHint.KEEP);
+        from.blocks.subList(common, from.blocks.size()).forEach(row -> to.blocks.add(row.clone()));
+        to.tokens.clear();
+        to.tokens.addAll(from.tokens);
+        to.computed = from.computed;
+        to.cached = 0;
+        to.asked = 0;
+        to.epoch = from.epoch;
+    }
+
+    /** The blocks that a pin of the first {@code tokens} tokens would hold; none when nobody could go on behind them. */
+    List<@Nullable Block[]> pinnable(Entry entry, int tokens) {
+        int end = known(entry, tokens / blockSize);
+        List<@Nullable Block[]> found = new ArrayList<>();
+        boolean isOne = windows.size() == 1;
+        for (int group = 0; group < windows.size(); group++) {
+            if (isOne ? end <= entry.gone(0) : entry.gone(group) > firstSeen(group, end)) {
+                return found;
+            }
+        }
+        for (int index = 0; index < end; index++) {
+            Block[] row = new Block[windows.size()];
+            for (int group = 0; group < row.length; group++) {
+                boolean isNeeded = index >= (isOne ? entry.gone(0) : firstSeen(group, end));
+                row[group] = isNeeded ? find(entry, index, group) : null;
+            }
+            found.add(row);
         }
         return found;
+    }
+
+    /** How many rows of a sequence, {@code most} at most, are registered, as far as it has not given them back. */
+    private int known(Entry entry, int most) {
+        int known = entry.epoch == epoch ? most : 0;
+        for (int group = 0; group < windows.size(); group++) {
+            for (int index = entry.gone(group); index < known; index++) {
+                known = registered.containsKey(entry.prefix((index + 1) * blockSize, group)) ? known : index;
+            }
+        }
+        return known;
     }
 
     Set<Block> pinned() {
         Set<Block> pinned = identitySet();
-        pins.forEach(pinned::addAll);
+        pins.forEach(pin -> blocks(pin).forEach(pinned::add));
         return pinned;
     }
 
-    List<Block> pin(Entry entry, int tokens) {
-        List<Block> found = pinnable(entry, tokens);
-        found.forEach(block -> use(block, entry.options));
+    static Stream<Block> blocks(List<@Nullable Block[]> rows) {
+        return rows.stream().flatMap(Stream::of).filter(Objects::nonNull);
+    }
+
+    List<@Nullable Block[]> pin(Entry entry, int tokens) {
+        List<@Nullable Block[]> found = pinnable(entry, tokens);
+        blocks(found).forEach(block -> use(block, entry.options));
         pins.add(found);
         return found;
     }
 
-    void unpin(List<Block> pin) {
+    void unpin(List<@Nullable Block[]> pin) {
         pins.removeIf(one -> one == pin);
-        for (int i = pin.size() - 1; i >= 0; i--) {
-            giveUp(pin.get(i), ReleaseHint.KEEP, NORMAL);
+        while (!pin.isEmpty()) {
+            giveUpLast(pin, ReleaseHint.KEEP, NORMAL);
+        }
+    }
+
+    private void giveUpLast(List<@Nullable Block[]> rows, ReleaseHint hint, int rank) {
+        for (Block block : rows.remove(rows.size() - 1)) {
+            if (block != null) {
+                giveUp(block, hint, rank);
+            }
         }
     }
 
     Admission canAdmit(SequenceOptions options, List<Integer> tokens, int maxNew, int watermark) {
-        int whole = (tokens.size() + maxNew + blockSize - 1) / blockSize;
-        if (whole > totalBlocks) {
-            return new Admission(Admission.Answer.NEVER, whole - totalBlocks);
+        int most = 0;
+        int needed = 0;
+        for (int window : windows) {
+            most += atOnce(tokens.size() + maxNew, window, blockSize);
+            needed += atOnce(tokens.size(), window, windows.size() == 1 ? tokens.size() : window);
         }
+        if (most > totalBlocks) {
+            return new Admission(Admission.Answer.NEVER, most - totalBlocks);
+        }
+        int kept = entries.isEmpty() ? 0 : watermark;
+        needed = Math.min(needed, totalBlocks - kept);
         Entry asked = new Entry(options);
         asked.tokens.addAll(tokens);
-        int needed = (tokens.size() + blockSize - 1) / blockSize;
-        for (int end = blockSize; end < tokens.size(); end += blockSize) {
-            Block block = registered.get(asked.prefix(end));
-            if (block == null) {
-                break;
-            }
-            needed -= cached.contains(block) ? 0 : 1;
+        asked.epoch = epoch;
+        int end = 0;
+        for (int tried = 1; tried * blockSize < tokens.size(); tried++) {
+            end = isThere(asked, 0, tried, windows.size() > 1) ? tried : end;
         }
-        int missing = needed - freeBlocks() + (entries.isEmpty() ? 0 : watermark);
+        for (int group = 0; group < windows.size(); group++) {
+            for (int index = windows.size() == 1 ? 0 : firstSeen(group, end); index < end; index++) {
+                needed -= cached.contains(find(asked, index, group)) ? 0 : 1;
+            }
+        }
+        int missing = needed - freeBlocks() + kept;
         return missing <= 0 ? new Admission(Admission.Answer.NOW, 0) : new Admission(Admission.Answer.LATER, missing);
     }
 
+    /** Blocks of a text that is computed in steps of {@code step} tokens. */
+    private int atOnce(int tokens, int window, int step) {
+        int whole = rows(tokens);
+        return window == 0 ? whole : Math.min(whole, rows(window - 1 + step + blockSize - 1));
+    }
+
+    private int rows(int tokens) {
+        return (tokens + blockSize - 1) / blockSize;
+    }
+
     boolean reserve(Entry entry, int count) {
-        int created = 0;
-        boolean copy = false;
-        for (int position = entry.computed; position < entry.computed + count; position++) {
-            int index = position / blockSize;
-            if (index >= entry.blocks.size() + created) {
-                created++;
-            } else if (index < entry.blocks.size()) {
-                Block begun = entry.blocks.get(index);
-                copy = holders(begun) > 1 || registered.containsValue(begun);
+        int last = entry.computed / blockSize;
+        Block[] begun = last < entry.blocks.size() ? entry.blocks.get(last) : new Block[0];
+        int created = (rows(entry.computed + count) - entry.blocks.size()) * windows.size();
+        int room = freeBlocks();
+        int shared = 0;
+        int known = 0;
+        for (int group = 0; group < windows.size(); group++) {
+            for (int index = 0; index < firstSeenAt(group, entry.computed); index++) {
+                Block block = entry.blocks.get(index)[group];
+                room += block != null && holders(block) == 1 ? 1 : 0;
             }
         }
-        Block begun = copy ? entry.blocks.get(entry.computed / blockSize) : null;
-        if (created + (copy ? 1 : 0) > freeBlocks()) {
-            if (begun == null || created > freeBlocks() || holders(begun) > 1) {
-                return false;
+        for (Block block : begun) {
+            shared += holders(block) > 1 ? 1 : 0;
+            known += holders(block) == 1 && registered.containsValue(block) ? 1 : 0;
+        }
+        if (created + shared > room) {
+            return false;
+        }
+        boolean copiesFit = created + shared + known <= room;
+        for (int group = 0; group < windows.size(); group++) {
+            for (int index = 0; index < firstSeenAt(group, entry.computed); index++) {
+                giveBack(entry, index, group);
             }
-            excuseChildren(begun, true);
-            registered.values().remove(begun);
-            begun = null;
         }
-        if (begun != null) {
-            entry.blocks.set(entry.computed / blockSize, take());
-            giveUp(begun, ReleaseHint.KEEP, NORMAL);
-            copied++;
+        for (int group = 0; group < begun.length; group++) {
+            Block block = begun[group];
+            if (holders(block) > 1 || (copiesFit && registered.containsValue(block))) {
+                begun[group] = take();
+                giveUp(block, ReleaseHint.KEEP, NORMAL);
+                copied++;
+            } else if (registered.containsValue(block)) {
+                unregister(block);
+            }
         }
-        for (int i = 0; i < created; i++) {
-            entry.blocks.add(take());
+        while (entry.blocks.size() < rows(entry.computed + count)) {
+            Block[] row = new Block[windows.size()];
+            entry.blocks.add(row);
+            for (int group = 0; group < row.length; group++) {
+                row[group] = take();
+            }
         }
         join(entry);
         entry.scheduled = count;
@@ -290,7 +578,13 @@ final class CacheOracle {
             excuseChildren(worst, worst.mayGoFirst);
             registered.values().remove(worst);
         }
-        return new Block();
+        return new Block(nextBlock++);
+    }
+
+    private void unregister(Block block) {
+        excuseChildren(block, true);
+        registered.values().remove(block);
+        policy.forget(block.number);
     }
 
     private Block evict() {
@@ -309,12 +603,23 @@ final class CacheOracle {
             cached.add(first);
         }
         int lowest = cached.stream().mapToInt(block -> block.rank).min().orElseThrow();
-        Block worst = cached.stream()
+        List<Integer> candidates = cached.stream()
                 .filter(block -> block.rank == lowest)
-                .findFirst()
-                .orElseThrow();
-        cached.remove(worst);
-        return worst;
+                .map(block -> block.number)
+                .toList();
+        int number = candidates.get(0);
+        if (lowest == NORMAL) {
+            number = policy.evict(candidates);
+        } else {
+            policy.forget(number);
+        }
+        for (Block block : cached) {
+            if (block.number == number) {
+                cached.remove(block);
+                return block;
+            }
+        }
+        throw new AssertionError("The policy chose a block that was no candidate.");
     }
 
     private void giveUp(Block block, ReleaseHint hint, int rank) {
@@ -323,8 +628,7 @@ final class CacheOracle {
         }
         boolean hinted = block.rank <= rank;
         if (hinted && hint == ReleaseHint.DISCARD) {
-            excuseChildren(block, true);
-            registered.values().remove(block);
+            unregister(block);
             return;
         }
         if (hinted && hint == ReleaseHint.DEMOTE && !isNeeded(block)) {
@@ -355,16 +659,26 @@ final class CacheOracle {
     }
 
     private void register(Entry entry, int index) {
-        Block block = entry.blocks.get(index);
-        Block first = registered.putIfAbsent(entry.prefix((index + 1) * blockSize), block);
+        for (int group = 0; group < windows.size(); group++) {
+            Block block = entry.blocks.get(index)[group];
+            if (block != null) {
+                register(entry, index, group, block);
+            }
+        }
+    }
+
+    private void register(Entry entry, int index, int group, Block block) {
+        Prefix prefix = entry.prefix((index + 1) * blockSize, group);
+        Block first = registered.putIfAbsent(prefix, block);
         if (first == null) {
             block.rank = DEMOTED;
             block.limit = NEVER;
             block.child = null;
             block.severalChildren = false;
-            block.mayBeOrphaned = false;
+            block.mayBeOrphaned = entry.ofOtherClass;
             block.mayGoFirst = false;
             block.raise(entry.options);
+            policy.admit(block.number, policyKeys.computeIfAbsent(prefix, unknown -> nextPolicyKey++));
         } else if (holders(first) > 0) {
             first.raise(entry.options);
         } else if (first.rank < entry.options.priority().rank()) {
@@ -373,14 +687,14 @@ final class CacheOracle {
             first.mayBeOrphaned = true; // it comes behind its parent, which was given up just before
         }
         if (index > 0) {
-            hang(entry, index);
+            hang(entry, index, group);
         }
     }
 
-    private void hang(Entry entry, int index) {
-        Prefix prefix = entry.prefix((index + 1) * blockSize);
-        Block parent = registered.get(entry.prefix(index * blockSize));
-        if (parent == null || parent != entry.blocks.get(index - 1)) {
+    private void hang(Entry entry, int index, int group) {
+        Prefix prefix = entry.prefix((index + 1) * blockSize, group);
+        Block parent = registered.get(entry.prefix(index * blockSize, group));
+        if (parent == null || parent != entry.blocks.get(index - 1)[group]) {
             Objects.requireNonNull(registered.get(prefix)).mayBeOrphaned =
                     true; // who registered it holds a copy of its parent
         }
@@ -407,16 +721,25 @@ final class CacheOracle {
     private Prefix parentOf(Prefix prefix) {
         return new Prefix(
                 prefix.salt(),
-                List.copyOf(prefix.tokens().subList(0, prefix.tokens().size() - blockSize)));
+                List.copyOf(prefix.tokens().subList(0, prefix.tokens().size() - blockSize)),
+                prefix.group());
     }
 
-    /** Cached prefixes that nobody would find, because the block before is not cached, and nothing says why. */
+    /**
+     * Cached prefixes that nobody would find, because the block before is not cached, and nothing says why. An adaptive policy may say
+     * why: it evicted the end of a chain too early before, and keeps it now.
+     */
     List<Prefix> orphans() {
-        return registered.entrySet().stream()
-                .filter(entry -> !entry.getValue().mayBeOrphaned)
-                .map(Map.Entry::getKey)
-                .filter(prefix -> prefix.tokens().size() > blockSize && !registered.containsKey(parentOf(prefix)))
-                .toList();
+        return !isLru
+                ? List.of()
+                : registered.entrySet().stream()
+                        .filter(entry -> !entry.getValue().mayBeOrphaned)
+                        .map(Map.Entry::getKey)
+                        .filter(prefix ->
+                                windows.get(prefix.group()) == 0) // else its beginning fell out of the window first
+                        .filter(prefix ->
+                                prefix.tokens().size() > blockSize && !registered.containsKey(parentOf(prefix)))
+                        .toList();
     }
 
     void truncate(Entry entry, int length) {
@@ -428,27 +751,82 @@ final class CacheOracle {
         dropBlocksBehind(entry, entry.computed, ReleaseHint.KEEP);
     }
 
+    /** The least length, but 0, that it can be truncated to: all that its next token sees is there. */
+    int leastLength(Entry entry) {
+        int least = 0;
+        for (int group = 0; group < windows.size(); group++) {
+            int gone = entry.gone(group);
+            least = Math.max(least, gone == 0 ? 0 : gone * blockSize + windows.get(group) - 1);
+        }
+        return Math.min(least, entry.computed);
+    }
+
+    /** What it was when it went away: its tokens, and null in the place of each block, or in that of one that is gone and no row. */
+    Entry away(Entry entry) {
+        Entry away = new Entry(entry.options);
+        away.tokens.addAll(entry.tokens);
+        entry.blocks.forEach(row -> away.blocks.add(row.clone()));
+        away.computed = entry.computed;
+        away.cached = entry.cached;
+        away.epoch = entry.epoch;
+        away.ofOtherClass = entry.ofOtherClass;
+        return away;
+    }
+
     /** Back from where nothing of it was known; null when it does not fit. */
     @Nullable
     Entry restore(Entry away) {
-        int blocks = (away.computed + blockSize - 1) / blockSize;
-        List<Block> found = pinnable(away, away.computed);
-        long held = found.stream().filter(block -> !cached.contains(block)).count();
-        if (blocks - held > freeBlocks()) {
+        int known = known(away, away.computed / blockSize);
+        int needed = 0;
+        for (int index = 0; index < away.blocks.size(); index++) {
+            for (int group = 0; group < windows.size(); group++) {
+                boolean shared =
+                        index < known && index >= away.gone(group) && !cached.contains(find(away, index, group));
+                needed += index >= away.gone(group) && !shared ? 1 : 0;
+            }
+        }
+        if (needed > freeBlocks()) {
             return null;
         }
         Entry entry = add(away.options, away.tokens);
         entry.epoch = away.epoch;
-        found.forEach(block -> {
-            use(block, away.options);
-            entry.blocks.add(block);
-        });
-        while (entry.blocks.size() < blocks) {
-            entry.blocks.add(take());
+        entry.ofOtherClass = away.ofOtherClass;
+        for (int index = 0; index < away.blocks.size(); index++) {
+            Block[] row = new Block[windows.size()];
+            entry.blocks.add(row);
+            for (int group = 0; group < row.length; group++) {
+                if (index >= away.gone(group) && index < known) {
+                    row[group] = find(away, index, group);
+                    use(row[group], away.options);
+                } else if (index >= away.gone(group)) {
+                    row[group] = take();
+                }
+            }
         }
         entry.computed = away.computed;
         entry.cached = away.cached;
-        for (int i = found.size(); i < entry.computed / blockSize && entry.epoch == epoch; i++) {
+        for (int i = known; i < entry.computed / blockSize && entry.epoch == epoch; i++) {
+            register(entry, i);
+        }
+        return entry;
+    }
+
+    /** From a file: with blocks of its own, as if it had been computed now; null when they do not fit. */
+    @Nullable
+    Entry restoreOwn(Entry saved, SequenceOptions options) {
+        if (blocks(saved.blocks).count() > freeBlocks()) {
+            return null;
+        }
+        Entry entry = add(options, saved.tokens);
+        for (Block[] savedRow : saved.blocks) {
+            Block[] row = new Block[windows.size()];
+            entry.blocks.add(row);
+            for (int group = 0; group < row.length; group++) {
+                row[group] = savedRow[group] == null ? null : take();
+            }
+        }
+        entry.computed = saved.computed;
+        for (int i = 0; i < entry.computed / blockSize; i++) {
             register(entry, i);
         }
         return entry;
@@ -469,34 +847,43 @@ final class CacheOracle {
 
     private void dropBlocksBehind(Entry entry, int tokens, ReleaseHint hint) {
         while ((entry.blocks.size() - 1) * blockSize >= tokens) {
-            Block last = entry.blocks.remove(entry.blocks.size() - 1);
-            giveUp(last, hint, entry.options.priority().rank());
+            giveUpLast(entry.blocks, hint, entry.options.priority().rank());
         }
     }
 
+    /** For other weights: equal prefixes are others than before. */
     void clearPrefixes() {
+        clear();
+        policyKeys.clear();
+    }
+
+    /** Because scales were set; they are the same ones. */
+    void clear() {
         epoch++;
         entries.forEach(entry -> entry.leads = null);
+        registered.values().forEach(block -> policy.forget(block.number));
         registered.clear();
         cached.clear();
     }
 
-    /** Table entries and pins. */
+    /** Table entries, pins and copies. */
     int holders(Block block) {
-        int count = 0;
+        int count = block == source ? 1 : 0;
         for (Entry entry : entries) {
             count += count(entry.blocks, block);
         }
-        for (List<Block> pin : pins) {
+        for (List<@Nullable Block[]> pin : pins) {
             count += count(pin, block);
         }
         return count;
     }
 
-    private static int count(List<Block> blocks, Block wanted) {
+    private static int count(List<@Nullable Block[]> rows, Block wanted) {
         int count = 0;
-        for (Block block : blocks) {
-            count += block == wanted ? 1 : 0;
+        for (Block[] row : rows) {
+            for (Block block : row) {
+                count += block == wanted ? 1 : 0;
+            }
         }
         return count;
     }
@@ -504,7 +891,10 @@ final class CacheOracle {
     /** Those nobody holds, cached or not. */
     int freeBlocks() {
         Set<Block> held = pinned();
-        entries.forEach(entry -> held.addAll(entry.blocks));
+        if (source != null) {
+            held.add(source);
+        }
+        entries.forEach(entry -> blocks(entry.blocks).forEach(held::add));
         return totalBlocks - held.size();
     }
 
@@ -528,7 +918,7 @@ final class CacheOracle {
                 evicted,
                 queried,
                 hit,
-                0,
+                partlyHit,
                 0,
                 poolBytes);
     }

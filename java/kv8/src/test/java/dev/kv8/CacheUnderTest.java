@@ -7,9 +7,11 @@ import dev.kv8.CacheOracle.Block;
 import dev.kv8.CacheOracle.Entry;
 import dev.kv8.KvScales.LayerScales;
 import dev.kv8.KvScales.Side;
+import java.io.IOException;
 import java.nio.ByteBuffer;
 import java.nio.ByteOrder;
 import java.nio.FloatBuffer;
+import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.HashMap;
 import java.util.IdentityHashMap;
@@ -18,6 +20,7 @@ import java.util.Map;
 import java.util.Optional;
 import java.util.Set;
 import java.util.concurrent.CompletableFuture;
+import org.jspecify.annotations.Nullable;
 
 /**
  * A small cache beside its oracle: two layers, K in FP8 without and with row scales, V in float32. Drives steps with known
@@ -27,16 +30,20 @@ final class CacheUnderTest implements AutoCloseable {
     static final int LAYERS = 2;
     static final int BLOCK_SIZE = 8;
     static final int BLOCKS = 20;
-    private static final int MAX_ROWS = BLOCKS * BLOCK_SIZE;
+    /** A cache whose layers have blocks of their own has more of them. */
+    private static final int MAX_ROWS = 2 * BLOCKS * BLOCK_SIZE;
 
     /** A sequence and what it should be. */
     record Tracked(Sequence sequence, Entry entry) {}
 
     /** A pin and the blocks that it should hold. */
-    record Pinned(PinnedPrefix pin, List<Block> blocks) {}
+    record Pinned(PinnedPrefix pin, List<@Nullable Block[]> blocks) {}
 
     /** A sequence in host memory and what it was. */
     record Away(SwappedSequence swapped, Entry entry) {}
+
+    /** A file of a sequence, what that was, and of which weights. */
+    record Saved(Path file, Entry entry, String weights) {}
 
     /** A batch and what it should hold. */
     record Step(Batch batch, List<Tracked> added) {}
@@ -46,13 +53,16 @@ final class CacheUnderTest implements AutoCloseable {
     /** Made from the cache's events alone. */
     final IndexMirror mirror = new IndexMirror(BLOCK_SIZE);
 
-    final CacheOracle oracle = new CacheOracle(BLOCKS, BLOCK_SIZE);
+    private final LayerGroups groups;
+    final CacheOracle oracle;
     /** Open ones, and closed ones that are in a step. */
     final List<Tracked> tracked = new ArrayList<>();
 
     final List<Pinned> pins = new ArrayList<>();
 
     final List<Away> away = new ArrayList<>();
+
+    final List<Saved> saved = new ArrayList<>();
 
     private long nanos;
     private final HeadRows k;
@@ -62,21 +72,24 @@ final class CacheUnderTest implements AutoCloseable {
     private final DeviceMemory slots;
     private String weights = "";
 
-    /** Whether the oracle gives blocks up in the cache's order, so that it knows which are evicted; else it knows how many. */
-    boolean knowsOrder = true;
-
     private final Map<CacheOracle.Prefix, long[]> keys = new HashMap<>();
 
     CacheUnderTest(boolean hostAccessible) {
         this(hostAccessible, Integer.SIZE);
     }
 
-    /** Without partial reuse, which the oracle does not know; {@code hashBits} of a key decide where the index looks for it. */
+    /** {@code hashBits} of a key decide where the index looks for it. */
     CacheUnderTest(boolean hostAccessible, int hashBits) {
         this(hostAccessible, hashBits, false);
     }
 
     CacheUnderTest(boolean hostAccessible, int hashBits, boolean partialReuse) {
+        this(hostAccessible, hashBits, EvictionPolicyKind.LRU, partialReuse, 0, 0);
+    }
+
+    /** @param windows of the layers, 0 for all keys; when they differ, each layer has blocks of its own, and there are 40 instead of 20 */
+    CacheUnderTest(
+            boolean hostAccessible, int hashBits, EvictionPolicyKind eviction, boolean partialReuse, int... windows) {
         backend = new InMemoryBackend(hostAccessible);
         KvScales scales = KvScales.builder(LAYERS, TokenContent.KV_HEADS, TokenContent.HEAD_SIZE)
                 .layer(1, new LayerScales(Side.DYNAMIC, Side.NONE))
@@ -93,13 +106,16 @@ final class CacheUnderTest implements AutoCloseable {
                         .blockSize(BLOCK_SIZE)
                         .modelId("a model")
                         .partialReuse(partialReuse)
-                        .eviction(EvictionPolicyKind.LRU) // the order that the oracle knows
+                        .eviction(eviction)
                         .watermark(0.1)
                         .clock(() -> nanos)
                         .indexHashBits(hashBits)
-                        .blocks(BLOCKS)
+                        .layerWindows(windows)
+                        .blocks(windows[0] == windows[1] ? BLOCKS : 2 * BLOCKS)
                         .listener(mirror)
                         .build());
+        groups = cache.config().groups();
+        oracle = new CacheOracle(cache.config().blocks(), BLOCK_SIZE, eviction, partialReuse, groups.windows());
         k = rows(TokenContent.KV_HEADS);
         v = rows(TokenContent.KV_HEADS);
         q = rows(TokenContent.QUERY_HEADS);
@@ -140,9 +156,9 @@ final class CacheUnderTest implements AutoCloseable {
 
     /** False when it should be, and was, refused. */
     boolean pin(Tracked one, int tokens) {
-        List<Block> expected = oracle.pinnable(one.entry(), tokens);
+        List<@Nullable Block[]> expected = oracle.pinnable(one.entry(), tokens);
         Set<Block> all = oracle.pinned();
-        all.addAll(expected);
+        CacheOracle.blocks(expected).forEach(all::add);
         if (expected.isEmpty() || all.size() > cache.config().pinnableBlocks()) {
             assertThatThrownBy(() -> one.sequence().pin(tokens))
                     .isInstanceOf(IllegalStateException.class)
@@ -150,7 +166,8 @@ final class CacheUnderTest implements AutoCloseable {
             return false;
         }
         pins.add(new Pinned(one.sequence().pin(tokens), oracle.pin(one.entry(), tokens)));
-        assertThat(pins.get(pins.size() - 1).pin().blocks()).isEqualTo(expected.size());
+        assertThat(pins.get(pins.size() - 1).pin().blocks())
+                .isEqualTo((int) CacheOracle.blocks(expected).count());
         return true;
     }
 
@@ -162,6 +179,13 @@ final class CacheUnderTest implements AutoCloseable {
 
     Tracked fork(Tracked from) {
         return track(from.sequence().fork(), oracle.fork(from.entry()));
+    }
+
+    /** A step of beam search; content is what it was. */
+    void reorder(List<Tracked> beam, int... parents) {
+        cache.reorder(beam.stream().map(Tracked::sequence).toArray(Sequence[]::new), parents);
+        oracle.reorder(beam.stream().map(Tracked::entry).toList(), parents);
+        beam.forEach(this::checkContent);
     }
 
     private Tracked track(Sequence sequence, Entry entry) {
@@ -196,7 +220,7 @@ final class CacheUnderTest implements AutoCloseable {
 
     /** What lies in host memory. */
     void swapOut(Tracked one) {
-        away.add(new Away(cache.swapOut(one.sequence()), one.entry()));
+        away.add(new Away(cache.swapOut(one.sequence()), oracle.away(one.entry())));
         closed(one, ReleaseHint.KEEP);
     }
 
@@ -210,6 +234,33 @@ final class CacheUnderTest implements AutoCloseable {
         }
     }
 
+    void save(Tracked one, Path file) throws IOException {
+        cache.save(one.sequence(), file);
+        saved.add(new Saved(file, oracle.away(one.entry()), weights));
+    }
+
+    boolean isOfPresentWeights(Saved one) {
+        return one.weights().equals(weights);
+    }
+
+    /** It is refused under other weights, with another salt and where there is no room; false then. */
+    boolean restore(Saved one, SequenceOptions options) throws IOException {
+        if (!isOfPresentWeights(one)
+                || !options.salt().equals(one.entry().options.salt())) {
+            assertThatThrownBy(() -> cache.restore(options, one.file())).isInstanceOf(SequenceFileException.class);
+            return false;
+        }
+        Entry expected = oracle.restoreOwn(one.entry(), options);
+        if (expected == null) {
+            assertThatThrownBy(() -> cache.restore(options, one.file()))
+                    .isInstanceOf(IllegalStateException.class)
+                    .hasMessageContaining("are free");
+            return false;
+        }
+        checkContent(track(cache.restore(options, one.file()), expected));
+        return true;
+    }
+
     void clearPrefixes() {
         oracle.clearPrefixes();
         weights = "weights " + oracle.epoch;
@@ -218,6 +269,12 @@ final class CacheUnderTest implements AutoCloseable {
     }
 
     void truncate(Tracked one, int length) {
+        if (length != 0 && length < oracle.leastLength(one.entry())) {
+            assertThatThrownBy(() -> one.sequence().truncate(length))
+                    .isInstanceOf(IllegalArgumentException.class)
+                    .hasMessageContaining("what the next one sees has been given back");
+            return;
+        }
         one.sequence().truncate(length);
         oracle.truncate(one.entry(), length);
     }
@@ -255,21 +312,26 @@ final class CacheUnderTest implements AutoCloseable {
         assertThat(batch.sequences()).isEqualTo(step.added().size());
         List<Integer> ids = new ArrayList<>();
         List<Integer> positions = new ArrayList<>();
-        List<Long> places = new ArrayList<>();
+        List<List<Long>> places = new ArrayList<>();
+        for (int layer = 0; layer < LAYERS; layer++) {
+            places.add(new ArrayList<>());
+        }
         for (int i = 0; i < step.added().size(); i++) {
             Tracked one = step.added().get(i);
             Entry entry = one.entry();
             for (int p = entry.computed; p < entry.computed + entry.scheduled; p++) {
                 ids.add(entry.tokens.get(p));
                 positions.add(p);
-                int block = one.sequence().table.block(p / BLOCK_SIZE);
-                assertThat(cache.ledger().pool().references(block))
-                        .as("holders of block %d, which will be written", block)
-                        .isEqualTo(1);
-                assertThat(cache.ledger().pool().isRegistered(block))
-                        .as("block %d, which will be written, is registered", block)
-                        .isFalse();
-                places.add((long) block * BLOCK_SIZE + p % BLOCK_SIZE);
+                for (int layer = 0; layer < LAYERS; layer++) {
+                    int block = one.sequence().table.block(p / BLOCK_SIZE, groups.of(layer));
+                    assertThat(cache.ledger().pool().references(block))
+                            .as("holders of block %d, which will be written", block)
+                            .isEqualTo(1);
+                    assertThat(cache.ledger().pool().isRegistered(block))
+                            .as("block %d, which will be written, is registered", block)
+                            .isFalse();
+                    places.get(layer).add((long) block * BLOCK_SIZE + p % BLOCK_SIZE);
+                }
             }
             assertThat(batch.sequence(i)).isSameAs(one.sequence());
             assertThat(batch.lastRow(i)).isEqualTo(ids.size() - 1);
@@ -277,9 +339,11 @@ final class CacheUnderTest implements AutoCloseable {
         assertThat(batch.tokens()).isEqualTo(ids.size());
         assertThat(ints(batch.tokenIds(), ids.size())).isEqualTo(ids);
         assertThat(ints(batch.positions(), ids.size())).isEqualTo(positions);
-        ByteBuffer stored = read(batch.slots(), ids.size() * 8);
-        for (int row = 0; row < places.size(); row++) {
-            assertThat(stored.getLong(row * 8)).isEqualTo(places.get(row));
+        for (int layer = 0; layer < LAYERS; layer++) {
+            ByteBuffer stored = read(batch.slots(layer), ids.size() * 8);
+            for (int row = 0; row < ids.size(); row++) {
+                assertThat(stored.getLong(row * 8)).isEqualTo(places.get(layer).get(row));
+            }
         }
     }
 
@@ -345,7 +409,8 @@ final class CacheUnderTest implements AutoCloseable {
             long[] prefixes = TokenContent.prefixes(entry.tokens);
             int position = entry.computed + entry.scheduled - 1;
             for (int head = 0; head < TokenContent.QUERY_HEADS; head++) {
-                double[] expected = TokenContent.attend(layer, prefixes, position, head);
+                double[] expected = TokenContent.attend(
+                        layer, prefixes, position, head, cache.config().window(layer));
                 int row = step.batch().lastRow(i) * TokenContent.QUERY_HEADS + head;
                 for (int d = 0; d < TokenContent.HEAD_SIZE; d++) {
                     float got = results.get(row * TokenContent.HEAD_SIZE + d);
@@ -364,7 +429,8 @@ final class CacheUnderTest implements AutoCloseable {
         BlockPool pool = cache.ledger().pool();
         pool.checkInvariants();
         mirror.checkEquals(pool);
-        assertThat(cache.stats()).isEqualTo(oracle.stats(BLOCKS * cache.config().blockBytes()));
+        assertThat(cache.stats())
+                .isEqualTo(oracle.stats(oracle.totalBlocks * cache.config().blockBytes()));
         IdentityHashMap<Object, Integer> blockOf = new IdentityHashMap<>();
         Map<Integer, Integer> tableEntries = new HashMap<>();
         for (Tracked one : tracked) {
@@ -375,28 +441,47 @@ final class CacheUnderTest implements AutoCloseable {
             assertThat(sequence.computedTokens()).isEqualTo(entry.computed);
             assertThat(sequence.pendingTokens()).isEqualTo(entry.tokens.size() - entry.computed);
             assertThat(sequence.table.size()).isEqualTo(entry.blocks.size());
-            for (int i = 0; i < entry.blocks.size(); i++) {
-                int block = sequence.table.block(i);
-                Integer known = blockOf.putIfAbsent(entry.blocks.get(i), block);
-                assertThat(known == null || known == block)
-                        .as("block %d is shared as the oracle shares it", block)
-                        .isTrue();
-                assertThat(pool.isRegistered(block))
-                        .as("block %d is registered", block)
-                        .isEqualTo(oracle.registered.containsValue(entry.blocks.get(i)));
-                tableEntries.merge(block, 1, Integer::sum);
+            checkBlocks(sequence.table, entry.blocks, blockOf, tableEntries);
+            for (int i = 0; i < entry.blocks.size() * groups.count(); i++) {
+                Block block = entry.blocks.get(i / groups.count())[i % groups.count()];
+                assertThat(block == null || pool.isRegistered(sequence.table.blocks()[i]))
+                        .as("block %d is registered", sequence.table.blocks()[i])
+                        .isEqualTo(block == null || oracle.registered.containsValue(block));
             }
         }
-        if (knowsOrder) {
-            checkIndex(blockOf, tableEntries);
-            assertThat(oracle.orphans())
-                    .as("cached prefixes whose beginning is not cached")
-                    .isEmpty();
-        }
-        for (int block = 0; block < BLOCKS; block++) {
+        checkIndex(blockOf, tableEntries);
+        assertThat(oracle.orphans())
+                .as("cached prefixes whose beginning is not cached")
+                .isEmpty();
+        for (int block = 0; block < pool.total(); block++) {
             assertThat(pool.references(block))
                     .as("references of block %d", block)
                     .isEqualTo(tableEntries.getOrDefault(block, 0));
+        }
+    }
+
+    /** A table holds the blocks that it should; counts them. */
+    private void checkBlocks(
+            BlockTable table,
+            List<@Nullable Block[]> expected,
+            IdentityHashMap<Object, Integer> blockOf,
+            Map<Integer, Integer> references) {
+        for (int i = 0; i < expected.size(); i++) {
+            for (int group = 0; group < groups.count(); group++) {
+                int held = table.block(i, group);
+                Block block = expected.get(i)[group];
+                if (block == null) {
+                    assertThat(held)
+                            .as("block %d of group %d, which is gone", i, group)
+                            .isEqualTo(BlockTable.GONE);
+                    continue;
+                }
+                Integer known = blockOf.putIfAbsent(block, held);
+                assertThat(known == null || known == held)
+                        .as("block %d is held by those that the oracle says", held)
+                        .isTrue();
+                references.merge(held, 1, Integer::sum);
+            }
         }
     }
 
@@ -412,19 +497,12 @@ final class CacheUnderTest implements AutoCloseable {
                     .isTrue();
         });
         int registered = 0;
-        for (int block = 0; block < BLOCKS; block++) {
+        for (int block = 0; block < pool.total(); block++) {
             registered += pool.isRegistered(block) ? 1 : 0;
         }
         assertThat(registered).as("registered blocks").isEqualTo(oracle.registered.size());
         for (Pinned one : pins) {
-            for (int i = 0; i < one.blocks().size(); i++) {
-                int held = one.pin().table.block(i);
-                Integer known = blockOf.putIfAbsent(one.blocks().get(i), held);
-                assertThat(known == null || known == held)
-                        .as("block %d is pinned as the oracle pins it", held)
-                        .isTrue();
-                references.merge(held, 1, Integer::sum);
-            }
+            checkBlocks(one.pin().table, one.blocks(), blockOf, references);
         }
     }
 
@@ -440,7 +518,7 @@ final class CacheUnderTest implements AutoCloseable {
             for (int from = 0; from < ids.length; from += BLOCK_SIZE) {
                 hasher.child(key, 0, ids, from, key, 0);
             }
-            return key;
+            return new GroupKey().of(wanted.group(), key, 0).words;
         });
     }
 
@@ -454,18 +532,24 @@ final class CacheUnderTest implements AutoCloseable {
         if (entry.computed == 0) {
             return;
         }
+        BlockTable table = one.sequence().table;
         ByteBuffer places = ByteBuffer.allocateDirect(entry.computed * 8).order(ByteOrder.nativeOrder());
-        for (int p = 0; p < entry.computed; p++) {
-            places.putLong((long) one.sequence().table.block(p / BLOCK_SIZE) * BLOCK_SIZE + p % BLOCK_SIZE);
-        }
-        backend.upload(places.flip(), slots, 0);
-        int bytes = entry.computed * TokenContent.KV_HEADS * TokenContent.HEAD_SIZE * 4;
         for (int layer = 0; layer < LAYERS; layer++) {
-            CacheView view = backend.viewOf(cache.config().layout().layer(layer, BLOCKS));
-            backend.gather(view, k, v, entry.computed, slots);
+            int group = groups.of(layer);
+            int first = table.gone(group) * BLOCK_SIZE;
+            int rows = entry.computed - first;
+            places.clear();
+            for (int p = first; p < entry.computed; p++) {
+                places.putLong((long) table.block(p / BLOCK_SIZE, group) * BLOCK_SIZE + p % BLOCK_SIZE);
+            }
+            backend.upload(places.flip(), slots, 0);
+            int bytes = rows * TokenContent.KV_HEADS * TokenContent.HEAD_SIZE * 4;
+            CacheView view = backend.viewOf(
+                    cache.config().layout().layer(layer, cache.config().blocks()));
+            backend.gather(view, k, v, rows, slots);
             FloatBuffer kRows = read(k.memory(), bytes).asFloatBuffer();
             FloatBuffer vRows = read(v.memory(), bytes).asFloatBuffer();
-            for (int p = 0; p < entry.computed; p++) {
+            for (int p = first; p < entry.computed; p++) {
                 for (int head = 0; head < TokenContent.KV_HEADS; head++) {
                     for (int d = 0; d < TokenContent.HEAD_SIZE; d++) {
                         float expectedK = TokenContent.k(layer, prefixes[p], head, d);

@@ -1,5 +1,6 @@
 package dev.kv8;
 
+import java.util.Collection;
 import java.util.HashMap;
 import java.util.HashSet;
 import java.util.LinkedHashMap;
@@ -24,7 +25,12 @@ interface EvictionOracle {
 
     void release(int block);
 
-    int evict();
+    default int evict() {
+        return evict(List.copyOf(idle()));
+    }
+
+    /** The one of {@code candidates}, in the order in which they became idle, that goes. */
+    int evict(Collection<Integer> candidates);
 
     void forget(int block);
 
@@ -48,8 +54,8 @@ interface EvictionOracle {
         }
 
         @Override
-        public int evict() {
-            int oldest = idle.iterator().next();
+        public int evict(Collection<Integer> candidates) {
+            int oldest = candidates.iterator().next();
             idle.remove(oldest);
             return oldest;
         }
@@ -111,9 +117,9 @@ interface EvictionOracle {
         }
 
         @Override
-        public int evict() {
-            List<Integer> once = idle.stream().filter(t1::contains).toList();
-            List<Integer> often = idle.stream().filter(t2::contains).toList();
+        public int evict(Collection<Integer> candidates) {
+            List<Integer> once = candidates.stream().filter(t1::contains).toList();
+            List<Integer> often = candidates.stream().filter(t2::contains).toList();
             boolean fromT1 = often.isEmpty() || (!once.isEmpty() && t1.size() > p);
             int block = (fromT1 ? once : often).get(0);
             long key = Objects.requireNonNull(keys.get(block));

@@ -11,6 +11,7 @@ final class IndexMirror implements CacheListener {
     final Set<BlockKey> keys = new HashSet<>();
     private final Set<BlockKey> everStored = new HashSet<>();
     private final PrefixHasher hasher;
+    private final GroupKey groupKey = new GroupKey();
     private final int blockSize;
     int stored;
     int removed;
@@ -34,11 +35,16 @@ final class IndexMirror implements CacheListener {
         check(tokens.remaining() == blockSize, tokens.remaining() + " tokens");
         tokens.get(ids);
         long[] words = new long[2 * PrefixIndex.KEY];
-        parent.copyTo(words, 0);
-        hasher.child(words, 0, ids, 0, words, PrefixIndex.KEY);
-        check(
-                BlockKey.of(words, PrefixIndex.KEY).equals(key),
-                "not the key of these tokens behind this parent: " + key);
+        boolean found = false;
+        for (int group = 0; group < LayerGroups.MOST && !found; group++) {
+            long[] ofGroup = groupKey.of(group, new long[PrefixIndex.KEY], 0).words;
+            parent.copyTo(words, 0);
+            words[0] -= ofGroup[0];
+            hasher.child(words, 0, ids, 0, words, PrefixIndex.KEY);
+            words[PrefixIndex.KEY] += ofGroup[0];
+            found = BlockKey.of(words, PrefixIndex.KEY).equals(key);
+        }
+        check(found, "not the key of these tokens behind this parent, of any group: " + key);
     }
 
     @Override

@@ -4,13 +4,20 @@ import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
 import dev.kv8.CacheUnderTest.Away;
+import dev.kv8.CacheUnderTest.Saved;
 import dev.kv8.CacheUnderTest.Step;
 import dev.kv8.CacheUnderTest.Tracked;
+import java.io.IOException;
+import java.io.UncheckedIOException;
+import java.nio.file.Path;
 import java.time.Duration;
 import java.util.ArrayList;
+import java.util.Arrays;
+import java.util.Collections;
 import java.util.List;
 import java.util.Random;
 import java.util.stream.Stream;
+import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.Arguments;
 import org.junit.jupiter.params.provider.MethodSource;
@@ -18,12 +25,18 @@ import org.junit.jupiter.params.provider.MethodSource;
 /**
  * A hundred thousand random operations on caches that are often full, against {@link CacheOracle}, with all invariants checked
  * after each and the content of what a sequence takes over. Half of the caches look for keys by 8 bits of their hash only, which
- * must change nothing. A failure names the seed, the operation's number and what was done last; -Dkv8.seed=N repeats a seed,
+ * must change nothing. Half evict by LRU, half by ARC; and half have windows, of all layers or of one. A failure names the seed, the operation's number and what was done last; -Dkv8.seed=N repeats a seed,
  * -Dkv8.operations=N sets how many for each run, -Dkv8.exhaustive=true makes it ten million in all.
  */
 class KvCacheModelTest {
     private static final int OPERATIONS =
-            Integer.getInteger("kv8.operations", Boolean.getBoolean("kv8.exhaustive") ? 1_250_000 : 12_500);
+            Integer.getInteger("kv8.operations", Boolean.getBoolean("kv8.exhaustive") ? 625_000 : 6_250);
+
+    /** A shorter run meets some situations never. */
+    private static final int ENOUGH = 5000;
+
+    @TempDir
+    Path folder;
 
     /** Runs of these are known to meet every situation often; a run of a fresh seed meets some only a few times. */
     private static final List<Long> COVERING_SEEDS = List.of(1L, 2L, 3L);
@@ -32,14 +45,48 @@ class KvCacheModelTest {
         Long given = Long.getLong("kv8.seed");
         Stream<Long> seeds =
                 given != null ? Stream.of(given) : Stream.concat(COVERING_SEEDS.stream(), Stream.of(System.nanoTime()));
-        return seeds.flatMap(seed -> Stream.of(Arguments.of(seed, true, 32), Arguments.of(seed, false, 8)));
+        return seeds.flatMap(seed -> shapes(seed).map(shape -> Arguments.of(seed, shape)));
     }
 
-    @ParameterizedTest(name = "seed {0}, host accessible {1}, {2} bits")
+    /** What a run's cache is like: where both layers have a window, where one has, which has blocks of its own then. */
+    private enum Layers {
+        WHOLE(0, 0),
+        WINDOW(5, 5),
+        GROUPS(0, 5);
+
+        private final int first;
+        private final int second;
+
+        Layers(int first, int second) {
+            this.first = first;
+            this.second = second;
+        }
+    }
+
+    private record Shape(
+            boolean hostAccessible, int hashBits, EvictionPolicyKind eviction, boolean partialReuse, Layers layers) {
+        CacheUnderTest cache() {
+            return new CacheUnderTest(hostAccessible, hashBits, eviction, partialReuse, layers.first, layers.second);
+        }
+    }
+
+    /** Of each property half have either, over the covering seeds. */
+    private static Stream<Shape> shapes(long seed) {
+        boolean odd = (seed & 1) == 1;
+        EvictionPolicyKind one = odd ? EvictionPolicyKind.LRU : EvictionPolicyKind.ARC;
+        EvictionPolicyKind other = odd ? EvictionPolicyKind.ARC : EvictionPolicyKind.LRU;
+        return Stream.of(
+                new Shape(true, 32, one, odd, Layers.WHOLE),
+                new Shape(false, 8, other, true, Layers.WHOLE),
+                new Shape(false, 32, one, true, Layers.WINDOW),
+                new Shape(true, 8, other, true, Layers.GROUPS));
+    }
+
+    @ParameterizedTest(name = "seed {0}, {1}")
     @MethodSource("runs")
-    void theCacheDoesWhatTheOracleDoes(long seed, boolean hostAccessible, int hashBits) {
-        CacheUnderTest test = new CacheUnderTest(hostAccessible, hashBits);
-        RandomDriver driver = new RandomDriver(test, new Random(seed));
+    void theCacheDoesWhatTheOracleDoes(long seed, Shape shape) {
+        CacheUnderTest test = shape.cache();
+        RandomDriver driver = new RandomDriver(test, new Random(seed), folder);
         for (int i = 0; i < OPERATIONS; i++) {
             try {
                 driver.operate();
@@ -47,34 +94,47 @@ class KvCacheModelTest {
                 driver.checkSomeContent(i);
             } catch (AssertionError | RuntimeException e) {
                 throw new AssertionError(
-                        "seed " + seed + ", host accessible " + hostAccessible + ", operation " + i + ": " + driver.last
-                                + ": " + e.getMessage(),
+                        "seed " + seed + ", " + shape + ", operation " + i + ": " + driver.last + ": " + e.getMessage(),
                         e);
             }
         }
-        int often = COVERING_SEEDS.contains(seed) ? OPERATIONS / 200 : 0;
-        assertThat(driver.refusals).as("adds without room, seed %d", seed).isGreaterThan(often);
-        assertThat(test.cache.stats().copiedBlocks())
-                .as("copies, seed %d", seed)
-                .isGreaterThan(often);
-        assertThat(test.cache.stats().prefixHitTokens())
-                .as("tokens taken over, seed %d", seed)
-                .isGreaterThan((long) often * CacheUnderTest.BLOCK_SIZE);
-        assertThat(test.cache.stats().evictedBlocks())
-                .as("evictions, seed %d", seed)
-                .isGreaterThan(often / 2);
-        assertThat(driver.pinned).as("pins, seed %d", seed).isGreaterThan(often / 5);
-        assertThat(driver.caughtUp).as("catching up with others, seed %d", seed).isGreaterThan(often / 20);
-        assertThat(driver.swaps).as("swaps, seed %d", seed).isGreaterThan(often / 5);
+        if (OPERATIONS >= ENOUGH) {
+            checkCoverage(driver, seed, shape);
+        }
         for (Step step : driver.steps) {
             test.settle(step, false);
         }
         test.close();
         CacheStats end = test.cache.stats();
-        assertThat(end.freeBlocks()).isEqualTo(CacheUnderTest.BLOCKS);
+        assertThat(end.freeBlocks()).isEqualTo(end.totalBlocks());
         assertThat(end.storedTokens()).isZero();
         assertThat(end.openSequences()).isZero();
         assertThat(test.backend.liveAllocations()).as("device memory left").isZero();
+    }
+
+    private static void checkCoverage(RandomDriver driver, long seed, Shape shape) {
+        CacheUnderTest test = driver.test;
+        int often = COVERING_SEEDS.contains(seed) ? OPERATIONS / 200 : 0;
+        assertThat(driver.refusals).as("adds without room, seed %d", seed).isGreaterThan(often / 4);
+        assertThat(test.cache.stats().copiedBlocks())
+                .as("copies, seed %d", seed)
+                .isGreaterThan(often);
+        assertThat(test.cache.stats().prefixHitTokens())
+                .as("tokens taken over, seed %d", seed)
+                .isGreaterThan((long) often * CacheUnderTest.BLOCK_SIZE / 2);
+        assertThat(test.cache.stats().evictedBlocks())
+                .as("evictions, seed %d", seed)
+                .isGreaterThan(often / 2);
+        if (shape.partialReuse() && shape.layers() != Layers.GROUPS) {
+            assertThat(test.cache.stats().prefixPartialTokens())
+                    .as("tokens copied, seed %d", seed)
+                    .isGreaterThan(often / 4);
+        }
+        assertThat(driver.pinned).as("pins, seed %d", seed).isGreaterThan(often / 5);
+        assertThat(driver.caughtUp).as("catching up with others, seed %d", seed).isGreaterThanOrEqualTo(often / 20);
+        assertThat(driver.reordered).as("beams, seed %d", seed).isGreaterThan(often);
+        assertThat(driver.restored).as("files, seed %d", seed).isGreaterThan(often / 20);
+        assertThat(driver.swaps).as("swaps, seed %d", seed).isGreaterThan(often / 5);
     }
 
     private static final class RandomDriver {
@@ -89,9 +149,15 @@ class KvCacheModelTest {
         int pinned;
         int swaps;
         int caughtUp;
+        int restored;
+        int reordered;
         int scaleChanges;
 
-        RandomDriver(CacheUnderTest test, Random random) {
+        private final Path folder;
+        private int files;
+
+        RandomDriver(CacheUnderTest test, Random random, Path folder) {
+            this.folder = folder;
             this.test = test;
             this.random = random;
             for (int i = 0; i < 2; i++) {
@@ -111,6 +177,8 @@ class KvCacheModelTest {
                 append(any());
             } else if (choice < 29) {
                 catchUp(anyThatMayFindSome());
+            } else if (choice < 31) {
+                reorder();
             } else if (choice < 54) {
                 add(anyStep(), any());
             } else if (choice < 69) {
@@ -130,6 +198,8 @@ class KvCacheModelTest {
                 close(any());
             } else if (choice < 97) {
                 swap();
+            } else if (choice < 98 && random.nextInt(4) != 0) {
+                file();
             } else if (choice < 98) {
                 replaceBatch(random.nextInt(steps.size()));
             } else if (random.nextBoolean()) {
@@ -161,6 +231,35 @@ class KvCacheModelTest {
             return options.build();
         }
 
+        /** Two to four of those that go together, or now and then do not. */
+        private void reorder() {
+            Tracked first = any();
+            List<Tracked> beam = new ArrayList<>(test.tracked);
+            if (random.nextInt(8) != 0) {
+                beam.removeIf(one -> one.entry().closed
+                        || one.entry().scheduled > 0
+                        || !one.entry()
+                                .options
+                                .salt()
+                                .equals(first.entry().options.salt()));
+            }
+            Collections.shuffle(beam, random);
+            beam = beam.subList(0, Math.min(beam.size(), 2 + random.nextInt(3)));
+            List<Tracked> chosen = beam;
+            int[] parents =
+                    beam.stream().mapToInt(one -> random.nextInt(chosen.size())).toArray();
+            last = "reorder from " + Arrays.toString(parents);
+            Sequence[] sequences = beam.stream().map(Tracked::sequence).toArray(Sequence[]::new);
+            if (beam.stream().map(one -> one.entry().options.salt()).distinct().count() > 1) {
+                assertThatThrownBy(() -> test.cache.reorder(sequences, parents)).isInstanceOf(RuntimeException.class);
+            } else if (beam.stream().anyMatch(one -> one.entry().closed || one.entry().scheduled > 0)) {
+                refused(() -> test.cache.reorder(sequences, parents), "");
+            } else {
+                test.reorder(beam, parents);
+                reordered += beam.size() > 1 ? 1 : 0;
+            }
+        }
+
         private void swap() {
             if (!test.away.isEmpty() && random.nextBoolean()) {
                 last = "swapIn";
@@ -184,6 +283,51 @@ class KvCacheModelTest {
                 refused(() -> test.cache.swapOut(one.sequence()), "before the sequence is swapped out");
             } else {
                 test.swapOut(one);
+            }
+        }
+
+        private void file() {
+            if (random.nextInt(8) != 0) {
+                test.saved.removeIf(one -> !test.isOfPresentWeights(one)); // they can't come back
+            }
+            try {
+                if (!test.saved.isEmpty() && random.nextInt(3) != 0) {
+                    Saved one = test.saved.get(random.nextInt(test.saved.size()));
+                    last = "restore of " + one.entry().computed + " tokens";
+                    SequenceOptions options = random.nextInt(8) == 0
+                            ? options()
+                            : SequenceOptions.builder()
+                                    .salt(one.entry().options.salt())
+                                    .build();
+                    restored += test.restore(one, options) ? 1 : 0;
+                } else {
+                    save(any());
+                }
+            } catch (IOException e) {
+                throw new UncheckedIOException(e);
+            }
+        }
+
+        private void save(Tracked one) throws IOException {
+            last = "save of " + one.entry().computed + " tokens";
+            Path file = folder.resolve("" + files++ % 4);
+            if (one.entry().closed) {
+                refused(() -> saveUnchecked(one, file), hasEnded(one));
+            } else if (one.entry().scheduled > 0) {
+                refused(() -> saveUnchecked(one, file), "before the sequence is saved");
+            } else if (one.entry().computed > 0 && one.entry().epoch != test.oracle.epoch) {
+                refused(() -> saveUnchecked(one, file), "were computed before clearPrefixes");
+            } else {
+                test.saved.removeIf(saved -> saved.file().equals(file));
+                test.save(one, file);
+            }
+        }
+
+        private void saveUnchecked(Tracked one, Path file) {
+            try {
+                test.cache.save(one.sequence(), file);
+            } catch (IOException e) {
+                throw new UncheckedIOException(e);
             }
         }
 
@@ -386,7 +530,7 @@ class KvCacheModelTest {
             } else if (test.cache.stats().usedBlocks() == 0) {
                 test.cache.setScales(0, same);
                 scaleChanges++;
-                test.oracle.clearPrefixes();
+                test.oracle.clear();
             }
         }
 

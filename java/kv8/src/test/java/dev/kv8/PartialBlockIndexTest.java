@@ -51,6 +51,19 @@ class PartialBlockIndexTest {
         assertThat(index.find(PARENT + 1, block(1, 2, 3, 4), 0, 8)).isEqualTo(PartialBlockIndex.NONE);
     }
 
+    /** In an index of two places. */
+    @Test
+    void whatHangsOnAnotherParentHidesNothing() {
+        int[] wanted = block(1, 2, 3, 4, 5, 6, 7, 8);
+        for (long parent = 0; parent < 64; parent++) {
+            PartialBlockIndex index = new PartialBlockIndex(2, 8);
+            index.add(0, PARENT, block(1, 2, 3, 4, 50), 0);
+            index.add(1, parent, block(1, 2, 3, 4, 5, 60), 0);
+            assertThat(index.find(PARENT, wanted, 0, 8)).isEqualTo(0);
+            assertThat(index.find(parent, wanted, 0, 8)).isEqualTo(1);
+        }
+    }
+
     /** However many blocks begin alike, a search looks at the newest few only. */
     @Test
     void aSearchEndsAfterTheNewestCandidates() {

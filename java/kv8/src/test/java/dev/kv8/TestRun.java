@@ -51,7 +51,8 @@ record TestRun(Outcome outcome, String output) {
                                         "-XX:+UseSerialGC",
                                         "-XX:TieredStopAtLevel=1",
                                         "-Dkv8.seed=1",
-                                        "-Dkv8.operations=1500",
+                                        // The cache's model meets a copied part or a window's end now and then only.
+                                        "-Dkv8.operations=" + (tests.contains("KvCacheModelTest") ? 4000 : 1500),
                                         // What a bug keeps for ever is waited for; without one nothing should be.
                                         "-Dkv8.patience=" + (classes == null ? 120 : 20),
                                         "-cp",

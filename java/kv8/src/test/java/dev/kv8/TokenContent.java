@@ -52,12 +52,12 @@ final class TokenContent {
         return (mix(~prefix + layer * 1000L + head * 100L + channel) >> 40) * 0x1p-24f;
     }
 
-    /** Causal attention of the last of {@code prefixes}, in float64. */
-    static double[] attend(int layer, long[] prefixes, int position, int queryHead) {
+    /** Causal attention of {@code position} over the last {@code window} keys, 0 for all, in float64. */
+    static double[] attend(int layer, long[] prefixes, int position, int queryHead, int window) {
         int kvHead = queryHead / (QUERY_HEADS / KV_HEADS);
         double[] sum = new double[HEAD_SIZE];
         double total = 0;
-        for (int j = 0; j <= position; j++) {
+        for (int j = window == 0 ? 0 : Math.max(0, position - window + 1); j <= position; j++) {
             double score = 0;
             for (int d = 0; d < HEAD_SIZE; d++) {
                 score += (double) q(layer, prefixes[position], queryHead, d) * k(layer, prefixes[j], kvHead, d);
