@@ -93,8 +93,9 @@ class Attention {
                 }
                 return close_split(first < last);
             });
-        fold_if_last<kHeadSize, kAttentionWarps>(params_, schedule_, index, kv_head_, splits,
-                                                 {uint32_t(kConfig.told_at())});
+        // By as many registers as there are: large tiles have none to spare, and many rows.
+        fold_if_last<kHeadSize, kAttentionWarps, kLarge ? 1 : 2>(params_, schedule_, index, kv_head_, splits,
+                                                                 {uint32_t(kConfig.told_at())});
     }
 
     // ---- what belongs to an item's rows

@@ -40,7 +40,8 @@ class PreciseAttention {
 #pragma unroll 1
             for (int row = 0; row < item.rows; row += kBlockRows)
                 splits = run_rows(Work<kTileKeys>(item, tile.part(row, kBlockRows)), row);
-            fold_if_last<kHeadSize, kPreciseThreads / kLanes>(params_, schedule_, index, kv_head_, splits, at(kToldAt));
+            fold_if_last<kHeadSize, kPreciseThreads / kLanes, 2>(params_, schedule_, index, kv_head_, splits,
+                                                                 at(kToldAt));
         }
     }
 

@@ -140,8 +140,9 @@ KV8_DEVICE int compute_splits(Owner& owner, const AttentionParams& params, const
     return split;
 }
 
-// A row of a shared tile in one warp, folded from the records of its splits in ascending order.
-template <int kHeadSize>
+// A row of a shared tile in one warp, folded from the records of its splits in ascending order. The loads of kAtOnce splits are
+// under way together.
+template <int kHeadSize, int kAtOnce>
 class FoldedRow {
   public:
     static constexpr int kRows = 1;
@@ -169,7 +170,6 @@ class FoldedRow {
     }
 
   private:
-    static constexpr int kAtOnce = 3;  // splits whose loads are under way together
     static constexpr int kPairs = (kHeadSize / 2 + kLanes - 1) / kLanes;
 
     KV8_DEVICE int dim(int k) const { return 2 * (k * kLanes + lane_); }
@@ -213,7 +213,7 @@ class FoldedRow {
 
 // To be called by the whole block when it has stored the records of an item's splits: the last of a tile's items to come here
 // folds them all. `told` is a word of shared memory that nothing else uses.
-template <int kHeadSize, int kWarps>
+template <int kHeadSize, int kWarps, int kAtOnce>
 KV8_DEVICE void fold_if_last(const AttentionParams& params, const Schedule& schedule, int index, int kv_head,
                              int splits, Shared told) {
     {
@@ -234,7 +234,7 @@ KV8_DEVICE void fold_if_last(const AttentionParams& params, const Schedule& sche
     const int own = warp();
 #pragma unroll 1
     for (int row = own; row < schedule.item(index).rows; row += kWarps)
-        FoldedRow<kHeadSize>(params, schedule, index, kv_head, row);
+        FoldedRow<kHeadSize, kAtOnce>(params, schedule, index, kv_head, row);
 }
 
 }  // namespace kv8::gpu
