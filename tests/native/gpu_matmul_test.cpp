@@ -114,7 +114,9 @@ TEST_P(GpuMatmul, PassesCandidatesOverThatDoNotDo) {
     ASSERT_EQ(multiply(product), KV8_OK) << kv8_last_error();
     EXPECT_EQ(blas.products.back().algorithm, 6);
     product.expect_right();
-    if (is_cuda()) EXPECT_EQ(blas.reduction_schemes, 0u);  // with a bias no sum is split
+    if (is_cuda()) {
+        EXPECT_EQ(blas.reduction_schemes, 0u);  // with a bias no sum is split
+    }
 
     blas.unfit = 6;
     Product hopeless(KV8_F32, KV8_F32, {3, 8, 32}, true, random);
