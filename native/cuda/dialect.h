@@ -150,6 +150,8 @@ KV8_DEVICE float log2_fast(float x) {
     return y;
 }
 
+KV8_DEVICE uint32_t uniform(uint32_t x) { return x; }
+KV8_DEVICE void keep_order() {}
 KV8_DEVICE int opaque(int x) {
     asm volatile("" : "+r"(x));
     return x;

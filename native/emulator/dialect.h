@@ -153,6 +153,8 @@ KV8_DEVICE uint32_t fetch_add(uint32_t* word, uint32_t value, detail::Site site 
     *word += value;
     return before;
 }
+KV8_DEVICE uint32_t uniform(uint32_t x) { return x; }
+KV8_DEVICE void keep_order() {}
 KV8_DEVICE void fence_device() {}  // blocks take turns
 KV8_DEVICE void atomic_maximum(uint32_t* word, uint32_t value, detail::Site site = detail::here()) {
     emulator::device_memory.check(word, sizeof(*word), "updates", site);

@@ -57,6 +57,7 @@ class Attention {
     // ---- who has what of a result, for compute_splits
 
     static constexpr int kRows = M::kRows;
+    static constexpr bool kMayHaveScales = kFp8;
     KV8_DEVICE int row_in_tile(int r) const { return row_warp_ * 16 + M::row(r); }
     KV8_DEVICE bool writes_row() const { return token_warp_ == 0 && opaque(M::token(0)) == 0; }
 
@@ -77,7 +78,7 @@ class Attention {
         const auto read_work = [&] { return Work<kTileKeys>(params_, kv_head_, schedule_.item(index)); };
         {
             const Work<kTileKeys> work = read_work();
-            if (work.first_tile < work.last_tile) {
+            if (kCopiesInRegisters || work.first_tile < work.last_tile) {
                 load_rows(work);
                 load_queries(work);
             }

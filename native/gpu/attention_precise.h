@@ -48,6 +48,7 @@ class PreciseAttention {
     // ---- who has what of a result, for compute_splits
 
     static constexpr int kRows = 1;
+    static constexpr bool kMayHaveScales = true;
     KV8_DEVICE int row_in_tile(int) const { return row_; }
     KV8_DEVICE bool writes_row() const { return part_ == 0; }
     template <class Body>

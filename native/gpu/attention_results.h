@@ -14,37 +14,36 @@ struct SoftmaxOf {
 constexpr int kNoMore = -2;  // keys of an item
 
 // An owner has sums of a result in its registers:
+//   kMayHaveScales              whether the caches that it reads may have scales
 //   kRows                       rows of which this thread has elements
 //   row_in_tile(r)              which
 //   for_pairs(r, body)          calls body(float& x, float& y, int d) for its sums of dims d and d + 1, d even
 //   writes_row()                whether this thread stores what there is one of per row
 
-template <class Owner, class Pack>
-KV8_DEVICE void store_halves(Owner& owner, int r, uint64_t to, const Pack& pack) {
-    if (to % 4 == 0) {
-        owner.for_pairs(r, [&](float x, float y, int d) {
-            store(reinterpret_cast<void*>(to + uint64_t(d) * 2), uint32_t(pack(x, y)));
-        });
-        return;
-    }
-    owner.for_pairs(r, [&](float x, float y, int d) {
-        const uint32_t both = pack(x, y);
-        store(reinterpret_cast<void*>(to + uint64_t(d) * 2), uint16_t(both));
-        store(reinterpret_cast<void*>(to + uint64_t(d) * 2 + 2), uint16_t(both >> 16));
-    });
-}
-
+// The sums are lost.
 template <class Owner>
 KV8_DEVICE void store_row(Owner& owner, int r, kv8_dtype dtype, uint64_t to) {
-    if (dtype == KV8_F32)
+    if (dtype == KV8_F32) {
         owner.for_pairs(r, [&](float x, float y, int d) {
             store(reinterpret_cast<void*>(to + uint64_t(d) * 4), x);
             store(reinterpret_cast<void*>(to + uint64_t(d) * 4 + 4), y);
         });
-    else if (dtype == KV8_F16)
-        store_halves(owner, r, to, [](float x, float y) { return pack_f16(x, y); });
+        return;
+    }
+    // Two halves take the place of one sum: all pairs' beside the sums would be more than some GPUs have registers for.
+    if (dtype == KV8_F16)
+        owner.for_pairs(r, [](float& x, float y, int) { x = __builtin_bit_cast(float, pack_f16(x, y)); });
     else
-        store_halves(owner, r, to, [](float x, float y) { return pack_bf16(x, y); });
+        owner.for_pairs(r, [](float& x, float y, int) { x = __builtin_bit_cast(float, pack_bf16(x, y)); });
+    if (to % 4 == 0) {
+        owner.for_pairs(r, [&](float x, float, int d) { store(reinterpret_cast<void*>(to + uint64_t(d) * 2), x); });
+    } else {
+        owner.for_pairs(r, [&](float x, float, int d) {
+            const uint32_t both = __builtin_bit_cast(uint32_t, x);
+            store(reinterpret_cast<void*>(to + uint64_t(d) * 2), uint16_t(both));
+            store(reinterpret_cast<void*>(to + uint64_t(d) * 2 + 2), uint16_t(both >> 16));
+        });
+    }
 }
 
 // Divides a row's sums and stores them.
@@ -56,10 +55,11 @@ KV8_DEVICE void finish_row(Owner& owner, const AttentionParams& params, const Ti
     const int head = tile.head(row);
     const Finish finish(params, result, head);
     const kv8_side& v = params.view.v;
-    if (v.chan.ptr != 0 && v.chan_dim_stride != 0) {
+    if (Owner::kMayHaveScales && v.chan.ptr != 0 && v.chan_dim_stride != 0) {
         owner.for_pairs(r, [&](float& x, float& y, int d) {
             x = x * finish.scale * chan_at(v, tile.kv_head, d);
             y = y * finish.scale * chan_at(v, tile.kv_head, d + 1);
+            keep_order();
         });
     } else {
         const float scale = channel_scale(v, tile.kv_head, 0);
@@ -146,6 +146,7 @@ template <int kHeadSize, int kAtOnce>
 class FoldedRow {
   public:
     static constexpr int kRows = 1;
+    static constexpr bool kMayHaveScales = true;
 
     // Of an item of the tile, which is read again where it is needed: registers are few here.
     KV8_DEVICE FoldedRow(const AttentionParams& params, const Schedule& schedule, int index, int kv_head, int row)

@@ -71,7 +71,13 @@ class Schedule {
     KV8_DEVICE bool batch_invariant() const { return field<int32_t>(offsetof(PlanHeader, batch_invariant)) != 0; }
     KV8_DEVICE int slot_begin(int slot) const { return load_at<int32_t>(params_.plan + params_.slots_at, slot); }
     KV8_DEVICE PlanItem item(int index) const {
-        return load_words<PlanItem>(params_.plan + params_.items_at + uint64_t(index) * sizeof(PlanItem));
+        struct Words {
+            uint32_t x[sizeof(PlanItem) / 4];
+        };
+        Words words = load_words<Words>(params_.plan + params_.items_at + uint64_t(index) * sizeof(PlanItem));
+#pragma unroll
+        for (uint32_t& word : words.x) word = uniform(word);
+        return __builtin_bit_cast(PlanItem, words);
     }
     KV8_DEVICE uint32_t* arrivals(int shared_tile, int kv_head) const {
         const uint64_t all = params_.plan + field<uint64_t>(offsetof(PlanHeader, arrival_offset));

@@ -49,6 +49,8 @@
 //   float exp2_fast(float), log2_fast(float)                2 ulp; exp2_fast(-inf) is 0, and what is below 2^-126 may be
 //   float maximum(float, float)                             of two numbers that are not NaN; of a NaN and a number, either
 //   (Other products and sums are rounded one by one: contraction is off in every build.)
+//   uint32_t uniform(uint32_t)          the same number, which all lanes of the warp have: AMD keeps it once
+//   void keep_order()                   what stands before is not mixed with what follows, for whose registers there is no room (AMD)
 //   int opaque(int)                     the same number, of which the compiler knows nothing: what follows from it is computed
 //                                       where it is used, not ahead of a loop and kept in registers
 //

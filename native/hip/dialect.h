@@ -60,6 +60,8 @@ constexpr int waves_per_simd(int threads, int resident) { return (resident * thr
 KV8_DEVICE int thread() { return int(__builtin_amdgcn_workitem_id_x()); }
 KV8_DEVICE int lane() { return thread() % kLanes; }
 // In a scalar register, which tells the compiler that all lanes have the same.
+KV8_DEVICE void keep_order() { __builtin_amdgcn_sched_barrier(0); }
+KV8_DEVICE uint32_t uniform(uint32_t x) { return uint32_t(__builtin_amdgcn_readfirstlane(int(x))); }
 KV8_DEVICE int warp() { return __builtin_amdgcn_readfirstlane(thread() / kLanes); }
 KV8_DEVICE int block() { return int(__builtin_amdgcn_workgroup_id_x()); }
 KV8_DEVICE int blocks() {  // the first hidden argument of code object version 5
