@@ -78,6 +78,7 @@ class Attention {
         const auto read_work = [&] { return Work<kTileKeys>(params_, kv_head_, schedule_.item(index)); };
         {
             const Work<kTileKeys> work = read_work();
+            // Also for none, on AMD: what may be skipped must be kept, in registers that are few.
             if (kCopiesInRegisters || work.first_tile < work.last_tile) {
                 load_rows(work);
                 load_queries(work);
@@ -124,8 +125,8 @@ class Attention {
     KV8_DEVICE void load_queries(const Work<kTileKeys>& work) {
         const kv8_side& side = params_.view.k;
         const Shared rows = {uint32_t(kConfig.query_at())}, factors = {uint32_t(kConfig.factor_at())};
-        // What is read for each tile was, for the last one before.
-        if (!kHoldsQuery || scales_by_channel() || params_.alibi_slopes != 0) sync_block();
+        // What is read for each tile was, for the last one before. And an item without keys has no barrier of its own.
+        if (kCopiesInRegisters || !kHoldsQuery || scales_by_channel() || params_.alibi_slopes != 0) sync_block();
         static_assert(kConfig.rows() % (kRowsAtOnce * kAttentionWarps) == 0, "warps have as many rows");
         const int own = opaque(lane());
         const bool whole_pairs =
