@@ -298,8 +298,9 @@ class Benchmark {
             return kv8_write(device_.handle(), nullptr, &args);
         });
         const double bytes = double(tokens) * kKvHeads * kHeadSize * 2 * (2 + bytes_of(dtype));
-        write_.add(json + dtype_json(dtype) + formatted(", \"us\": %.2f, \"gbps\": %.1f%s", us, 1e-3 * bytes / us,
-                                                        against_bf16(dtype, "write " + json, us).c_str()));
+        write_.add(json + dtype_json(dtype) +
+                   formatted(", \"us\": %.2f, \"gbps\": %.1f%s", us, 1e-3 * bytes / us,
+                             against_bf16(dtype, "write " + json, us).c_str()));
     }
 
     void casts() {
