@@ -4,6 +4,7 @@
 #pragma once
 
 #include "cpu/cache_rows.h"
+#include "cpu/registers.h"
 
 namespace kv8::cpu::KV8_ISA {
 
@@ -41,14 +42,19 @@ class PagedKeys {
         if (!has_row_scales(view_.k) && !has_row_scales(view_.v)) return;
         for_runs(first, last, [&](Slot slot, int64_t key, int count) {
             const int i = int(key - tile);
-            if (has_row_scales(view_.k))
-                std::memcpy(k.scales + i, row_scale(view_, view_.k, slot, head), size_t(count) * 4);
-            if (has_row_scales(view_.v))
-                std::memcpy(v.scales + i, row_scale(view_, view_.v, slot, head), size_t(count) * 4);
+            if (has_row_scales(view_.k)) copy_scales(row_scale(view_, view_.k, slot, head), count, k.scales + i);
+            if (has_row_scales(view_.v)) copy_scales(row_scale(view_, view_.v, slot, head), count, v.scales + i);
         });
     }
 
   private:
+    // Of a block at most: too few for a call of memcpy.
+    static KV8_INLINE void copy_scales(const uint8_t* from, int count, float* to) {
+        int i = 0;
+        for (; i + kWidth <= count; i += kWidth) store(to + i, load<rf>(from + i * 4));
+        for (; i < count; i++) to[i] = load<float>(from + i * 4);
+    }
+
     static KV8_INLINE void repeat_outside(int begin, int end, TileSide& side) {
         side.begin = begin;
         side.end = end;
