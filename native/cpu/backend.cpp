@@ -191,6 +191,8 @@ int64_t row_pair_bytes(const kv8_cache_view& view, const kv8_rows& rows) {
 }
 
 void write(Device& device, const kv8_write_args& args) {
+    // The layer's scales lie in no cache either: the first slots come while their check waits.
+    device.kernels.cache_rows->ask_to_write(args, 0);
     check_channel_scales("view", *args.view);
     check_slots(args.slots, args.tokens, *args.view);
     check_positions(args.rope, args.tokens);

@@ -128,12 +128,17 @@ int64_t write_side(const SideRows& part) {
     return saturated;
 }
 
-void write(const kv8_write_args& args, int64_t begin, int64_t end) {
+void ask_to_write_first(const kv8_write_args& args, int64_t begin) {
     const kv8_cache_view& view = *args.view;
     const int64_t first = slot_of(args.slots, begin / view.kv_heads);
-    if (first >= 0)
-        for (const kv8_side* side : {&view.k, &view.v})
-            ask_to_write(view, *side, {first / view.block_size, first % view.block_size});
+    if (first < 0 || first >= int64_t(view.num_blocks) * view.block_size) return;
+    for (const kv8_side* side : {&view.k, &view.v})
+        ask_to_write(view, *side, {first / view.block_size, first % view.block_size});
+}
+
+void write(const kv8_write_args& args, int64_t begin, int64_t end) {
+    const kv8_cache_view& view = *args.view;
+    if (begin > 0) ask_to_write_first(args, begin);  // of the first part the caller has asked for it
     const kv8_rope_table* const rope = args.rope.rotary_size > 0 ? &args.rope : nullptr;
     const int64_t saturated_k = write_side({args, view.k, args.k, rope, begin, end});
     const int64_t saturated_v = write_side({args, view.v, args.v, nullptr, begin, end});
@@ -233,6 +238,6 @@ void move_blocks(const kv8_move_blocks_args& args, int64_t begin, int64_t end) {
 
 }  // namespace
 
-const CacheRowKernels cache_row_kernels = {write, gather, move_blocks};
+const CacheRowKernels cache_row_kernels = {ask_to_write_first, write, gather, move_blocks};
 
 }  // namespace kv8::cpu::KV8_ISA
