@@ -35,6 +35,7 @@ class Attention {
     static constexpr bool kFp8 = Format::bytes == 1;
     static constexpr bool kHoldsQuery = kAtoms <= M::kHeldAtoms;  // in registers; else it is read for each tile
     static constexpr int kWeightParts = Warps::kWeightParts;
+    static constexpr int kFoldedAtOnce = 4;
 
   public:
     KV8_DEVICE explicit Attention(const AttentionParams& params)
@@ -50,9 +51,13 @@ class Attention {
         const int slot = block() / params_.view.kv_heads;
         const int begin = schedule_.slot_begin(slot), end = schedule_.slot_begin(slot + 1);
         if (begin == end) return;
-        Stream stream(params_, schedule_, kv_head_, begin, end);
+        {
+            Stream stream(params_, schedule_, kv_head_, begin, end);
+            // Opaque: RDNA's compiler else keeps values of the next item while it walks this one, in registers that are not there.
 #pragma unroll 1
-        for (int index = begin; index < end; index++) run_item(stream, index);
+            for (int index = begin; index < end; index++) run_item(stream, opaque(index));
+        }
+        fold_shared_tiles<kHeadSize, kAttentionWarps, kFoldedAtOnce>(params_, {uint32_t(kConfig.told_at())});
     }
 
     // ---- who has what of a result, for compute_splits
@@ -85,20 +90,16 @@ class Attention {
                 load_queries(work.tile);
             }
         }
-        const int splits =
-            compute_splits(*this, params_, schedule_, read_work, 0, kConfig.rows(), [&](int first, int last) {
-                start_split();
+        compute_splits(*this, params_, schedule_, read_work, 0, kConfig.rows(), [&](int first, int last) {
+            start_split();
 #pragma unroll 1
-                for (int tile = first; tile < last; tile += kTileKeys) {
-                    const int stage = stream.next();
-                    walk_tile(stage, tile);
-                    stream.finish();
-                }
-                return close_split(first < last);
-            });
-        // By as many registers as there are: large tiles have none to spare, and many rows.
-        fold_if_last<kHeadSize, kAttentionWarps, kLarge ? 1 : 2>(params_, schedule_, index, kv_head_, splits,
-                                                                 {uint32_t(kConfig.told_at())});
+            for (int tile = first; tile < last; tile += kTileKeys) {
+                const int stage = stream.next();
+                walk_tile(stage, tile);
+                stream.finish();
+            }
+            return close_split(first < last);
+        });
     }
 
     // ---- what belongs to an item's rows
