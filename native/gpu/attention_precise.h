@@ -36,13 +36,11 @@ class PreciseAttention {
         for (int index = schedule_.slot_begin(slot); index < end; index++) {
             const PlanItem item = schedule_.item(index);
             const Tile tile(params_, item, kv_head_);
-            int splits = 0;
 #pragma unroll 1
             for (int row = 0; row < item.rows; row += kBlockRows)
-                splits = run_rows(Work<kTileKeys>(item, tile.part(row, kBlockRows)), row);
-            fold_if_last<kHeadSize, kPreciseThreads / kLanes, 2>(params_, schedule_, index, kv_head_, splits,
-                                                                 at(kToldAt));
+                run_rows(Work<kTileKeys>(item, tile.part(row, kBlockRows)), row);
         }
+        fold_shared_tiles<kHeadSize, kPreciseThreads / kLanes, 4>(params_, at(kToldAt));
     }
 
     // ---- who has what of a result, for compute_splits
@@ -60,7 +58,7 @@ class PreciseAttention {
   private:
     KV8_DEVICE static Shared at(int floats) { return {uint32_t(floats * 4)}; }
 
-    KV8_DEVICE int run_rows(const Work<kTileKeys>& work, int row_before) {
+    KV8_DEVICE void run_rows(const Work<kTileKeys>& work, int row_before) {
         const Tile& tile = work.tile;
         sync_block();  // done with what was computed before
         load_queries(tile);
@@ -68,7 +66,7 @@ class PreciseAttention {
         last_key_ = least(tile.last_key(row_), work.last_key);
         position_ = tile.position(row_);
         slope_ = params_.alibi_slopes != 0 ? load_at<float>(params_.alibi_slopes, tile.head(row_)) : 0.0f;
-        return compute_splits(
+        compute_splits(
             *this, params_, schedule_, [&] { return work; }, row_before, kBlockRows,
             [&](int first, int last) {
                 largest_ = -kInfinity;

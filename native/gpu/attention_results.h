@@ -74,11 +74,10 @@ KV8_DEVICE void finish_row(Owner& owner, const AttentionParams& params, const Ti
 
 // walk(first, last) gives the softmax over the keys of tiles [first, last), with the sums in the owner; it is called for the
 // item's splits in ascending order. read_work() gives the item, again after each walk: it need not be in registers meanwhile.
-// The owner's rows are `row_before` behind the item's first; a block has `block_rows` at once. Returns how many splits the item
-// has.
+// The owner's rows are `row_before` behind the item's first; a block has `block_rows` at once.
 template <class Owner, class ReadWork, class Walk>
-KV8_DEVICE int compute_splits(Owner& owner, const AttentionParams& params, const Schedule& schedule,
-                              const ReadWork& read_work, int row_before, int block_rows, const Walk& walk) {
+KV8_DEVICE void compute_splits(Owner& owner, const AttentionParams& params, const Schedule& schedule,
+                               const ReadWork& read_work, int row_before, int block_rows, const Walk& walk) {
     constexpr int kRows = Owner::kRows;
     // V's static scales are used at the end, where registers are few: illegal ones are told of here.
 #pragma unroll 1
@@ -137,7 +136,6 @@ KV8_DEVICE int compute_splits(Owner& owner, const AttentionParams& params, const
         has_total = true;
         split++;
     } while (next_key != kNoMore && !is_last);
-    return split;
 }
 
 // A row of a shared tile in one warp, folded from the records of its splits in ascending order. The loads of kAtOnce splits are
@@ -212,30 +210,48 @@ class FoldedRow {
     SumPair sums_[kPairs] = {};
 };
 
-// To be called by the whole block when it has stored the records of an item's splits: the last of a tile's items to come here
-// folds them all. `told` is a word of shared memory that nothing else uses.
-template <int kHeadSize, int kWarps, int kAtOnce>
-KV8_DEVICE void fold_if_last(const AttentionParams& params, const Schedule& schedule, int index, int kv_head,
-                             int splits, Shared told) {
-    {
-        const PlanItem item = schedule.item(index);
-        if (item.shared_tile < 0) return;
-        fence_device();
-        sync_block();
+// How many splits compute_splits makes of an item's keys.
+KV8_DEVICE int splits_of(const PlanItem& item, bool batch_invariant) {
+    int splits = 1;
+    for (int key = split_end(item.first_key); batch_invariant && key < item.last_key; key = split_end(key)) splits++;
+    return splits;
+}
+
+// Tells that the block has stored the records of an item of a shared tile. Returns whether all the others of the tile are
+// stored too: no other item of it is told that. `told` is a word of shared memory that nothing else uses.
+KV8_DEVICE bool arrives_last(const Schedule& schedule, const PlanItem& item, int kv_head, Shared told) {
+    fence_device();
+    sync_block();
+    if (thread() == 0) {
+        const int splits = splits_of(item, schedule.batch_invariant());
         uint32_t* arrivals = schedule.arrivals(item.shared_tile, kv_head);
-        if (thread() == 0) {
-            const uint32_t arrived = fetch_add(arrivals, uint32_t(splits)) + uint32_t(splits);
-            if (arrived == uint32_t(item.splits)) store(arrivals, uint32_t{0});  // for the next layer
-            store(told, arrived);
-        }
-        sync_block();
-        if (load<uint32_t>(told) != uint32_t(item.splits)) return;
-        fence_device();
+        const uint32_t arrived = fetch_add(arrivals, uint32_t(splits)) + uint32_t(splits);
+        if (arrived == uint32_t(item.splits)) store(arrivals, uint32_t{0});  // for the next layer
+        store(told, arrived);
     }
-    const int own = warp();
+    sync_block();
+    if (load<uint32_t>(told) != uint32_t(item.splits)) return false;
+    fence_device();
+    return true;
+}
+
+// To be called by the whole block when it has walked its items: of each tile that it shares with others, the last of them to come here
+// folds all splits. Not after each item: here nothing else needs registers, and loads of many splits can be under way together,
+// which a single long text waits for.
+template <int kHeadSize, int kWarps, int kAtOnce>
+KV8_DEVICE void fold_shared_tiles(const AttentionParams& params, Shared told) {
+    const Schedule schedule(params);
+    const int kv_head = block() % params.view.kv_heads, slot = block() / params.view.kv_heads;
+    const int end = schedule.slot_begin(slot + 1);
 #pragma unroll 1
-    for (int row = own; row < schedule.item(index).rows; row += kWarps)
-        FoldedRow<kHeadSize, kAtOnce>(params, schedule, index, kv_head, row);
+    for (int index = schedule.slot_begin(slot); index < end; index++) {
+        const PlanItem item = schedule.item(index);
+        if (item.shared_tile < 0 || !arrives_last(schedule, item, kv_head, told)) continue;
+        const int own = warp();
+#pragma unroll 1
+        for (int row = own; row < schedule.item(index).rows; row += kWarps)
+            FoldedRow<kHeadSize, kAtOnce>(params, schedule, index, kv_head, row);
+    }
 }
 
 }  // namespace kv8::gpu

@@ -2,11 +2,14 @@
 // divided, scaled and stored.
 #pragma once
 
+#include "gpu/attention_config.h"
 #include "gpu/attention_params.h"
 #include "gpu/attention_plan.h"
 #include "gpu/channel_scales.h"
 
 namespace kv8::gpu {
+
+constexpr AttentionDevice kAttentionDevice{kSharedKiB, kLanes, kCopiesInRegisters};
 
 constexpr float kInfinity = __builtin_inff();
 constexpr float kLog2E = 1.44269504088896341f, kLn2 = 0.693147180559945309f;

@@ -11,8 +11,6 @@
 
 namespace kv8::gpu {
 
-constexpr AttentionDevice kAttentionDevice{kSharedKiB, kLanes, kCopiesInRegisters};
-
 template <int kHeadSize, int kElementBytes, bool kLarge>
 class TileStream {
   public:

@@ -89,28 +89,49 @@ TEST(Attention, GivesTheSameBitsHoweverAPromptIsCutIntoChunks) {
     }
 }
 
+// What the first sequence gets of one plan twice, and of one that is made where a larger batch's was.
+void expect_same_bits_again(const AttentionCase& c) {
+    const std::vector<Part> parts = whole_batch(c), fewer(parts.begin(), parts.begin() + 1);
+    for (const DeviceSet& set : device_sets())
+        for (uint32_t flags : {0, int(KV8_PLAN_BATCH_INVARIANT)}) {
+            SCOPED_TRACE(set.name);
+            const TestDevice& device = *set.devices[0];
+            const int queries = c.sequences[0].queries;
+            AttentionBatch fresh(c, fewer, {}), larger(c, parts, {}), smaller(c, fewer, {});
+            ASSERT_EQ(KV8_OK, fresh.run(device, flags)) << kv8_last_error();
+            const std::vector<RowResult> once = results(c, fresh, 0, queries);
+            ASSERT_EQ(KV8_OK, fresh.attend(device)) << kv8_last_error();
+            ASSERT_EQ(once, results(c, fresh, 0, queries)) << "the second layer";
+            ASSERT_EQ(KV8_OK, larger.run(device, flags)) << kv8_last_error();
+            if (larger.workspace()->span().bytes < fresh.workspace()->span().bytes) continue;
+            ASSERT_EQ(KV8_OK, smaller.plan(device, flags, 0, larger.workspace())) << kv8_last_error();
+            ASSERT_EQ(KV8_OK, smaller.attend(device)) << kv8_last_error();
+            ASSERT_EQ(once, results(c, smaller, 0, queries)) << "after a larger plan";
+        }
+}
+
 // A plan serves every layer, whatever the workspace held before, be it the plan of a larger batch.
 TEST(Attention, GivesTheSameBitsFromOnePlanAgainAndFromAUsedWorkspace) {
     for (int index = 0; index < std::min(rounds(40), case_count() / 4); index++) {
         const AttentionCase c = case_of_run(attention_seed() + 3, index);
         SCOPED_TRACE(name_of_case(c, index));
-        std::vector<Part> parts = whole_batch(c), fewer(parts.begin(), parts.begin() + 1);
-        for (const DeviceSet& set : device_sets())
-            for (uint32_t flags : {0, int(KV8_PLAN_BATCH_INVARIANT)}) {
-                SCOPED_TRACE(set.name);
-                const TestDevice& device = *set.devices[0];
-                const int queries = c.sequences[0].queries;
-                AttentionBatch fresh(c, fewer, {}), larger(c, parts, {}), smaller(c, fewer, {});
-                ASSERT_EQ(KV8_OK, fresh.run(device, flags)) << kv8_last_error();
-                const std::vector<RowResult> once = results(c, fresh, 0, queries);
-                ASSERT_EQ(KV8_OK, fresh.attend(device)) << kv8_last_error();
-                ASSERT_EQ(once, results(c, fresh, 0, queries)) << "the second layer";
-                ASSERT_EQ(KV8_OK, larger.run(device, flags)) << kv8_last_error();
-                if (larger.workspace()->span().bytes < fresh.workspace()->span().bytes) continue;
-                ASSERT_EQ(KV8_OK, smaller.plan(device, flags, 0, larger.workspace())) << kv8_last_error();
-                ASSERT_EQ(KV8_OK, smaller.attend(device)) << kv8_last_error();
-                ASSERT_EQ(once, results(c, smaller, 0, queries)) << "after a larger plan";
-            }
+        ASSERT_NO_FATAL_FAILURE(expect_same_bits_again(c));
+    }
+}
+
+// Where several blocks of a GPU share a text, each layer's find what they count as the plan left it.
+TEST(Attention, GivesTheSameBitsAgainOfTextsThatBlocksShare) {
+    for (kv8_dtype q_dtype : {KV8_F32, KV8_BF16}) {
+        SCOPED_TRACE(name_of(q_dtype));
+        AttentionCase c = prompt_case(1, 0, q_dtype);
+        Random random(8);
+        c.sequences.assign(3, {});
+        for (CaseSequence& s : c.sequences) {
+            s.queries = 1;
+            s.keys = 3000;
+            fill_sequence(random, c, 1.0, s);
+        }
+        ASSERT_NO_FATAL_FAILURE(expect_same_bits_again(c));
     }
 }
 

@@ -354,7 +354,9 @@ KV8_API kv8_status kv8_move_blocks(kv8_device* device, kv8_stream* stream, const
  * queries see none), 2^31 - 8192 at most; both in host memory. All queries times q_heads / kv_heads are 2^26 at most. With
  * workspace {0,0} only workspace_bytes is computed. kv8_attention reads both arrays from the workspace, which must stay
  * untouched until the last layer's attention has completed. A GPU knows a plan by its workspace's address: a copy elsewhere
- * is none.
+ * is none. Its kernels check that a plan begins there, of the call's heads and head size and for no more sequences, queries
+ * and keys than the call's spans hold; if not, they compute nothing and report it. What follows they take as it was written:
+ * whatever has been written over it may have them read and write anywhere.
  */
 typedef struct kv8_attention_plan_args {
     uint32_t struct_size;

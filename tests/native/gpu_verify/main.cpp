@@ -3,11 +3,13 @@
 #include <gtest/gtest.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdio>
 #include <cstring>
 #include <ctime>
 #include <fstream>
 #include <iostream>
+#include <iterator>
 #include <stdexcept>
 #include <string>
 #include <vector>
@@ -71,7 +73,7 @@ bool parse(int argc, char** argv, Options& options) {
 }
 
 // This program again, under compute-sanitizer, which ends with code 1 on what it finds. Does not return if it can.
-int run_sanitizer(const std::string& tool, const std::string& plugin) {
+int run_sanitizer(const std::string& tool, const std::string& plugin, const std::vector<std::string>& for_gtest) {
     std::vector<std::string> words = {"compute-sanitizer", "--tool", tool, "--error-exitcode", "1"};
     // kv8 asks the driver about every address, and the driver calls the host's an error.
     if (tool == "memcheck") words.insert(words.end(), {"--report-api-errors", "no"});
@@ -80,6 +82,7 @@ int run_sanitizer(const std::string& tool, const std::string& plugin) {
     words.push_back(length > 0 ? std::string(self, size_t(length)) : "/proc/self/exe");
     words.push_back("--tests-only");
     if (!plugin.empty()) words.insert(words.end(), {"--plugin", plugin});
+    words.insert(words.end(), for_gtest.begin(), for_gtest.end());
     std::vector<char*> arguments;
     for (std::string& word : words) arguments.push_back(word.data());
     arguments.push_back(nullptr);
@@ -189,6 +192,10 @@ int verify(const Options& options) {
 }  // namespace
 
 int main(int argc, char** argv) {
+    // GoogleTest takes what is its own from the arguments, and under compute-sanitizer another run wants it.
+    std::vector<std::string> for_gtest;
+    std::copy_if(argv + 1, argv + argc, std::back_inserter(for_gtest),
+                 [](const std::string& word) { return word.rfind("--gtest_", 0) == 0; });
     testing::InitGoogleTest(&argc, argv);
     Options options;
     if (!parse(argc, argv, options)) {
@@ -196,7 +203,8 @@ int main(int argc, char** argv) {
         return kWrongUsage;
     }
     try {
-        return options.sanitizer.empty() ? verify(options) : run_sanitizer(options.sanitizer, options.plugin);
+        return options.sanitizer.empty() ? verify(options)
+                                         : run_sanitizer(options.sanitizer, options.plugin, for_gtest);
     } catch (const std::exception& failure) {
         fprintf(stderr, "%s\n", failure.what());
         return kFailed;
