@@ -7,6 +7,9 @@
 // one maximum per tile, sums by ascending tokens.
 //
 // Scores are in base 2. Static scales are folded into q and the result; row scales multiply columns of scores and weights.
+//
+// It is one class on purpose. With the queries and the warps' exchange in classes of their own, NVIDIA's code stays as it is to
+// the byte, but AMD's compiler orders it otherwise and spills more (gfx1201, head size 112: eleven registers instead of three).
 #pragma once
 
 #include "gpu/attention_results.h"
@@ -231,10 +234,6 @@ class Attention {
     KV8_DEVICE float widen_query(uint16_t x) const { return params_.q.dtype == KV8_F16 ? widen_f16(x) : widen_bf16(x); }
     KV8_DEVICE static float magnitude(float x) { return x < 0 ? -x : x; }
     KV8_DEVICE static int exponent_of(float x) { return int(__builtin_bit_cast(uint32_t, x) >> 23 & 0xFF) - 127; }
-    // 1 / x of a power of two that is normal, as its inverse is.
-    KV8_DEVICE static float inverse_of_power(float x) {
-        return __builtin_bit_cast(float, 0x7F000000u - __builtin_bit_cast(uint32_t, x));
-    }
     KV8_DEVICE static float power_of_two(int n) { return __builtin_bit_cast(float, uint32_t(n + 127) << 23); }
 
     // ---- one split: online softmax
@@ -254,6 +253,9 @@ class Attention {
 #pragma unroll
                 for (int d = 0; d < kDims; d++) output_[a][r][d] = 0;
     }
+
+    // The atoms of the output that this warp sums.
+    KV8_DEVICE int atoms() const { return kAtoms % kTokenWarps == 0 ? kWarpAtoms : some_atoms_; }
 
     // A warp's g-th group of sixteen tokens; there may be fewer groups than token warps.
     KV8_DEVICE int group(int g) const { return token_warp_ + g * kTokenWarps; }
@@ -461,6 +463,11 @@ class Attention {
         }
     }
 
+    // 1 / x of a power of two that is normal, as its inverse is.
+    KV8_DEVICE static float inverse_of_power(float x) {
+        return __builtin_bit_cast(float, 0x7F000000u - __builtin_bit_cast(uint32_t, x));
+    }
+
     KV8_DEVICE static float value_scale_of(int stage, int group, int t) {
         return load<float>(Stream::value_scales(stage) + 4 * (group * 16 + M::token(t)));
     }
@@ -529,8 +536,6 @@ class Attention {
         }
     }
 
-    // ---- results
-
     KV8_DEVICE void exchange_maxima(float (&largest)[kRows]) {
         float of_warp[1][kRows];
 #pragma unroll
@@ -556,6 +561,8 @@ class Attention {
         }
     }
 
+    // ---- results
+
     // What the split gave: softmax of this lane's rows; the sums become sums of V without its static scale.
     KV8_DEVICE SoftmaxOf<kRows> close_split(bool has_keys) {
         float weight[kRows] = {};
@@ -573,9 +580,6 @@ class Attention {
 
     const AttentionParams& params_;
     const Schedule schedule_;
-    // That this warp sums.
-    KV8_DEVICE int atoms() const { return kAtoms % kTokenWarps == 0 ? kWarpAtoms : some_atoms_; }
-
     const int kv_head_, row_warp_, token_warp_, first_atom_, some_atoms_;
 
     typename M::Query query_[kHoldsQuery ? kAtoms : 1];
