@@ -38,7 +38,7 @@ class KvCacheModelTest {
     @TempDir
     Path folder;
 
-    /** Runs of these are known to meet every situation often; a run of a fresh seed meets some only a few times. */
+    /** Runs of these are known to meet every situation often; a run of a fresh seed may meet one never. */
     private static final List<Long> COVERING_SEEDS = List.of(1L, 2L, 3L);
 
     static Stream<Arguments> runs() {
@@ -98,7 +98,7 @@ class KvCacheModelTest {
                         e);
             }
         }
-        if (OPERATIONS >= ENOUGH) {
+        if (OPERATIONS >= ENOUGH && COVERING_SEEDS.contains(seed)) {
             checkCoverage(driver, seed, shape);
         }
         for (Step step : driver.steps) {
@@ -114,7 +114,7 @@ class KvCacheModelTest {
 
     private static void checkCoverage(RandomDriver driver, long seed, Shape shape) {
         CacheUnderTest test = driver.test;
-        int often = COVERING_SEEDS.contains(seed) ? OPERATIONS / 200 : 0;
+        int often = OPERATIONS / 200;
         assertThat(driver.refusals).as("adds without room, seed %d", seed).isGreaterThan(often / 4);
         assertThat(test.cache.stats().copiedBlocks())
                 .as("copies, seed %d", seed)
