@@ -166,9 +166,9 @@ final class ReplayCommand extends Kv8Command {
         return 0;
     }
 
-    /** A page has not all layers of its tokens. */
-    private boolean showsTokens() {
-        return blockSize != null && window == null;
+    /** How many tokens are in a unit of the capacity; null when it is not known, as of a page, which has not all of their layers. */
+    private @Nullable Integer tokensOfCapacity() {
+        return window == null ? blockSize : null;
     }
 
     private void checkWindow(int blocks) {
@@ -256,7 +256,8 @@ final class ReplayCommand extends Kv8Command {
         out().println(trace.getFileName() + ": " + any.requests() + " requests, " + any.references() + " blocks");
         out().println();
         List<String> header = new ArrayList<>(List.of("policy", "capacity"));
-        if (showsTokens()) {
+        Integer unit = tokensOfCapacity();
+        if (unit != null) {
             header.add("tokens");
         }
         header.addAll(List.of("hits", "hit rate", "evictions", "ns/reference"));
@@ -267,8 +268,8 @@ final class ReplayCommand extends Kv8Command {
         for (Run run : runs) {
             PrefixReplay replay = run.replay;
             List<String> row = new ArrayList<>(List.of(replay.policy().label(), Integer.toString(replay.capacity())));
-            if (showsTokens()) {
-                row.add(Long.toString((long) replay.capacity() * blockSize));
+            if (unit != null) {
+                row.add(Long.toString((long) replay.capacity() * unit));
             }
             row.add(Long.toString(replay.hits()));
             row.add(Numbers.fixed(100 * replay.hitRate(), 2) + " %");
@@ -301,8 +302,9 @@ final class ReplayCommand extends Kv8Command {
             generator.writeStartObject();
             generator.writeStringField("policy", replay.policy().label());
             generator.writeNumberField("capacity", replay.capacity());
-            if (showsTokens()) {
-                generator.writeNumberField("capacity_tokens", (long) replay.capacity() * blockSize);
+            Integer unit = tokensOfCapacity();
+            if (unit != null) {
+                generator.writeNumberField("capacity_tokens", (long) replay.capacity() * unit);
             }
             generator.writeNumberField("hits", replay.hits());
             generator.writeNumberField("references", replay.references());
