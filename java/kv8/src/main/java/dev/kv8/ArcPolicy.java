@@ -140,6 +140,11 @@ final class ArcPolicy implements EvictionPolicy {
     }
 
     @Override
+    public boolean isUsedOften(int block) {
+        return kind(block) == OFTEN;
+    }
+
+    @Override
     public int idle() {
         return idle.size(ONCE) + idle.size(OFTEN);
     }

@@ -329,7 +329,7 @@ final class BlockLedger {
         table.ensureCapacity(target);
         prefixes.prepare(table, target);
         for (int group = 0; group < groups.count(); group++) {
-            table.giveBackFront(group, groups.firstSeen(group, table.computed), pool);
+            table.giveBackFront(group, groups.firstSeen(group, table.computed), groups, pool);
         }
         if (shared + registered > 0) {
             makeWritable(table, last, copiesFit);
@@ -424,6 +424,7 @@ final class BlockLedger {
         prefixes.stopLeading(table);
         table.keyCount = Math.min(table.keyCount, length / blockSize);
         table.queried = Math.min(table.queried, length);
+        table.ends().truncate(length / blockSize);
         if (length < table.computed) {
             storedTokens -= table.computed - length;
             table.computed = length;
@@ -467,7 +468,19 @@ final class BlockLedger {
                 storedTokens -= table.computed;
                 openSequences--;
             }
+            if (table.hint() == ReleaseHint.KEEP) {
+                giveBackFallen(table);
+            }
             table.releaseAll(pool);
+        }
+    }
+
+    /** What a last step left behind the windows' beginnings is worth no more than what fell out of them before. */
+    private void giveBackFallen(BlockTable table) {
+        for (int group = 0; group < groups.count(); group++) {
+            if (groups.hasLikelyEnds(group)) {
+                table.giveBackFront(group, groups.firstSeen(group, table.computed), groups, pool);
+            }
         }
     }
 

@@ -126,6 +126,19 @@ final class BlockPool {
         }
     }
 
+    /** As {@link #release(int)}; a block of {@code rank} and below makes room first, whatever hangs on it, unless it is used often. */
+    void releaseDemoted(int block, int rank) {
+        if (references[block] == 1
+                && index.contains(block)
+                && cached.rank(block) <= rank
+                && !cached.isUsedOften(block)) {
+            references[block] = 0;
+            cached.releaseDemoted(block);
+        } else {
+            release(block);
+        }
+    }
+
     private void free(int block) {
         freeStack[free++] = block;
         if (free == references.length) {

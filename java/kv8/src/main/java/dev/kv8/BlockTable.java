@@ -65,6 +65,8 @@ final class BlockTable {
     /** By group: blocks at the front that were given back because they fell out of the window; their entries are {@link #GONE}. */
     private int[] gone;
 
+    private LikelyEnds ends = new LikelyEnds();
+
     /** The keys of the first {@link #keyCount} full blocks, {@link PrefixIndex#KEY} longs each. */
     private long[] keys = {};
 
@@ -285,17 +287,26 @@ final class BlockTable {
         gone[group] = count;
     }
 
+    LikelyEnds ends() {
+        return ends;
+    }
+
     /** Gives back those of the first {@code count} blocks of a group that are still there. */
-    void giveBackFront(int group, int count, BlockPool pool) {
+    void giveBackFront(int group, int count, LayerGroups layers, BlockPool pool) {
         for (; gone[group] < count; gone[group]++) {
-            pool.release(block(gone[group], group));
+            int block = block(gone[group], group);
+            if (layers.hasLikelyEnds(group) && !ends.need(layers, group, gone[group])) {
+                pool.releaseDemoted(block, options.priority().rank());
+            } else {
+                pool.release(block);
+            }
             replace(gone[group], group, GONE);
         }
     }
 
     /** Gives back everything at its end, the last block first. */
     void releaseAll(BlockPool pool) {
-        ReleaseHint hint = Objects.requireNonNull(end, "an open table keeps its blocks").hint;
+        ReleaseHint hint = hint();
         int rank = options.priority().rank();
         int most = Math.max(1, ReadAhead.BLOCKS / groups);
         for (int end = size; size > 0; ) {
@@ -351,6 +362,7 @@ final class BlockTable {
         }
         size = other.size;
         System.arraycopy(other.gone, 0, gone, 0, groups);
+        ends.copy(other.ends);
         computed = other.computed;
         queried = 0; // it will ask for what it goes on with by itself
         epoch = other.epoch;
@@ -397,12 +409,20 @@ final class BlockTable {
         int[] ownGone = gone;
         gone = other.gone;
         other.gone = ownGone;
+        LikelyEnds ownEnds = ends;
+        ends = other.ends;
+        other.ends = ownEnds;
         int ownComputed = computed;
         computed = other.computed;
         other.computed = ownComputed;
         int ownQueried = queried;
         queried = other.queried;
         other.queried = ownQueried;
+    }
+
+    /** What the end of a closed table says of its blocks. */
+    ReleaseHint hint() {
+        return Objects.requireNonNull(end, "an open table keeps its blocks").hint;
     }
 
     boolean isClosed() {

@@ -30,6 +30,9 @@ interface EvictionPolicy {
     /** The cached block leaves for another reason than room, idle or held; nothing is remembered of it. */
     void forget(int block);
 
+    /** Whether a cached block, or one under its key before, is known to have been of use more than once. */
+    boolean isUsedOften(int block);
+
     /** Cached blocks that could be evicted. */
     int idle();
 

@@ -35,18 +35,33 @@ final class GroupHits {
      * @param makeKeys makes the table's keys of that many blocks
      */
     int longest(BlockTable table, int from, int most, IntConsumer makeKeys) {
-        return groups.longest(from, most, (group, index) -> {
+        return groups.longest(from, most, presence(table, makeKeys));
+    }
+
+    private LayerGroups.Presence presence(BlockTable table, IntConsumer makeKeys) {
+        return (group, index) -> {
             makeKeys.accept(index + 1);
             return find(group, table, index) >= 0;
-        });
+        };
+    }
+
+    /** Takes over as much as there is for a table that could have {@code most} blocks. */
+    void takeOver(BlockTable table, int most, IntConsumer makeKeys) {
+        int from = table.computed / blockSize;
+        LayerGroups.Presence present = presence(table, makeKeys);
+        int end = groups.longest(from, most, present);
+        table.ends().asked(from, end, groups.withoutWindow(from, most, present), most);
+        if (end > from) {
+            take(table, end);
+        }
     }
 
     /** Puts the blocks of {@link #longest} behind those that the table stores; what falls out of a window by that goes back. */
-    void take(BlockTable table, int end) {
+    private void take(BlockTable table, int end) {
         int from = table.computed / blockSize;
         int begun = table.size();
         for (int group = 0; group < groups.count(); group++) {
-            table.giveBackFront(group, Math.min(begun, groups.firstNeeded(group, end)), pool);
+            table.giveBackFront(group, Math.min(begun, groups.firstNeeded(group, end)), groups, pool);
         }
         table.addGone(end);
         for (int group = 0; group < groups.count(); group++) {

@@ -160,10 +160,7 @@ final class LayerGroups {
      * all keys needs all of them, one with a window those of the last window.
      */
     int longest(int from, int most, Presence present) {
-        int end = windows[0] == 0 ? from : most;
-        while (end < most && windows[0] == 0 && hasWithoutWindow(present, end)) {
-            end++;
-        }
+        int end = withoutWindow(from, most, present);
         for (int before = -1; end > from && end != before; ) {
             before = end;
             for (int group = 0; group < windows.length; group++) {
@@ -173,6 +170,31 @@ final class LayerGroups {
             }
         }
         return end;
+    }
+
+    /** As {@link #longest}, were all windows there. */
+    int withoutWindow(int from, int most, Presence present) {
+        if (!haveWhole()) {
+            return most;
+        }
+        int end = from;
+        while (end < most && hasWithoutWindow(present, end)) {
+            end++;
+        }
+        return end;
+    }
+
+    /** Whether some layers see all keys. */
+    private boolean haveWhole() {
+        return windows[0] == 0;
+    }
+
+    /**
+     * Whether what falls out of a group's window is worth keeping before {@link LikelyEnds} only. Where no layer sees all keys nobody would
+     * know where texts begin to differ, so there it is cached like the rest.
+     */
+    boolean hasLikelyEnds(int group) {
+        return haveWhole() && windows[group] != 0;
     }
 
     private boolean hasWithoutWindow(Presence present, int index) {

@@ -65,6 +65,11 @@ final class LruPolicy implements EvictionPolicy {
     }
 
     @Override
+    public boolean isUsedOften(int block) {
+        return false;
+    }
+
+    @Override
     public int idle() {
         return lists.size(IDLE);
     }

@@ -105,11 +105,8 @@ final class PrefixCache {
         asked(table, length);
         int most = wholeBlocks(length);
         if (!groups.isOne()) {
-            int from = table.computed / blockSize;
-            int end = longest(table, tokens, from, most);
-            if (end > from) {
-                groupHits.take(table, end);
-            }
+            table.ensureKeys(most);
+            groupHits.takeOver(table, most, count -> keys.of(table, tokens, count));
             return;
         }
         if (config.window() > 0 && table.computed == 0) {

@@ -25,6 +25,9 @@ public final class PrefixReplay {
 
     private final EvictionPolicyKind kind;
     private final int capacity;
+    /** In blocks; 0 where all layers see all keys. */
+    private final int window;
+
     private final BlockLedger ledger;
     private int[] tokens = {};
     private long[] sorted = {};
@@ -40,20 +43,27 @@ public final class PrefixReplay {
      * @param capacity in blocks, 1 to {@link #MAX_CAPACITY}; takes up to 310 bytes of memory each
      */
     public PrefixReplay(EvictionPolicyKind kind, int capacity) {
+        this(kind, capacity, 0);
+    }
+
+    private PrefixReplay(EvictionPolicyKind kind, int capacity, int window) {
         if (capacity < 1 || capacity > MAX_CAPACITY) {
             throw new IllegalArgumentException(
                     "A capacity of " + capacity + " blocks can't be replayed; give 1 to " + MAX_CAPACITY + ".");
         }
         this.kind = kind;
         this.capacity = capacity;
+        this.window = window;
+        int[] windows = window == 0 ? new int[] {0} : new int[] {0, window * BLOCK_TOKENS};
         // Behind its prompt a request has one token that is not cached, as every prompt has; the block for it is one
-        // more.
+        // more of each group.
         KvCacheConfig config = KvCacheConfig.builder()
-                .layers(1)
+                .layers(windows.length)
+                .layerWindows(windows)
                 .kvHeads(1)
                 .headSize(64)
                 .blockSize(BLOCK_TOKENS)
-                .blocks(capacity + 1)
+                .blocks(capacity + windows.length)
                 .eviction(kind)
                 .partialReuse(false)
                 .build();
@@ -88,6 +98,26 @@ public final class PrefixReplay {
     }
 
     /**
+     * An empty cache of a model of which half of the layers see a window: a block of a prompt takes a page for those that see all keys and,
+     * while its window reaches it, one for the others. Prompts are computed in steps as long as the window.
+     *
+     * @param capacity in pages, 2 to {@link #MAX_CAPACITY}
+     * @param window in blocks of a prompt, 1 to {@link #MAX_CAPACITY}
+     * @throws IllegalArgumentException when one of the numbers is out of its range
+     */
+    public static PrefixReplay withWindow(EvictionPolicyKind kind, int capacity, int window) {
+        if (window < 1 || window > MAX_CAPACITY) {
+            throw new IllegalArgumentException(
+                    "A window of " + window + " blocks can't be replayed; give 1 to " + MAX_CAPACITY + ".");
+        }
+        if (capacity < 2) {
+            throw new IllegalArgumentException(
+                    "A block beside its window takes two pages; a capacity of " + capacity + " has not got them.");
+        }
+        return new PrefixReplay(kind, capacity, window);
+    }
+
+    /**
      * Places one request.
      *
      * @param chain holds the request's keys, head first, from {@code from} to before {@code to}
@@ -96,7 +126,7 @@ public final class PrefixReplay {
      */
     public int request(long[] chain, int from, int to) {
         refuseRepeated(chain, from, to);
-        int count = Math.min(to - from, capacity);
+        int count = Math.min(to - from, mostPlaced());
         int length = writeTokens(chain, from, count);
         int hit;
         BlockTable table;
@@ -105,10 +135,9 @@ public final class PrefixReplay {
             table = ledger.table(tokens, length, SequenceOptions.DEFAULT);
             ledger.open(table);
             hit = table.computed / BLOCK_TOKENS;
-            if (!ledger.reserve(table, length - table.computed)) {
-                throw new IllegalStateException(count + " blocks do not fit into " + capacity + " that nobody holds.");
+            while (table.computed < length) {
+                compute(table, length);
             }
-            ledger.settle(table, tokens, length, true);
         } finally {
             ledger.exit();
         }
@@ -121,6 +150,21 @@ public final class PrefixReplay {
             tier.request(chain, from, from + hit, to);
         }
         return hit;
+    }
+
+    /** Blocks of a prompt that fit beside a window and a step as long, or all of which have both pages. */
+    private int mostPlaced() {
+        return window == 0 ? capacity : Math.max(capacity / 2, capacity - 2 * window);
+    }
+
+    /** The next step of a prompt: all of it where nothing falls out of a window meanwhile. */
+    private void compute(BlockTable table, int length) {
+        int step = window == 0 ? length : window * BLOCK_TOKENS;
+        if (!ledger.reserve(table, Math.min(step, length - table.computed))) {
+            throw new IllegalStateException(
+                    length / BLOCK_TOKENS + " blocks do not fit into " + capacity + " that nobody holds.");
+        }
+        ledger.settle(table, tokens, length, true);
     }
 
     private void refuseRepeated(long[] chain, int from, int to) {

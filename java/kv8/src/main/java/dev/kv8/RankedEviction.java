@@ -261,6 +261,11 @@ final class RankedEviction {
         return ranks[block] & (LIMITED - 1);
     }
 
+    /** See {@link EvictionPolicy#isUsedOften}. */
+    boolean isUsedOften(int block) {
+        return policy.isUsedOften(block);
+    }
+
     /** See {@link EvictionPolicy#idle}. */
     int idle() {
         return policy.idle() + idleOthers;

@@ -86,6 +86,9 @@ final class CacheOracle {
         /** It may have content that belonged to one of another class: blocks do not get a new one by moving. */
         boolean ofOtherClass;
 
+        /** In blocks: where its prompt ends, what was found of it, and what would have been, were the windows there. */
+        int[] likelyEnds = new int[3];
+
         boolean closed;
         ReleaseHint hint = ReleaseHint.KEEP;
 
@@ -97,6 +100,9 @@ final class CacheOracle {
         void exchange(Entry other) {
             exchange(tokens, other.tokens);
             exchange(blocks, other.blocks);
+            int[] ownEnds = likelyEnds;
+            likelyEnds = other.likelyEnds;
+            other.likelyEnds = ownEnds;
             int[] own = {computed, cached, asked, epoch};
             computed = other.computed;
             cached = other.cached;
@@ -219,12 +225,13 @@ final class CacheOracle {
         for (int tried = from + 1; tried * blockSize < entry.tokens.size(); tried++) {
             end = isThere(entry, from, tried, withGaps) ? tried : end;
         }
+        expectOthers(entry, from, end);
         if (end == from) {
             return;
         }
         for (int group = 0; group < windows.size(); group++) {
             for (int index = 0; withGaps && index < Math.min(entry.blocks.size(), firstSeen(group, end)); index++) {
-                giveBack(entry, index, group);
+                fallOut(entry, index, group);
             }
         }
         while (entry.blocks.size() < end) {
@@ -243,6 +250,24 @@ final class CacheOracle {
             }
         }
         entry.computed = end * blockSize;
+    }
+
+    /** Remembers where others are likely to go on. */
+    private void expectOthers(Entry entry, int from, int end) {
+        int most = (entry.tokens.size() - 1) / blockSize;
+        int shared = from;
+        while (shared < most && isWholeThere(entry, shared)) {
+            shared++;
+        }
+        entry.likelyEnds[0] = most;
+        entry.likelyEnds[1] = end > from ? end : entry.likelyEnds[1];
+        entry.likelyEnds[2] = shared > from ? shared : entry.likelyEnds[2];
+    }
+
+    private boolean isWholeThere(Entry entry, int index) {
+        return IntStream.range(0, windows.size())
+                .filter(group -> windows.get(group) == 0)
+                .allMatch(group -> registered.containsKey(entry.prefix((index + 1) * blockSize, group)));
     }
 
     private boolean isThere(Entry entry, int from, int end, boolean withGaps) {
@@ -275,6 +300,27 @@ final class CacheOracle {
         if (block != null) {
             entry.blocks.get(index)[group] = null;
             giveUp(block, ReleaseHint.KEEP, NORMAL);
+        }
+    }
+
+    /**
+     * As {@link #giveBack}, of what the window has left behind. Where other layers see all keys, it is worth little, but before the ends that
+     * others are likely to go on from, or from one block less.
+     */
+    private void fallOut(Entry entry, int index, int group) {
+        Block block = entry.blocks.get(index)[group];
+        giveBack(entry, index, group);
+        boolean isLast = block != null && cached.contains(block);
+        boolean isExpected = IntStream.of(entry.likelyEnds)
+                .anyMatch(end -> index < end && index >= firstSeen(group, Math.max(0, end - 1)));
+        if (windows.get(0) == 0
+                && isLast
+                && !isExpected
+                && block.rank <= entry.options.priority().rank()
+                && !policy.isUsedOften(block.number)) {
+            block.rank = DEMOTED;
+            block.limit = NEVER;
+            block.due = NEVER;
         }
     }
 
@@ -365,6 +411,7 @@ final class CacheOracle {
         entry.computed = from.computed;
         entry.epoch = from.epoch;
         entry.ofOtherClass = from.ofOtherClass;
+        entry.likelyEnds = from.likelyEnds.clone();
         from.blocks.forEach(row -> entry.blocks.add(row.clone()));
         return entry;
     }
@@ -415,6 +462,7 @@ final class CacheOracle {
         to.tokens.clear();
         to.tokens.addAll(from.tokens);
         to.computed = from.computed;
+        to.likelyEnds = from.likelyEnds.clone();
         to.cached = 0;
         to.asked = 0;
         to.epoch = from.epoch;
@@ -545,7 +593,7 @@ final class CacheOracle {
         boolean copiesFit = created + shared + known <= room;
         for (int group = 0; group < windows.size(); group++) {
             for (int index = 0; index < firstSeenAt(group, entry.computed); index++) {
-                giveBack(entry, index, group);
+                fallOut(entry, index, group);
             }
         }
         for (int group = 0; group < begun.length; group++) {
@@ -747,6 +795,9 @@ final class CacheOracle {
         entry.computed = Math.min(entry.computed, length);
         entry.cached = Math.min(entry.cached, length);
         entry.asked = Math.min(entry.asked, length);
+        entry.likelyEnds = IntStream.of(entry.likelyEnds)
+                .map(end -> Math.min(end, length / blockSize))
+                .toArray();
         entry.leads = null;
         dropBlocksBehind(entry, entry.computed, ReleaseHint.KEEP);
     }
@@ -841,6 +892,11 @@ final class CacheOracle {
     }
 
     private void remove(Entry entry) {
+        for (int group = 0; group < windows.size() && windows.get(0) == 0; group++) {
+            for (int index = 0; index < firstSeenAt(group, entry.computed) && entry.hint == ReleaseHint.KEEP; index++) {
+                fallOut(entry, index, group);
+            }
+        }
         dropBlocksBehind(entry, 0, entry.hint);
         entries.remove(entry);
     }

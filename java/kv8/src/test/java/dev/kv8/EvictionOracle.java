@@ -34,6 +34,9 @@ interface EvictionOracle {
 
     void forget(int block);
 
+    /** Whether a cached block was of use more than once, as far as the policy looks at that. */
+    boolean isUsedOften(int block);
+
     Set<Integer> idle();
 
     /** The block idle for longest is the first of a set that keeps the order of insertion. */
@@ -63,6 +66,11 @@ interface EvictionOracle {
         @Override
         public void forget(int block) {
             idle.remove(block);
+        }
+
+        @Override
+        public boolean isUsedOften(int block) {
+            return false;
         }
 
         @Override
@@ -139,6 +147,11 @@ interface EvictionOracle {
             idle.remove(block);
             t1.remove(block);
             t2.remove(block);
+        }
+
+        @Override
+        public boolean isUsedOften(int block) {
+            return t2.contains(block);
         }
 
         @Override

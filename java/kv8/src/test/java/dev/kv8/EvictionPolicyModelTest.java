@@ -36,17 +36,7 @@ class EvictionPolicyModelTest {
     @MethodSource("runs")
     void aPolicyDoesWhatTheOracleDoes(EvictionPolicyKind kind, long seed, int blocks) {
         RandomDriver driver = new RandomDriver(kind, blocks, new Random(seed));
-        for (int i = 0; i < OPERATIONS; i++) {
-            try {
-                driver.operate();
-                driver.check();
-            } catch (AssertionError | RuntimeException e) {
-                throw new AssertionError(
-                        kind + ", seed " + seed + ", " + blocks + " blocks, operation " + i + ": " + driver.last + ": "
-                                + e.getMessage(),
-                        e);
-            }
-        }
+        ModelRun.of(kind + ", seed " + seed + ", " + blocks + " blocks", OPERATIONS, driver);
         assertThat(driver.evictions).as("evictions, seed %d", seed).isGreaterThan(OPERATIONS / 50);
         if (kind == EvictionPolicyKind.ARC && blocks > 1) {
             assertThat(driver.full)
@@ -56,7 +46,7 @@ class EvictionPolicyModelTest {
         }
     }
 
-    private static final class RandomDriver {
+    private static final class RandomDriver implements ModelRun.Driver {
         final int blocks;
         final Random random;
         final EvictionPolicy policy;
@@ -84,7 +74,13 @@ class EvictionPolicyModelTest {
             return Objects.requireNonNull(keys.get(block));
         }
 
-        void operate() {
+        @Override
+        public String last() {
+            return last;
+        }
+
+        @Override
+        public void operate() {
             int choice = random.nextInt(100);
             List<Integer> held = keys.keySet().stream()
                     .filter(b -> !oracle.idle().contains(b))
@@ -149,7 +145,8 @@ class EvictionPolicyModelTest {
             }
         }
 
-        void check() {
+        @Override
+        public void check(int operation) {
             policy.checkInvariants();
             assertThat(policy.idle()).isEqualTo(oracle.idle().size());
             if (policy instanceof ArcPolicy arc && oracle instanceof EvictionOracle.Arc expected) {

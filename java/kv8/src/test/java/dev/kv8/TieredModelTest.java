@@ -8,23 +8,34 @@ import java.nio.file.Path;
 import java.time.Duration;
 import java.util.ArrayList;
 import java.util.Collections;
+import java.util.HashSet;
 import java.util.List;
 import java.util.Random;
+import java.util.Set;
 import java.util.stream.Stream;
+import org.jspecify.annotations.Nullable;
 import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.Arguments;
 import org.junit.jupiter.params.provider.MethodSource;
 
 /**
- * All that can be done with sequences, at random, while a {@link FaultyStore} brings some of their blocks, now, late, damaged or
- * never. What is cached at a moment depends on the store's threads, so the oracle knows less than {@link CacheOracle}: the tokens of
- * each sequence, and by {@link TokenContent} what must be stored for them. -Dkv8.seed=N repeats a seed as far as threads let it,
- * -Dkv8.operations=N sets how many operations a run has.
+ * All that can be done with sequences, at random, above a store. A {@link FaultyStore} brings some of their blocks, now, late, damaged or
+ * never: what is cached at a moment depends on its threads then, so the oracle knows less than {@link CacheOracle}, the tokens of each
+ * sequence, and by {@link TokenContent} what must be stored for them.
+ *
+ * <p>Above a store that keeps everything and is waited for, the oracle knows what a prompt finds to the block: all that was ever computed,
+ * wherever the pool has let it go. Which blocks are in the pool and which come from the store it does not say. That follows from the order
+ * in which loads take blocks of the pool and give them back, which could only be copied from {@link PrefixLoads}; without tiers {@link
+ * KvCacheModelTest} knows the order. -Dkv8.seed=N repeats a seed as far as threads let it, -Dkv8.operations=N sets how many operations a
+ * run has.
  */
 class TieredModelTest {
     private static final int OPERATIONS = Integer.getInteger("kv8.operations", 4000);
     private static final int BLOCKS = 70;
+    /** Enough for all sequences and a pin, so that little else is kept in the pool. */
+    private static final int FEW_BLOCKS = 48;
+
     private static final int MOST_SEQUENCES = 4;
     private static final int MOST_TOKENS = 64;
 
@@ -55,16 +66,8 @@ class TieredModelTest {
                 .eviction(eviction)
                 .build();
         try (TieredCache test = new TieredCache(true, config)) {
-            RandomDriver driver = new RandomDriver(test, new Random(seed), folder);
-            for (int i = 0; i < OPERATIONS; i++) {
-                try {
-                    driver.operate();
-                    driver.check();
-                } catch (AssertionError | RuntimeException e) {
-                    throw new AssertionError(
-                            "seed " + seed + ", operation " + i + ": " + driver.last + ": " + e.getMessage(), e);
-                }
-            }
+            RandomDriver driver = new RandomDriver(test, new Random(seed), folder, 8);
+            ModelRun.of("seed " + seed, OPERATIONS, driver);
             assertThat(test.cache.stats().prefixHitTokens())
                     .as("tokens taken over")
                     .isPositive();
@@ -78,6 +81,119 @@ class TieredModelTest {
         }
     }
 
+    /** Nothing comes late, and everything is written at its first use. */
+    @ParameterizedTest(name = "seed {0}, {1}, window {2}")
+    @MethodSource("runs")
+    void whatWasOnceComputedIsFoundForEver(long seed, EvictionPolicyKind eviction, int window) {
+        try (HostBlockStore store = HostBlockStore.create(ByteSize.of(1L << 28))) {
+            Tiers tiers = Tiers.builder()
+                    .add(store)
+                    .loadDeadline(Duration.ofMinutes(5))
+                    .storeDeadline(Duration.ofMinutes(5))
+                    .prefillTokensPerSecond(1)
+                    .writtenOnFirstUse(true)
+                    .build();
+            KvCacheConfig config = TieredCache.config(window == 0 ? FEW_BLOCKS : 2 * FEW_BLOCKS, tiers)
+                    .layerWindows(0, window)
+                    .eviction(eviction)
+                    .build();
+            try (TieredCache test = new TieredCache(true, config)) {
+                RandomDriver driver = new RandomDriver(test, new Random(seed), folder, 16);
+                EverythingWritten oracle = new EverythingWritten(driver);
+                ModelRun.of("seed " + seed, OPERATIONS / 8, oracle);
+                assertThat(test.tier(0).loaded()).as("loads").isPositive();
+                assertThat(oracle.found).as("blocks found").isPositive();
+                TierStats stats = test.tier(0);
+                assertThat(stats.dropped() + stats.late() + stats.refused() + stats.failed() + stats.damaged())
+                        .as("%s", stats)
+                        .isZero();
+                driver.closeAll();
+                test.checkIdle();
+            }
+        }
+    }
+
+    /** What a prompt finds above a store that keeps everything: the longest prefix of whose blocks none was never written. */
+    private static final class EverythingWritten implements ModelRun.Driver {
+        /** A page of a block: whose weights, the tokens up to its end, and which layers. */
+        private record Page(String weights, List<Integer> tokens, int group) {}
+
+        private final RandomDriver driver;
+        private final TieredCache test;
+        private final LayerGroups groups;
+        private final Set<Page> written = new HashSet<>();
+        int found;
+
+        EverythingWritten(RandomDriver driver) {
+            this.driver = driver;
+            test = driver.test;
+            groups = test.cache.config().groups();
+        }
+
+        @Override
+        public void operate() throws IOException {
+            driver.operate();
+        }
+
+        @Override
+        public String last() {
+            return driver.last();
+        }
+
+        @Override
+        public void check(int operation) {
+            driver.check(operation);
+            if (driver.opened != null) {
+                Sequence sequence = driver.opened.sequence();
+                sequence.awaitLoaded();
+                int expected = longest(driver.opened.tokens());
+                assertThat(sequence.cachedTokens() / TieredCache.BLOCK_SIZE)
+                        .as("whole blocks found")
+                        .isEqualTo(expected);
+                found += expected;
+            }
+            test.settle();
+            driver.tracked.forEach(this::note);
+        }
+
+        private int longest(List<Integer> prompt) {
+            int longest = 0;
+            for (int end = 1; end * TieredCache.BLOCK_SIZE < prompt.size(); end++) {
+                longest = isThere(prompt, end) ? end : longest;
+            }
+            return longest;
+        }
+
+        private boolean isThere(List<Integer> prompt, int end) {
+            for (int group = 0; group < groups.count(); group++) {
+                for (int index = groups.firstNeeded(group, end); index < end; index++) {
+                    if (!written.contains(page(prompt, index, group))) {
+                        return false;
+                    }
+                }
+            }
+            return true;
+        }
+
+        private Page page(List<Integer> tokens, int index, int group) {
+            return new Page(
+                    driver.weights, List.copyOf(tokens.subList(0, (index + 1) * TieredCache.BLOCK_SIZE)), group);
+        }
+
+        /** What a sequence has computed under the present weights. */
+        private void note(Tracked one) {
+            BlockTable table = one.sequence().table;
+            if (table.epoch != test.cache.ledger().prefixes().epoch()) {
+                return;
+            }
+            for (int group = 0; group < groups.count(); group++) {
+                for (int index = table.gone(group); index < table.computed / TieredCache.BLOCK_SIZE; index++) {
+                    written.add(page(one.tokens(), index, group));
+                }
+            }
+        }
+    }
+
     /** A sequence and the tokens that it should have. */
     private record Tracked(Sequence sequence, List<Integer> tokens) {
         static Tracked of(Sequence sequence, List<Integer> tokens) {
@@ -88,31 +204,46 @@ class TieredModelTest {
     /** A sequence in host memory and its tokens. */
     private record Away(SwappedSequence swapped, List<Integer> tokens) {}
 
-    private static final class RandomDriver {
+    private static final class RandomDriver implements ModelRun.Driver {
         private final TieredCache test;
         private final Random random;
         private final Path file;
+        private final int texts;
         private final List<Tracked> tracked = new ArrayList<>();
         private final List<Away> away = new ArrayList<>();
         private final List<PinnedPrefix> pins = new ArrayList<>();
         private List<Integer> savedTokens = List.of();
         private String savedWeights = "none";
         private String weights = "";
+        /** By the last operation. */
+        @Nullable
+        private Tracked opened;
+
         String last = "nothing";
 
-        RandomDriver(TieredCache test, Random random, Path folder) {
+        /** @param texts how many different ones prompts begin as */
+        RandomDriver(TieredCache test, Random random, Path folder, int texts) {
+            this.texts = texts;
             this.test = test;
             this.random = random;
             file = folder.resolve("sequence");
         }
 
-        void operate() throws IOException {
+        @Override
+        public String last() {
+            return last;
+        }
+
+        @Override
+        public void operate() throws IOException {
             int choice = random.nextInt(100);
+            opened = null;
             if (tracked.isEmpty() || (choice < 25 && tracked.size() < MOST_SEQUENCES)) {
                 last = "open";
-                List<Integer> prompt = tokens(random.nextInt(8), 2 + random.nextInt(50));
+                List<Integer> prompt = tokens(random.nextInt(texts), 2 + random.nextInt(50));
                 int[] ids = prompt.stream().mapToInt(Integer::intValue).toArray();
-                tracked.add(Tracked.of(test.cache.open(ids), prompt));
+                opened = Tracked.of(test.cache.open(ids), prompt);
+                tracked.add(opened);
             } else if (choice < 50) {
                 compute(any());
             } else if (choice < 56) {
@@ -175,7 +306,8 @@ class TieredModelTest {
         private void append(Tracked one) {
             last = "append";
             int count = Math.min(MOST_TOKENS - one.tokens().size(), 1 + random.nextInt(24));
-            for (int token : tokens(random.nextInt(8), Math.max(0, count) + 1).subList(0, Math.max(0, count))) {
+            for (int token :
+                    tokens(random.nextInt(texts), Math.max(0, count) + 1).subList(0, Math.max(0, count))) {
                 one.sequence().append(token);
                 one.tokens().add(token);
             }
@@ -271,7 +403,8 @@ class TieredModelTest {
             tracked.remove(one);
         }
 
-        void check() {
+        @Override
+        public void check(int operation) {
             test.cache.ledger().pool().checkInvariants();
             long stored = 0;
             for (Tracked one : tracked) {

@@ -65,6 +65,16 @@ final class ReplayCommand extends Kv8Command {
     Integer blockSize;
 
     @Option(
+            names = "--window",
+            paramLabel = "BLOCKS",
+            description = {
+                "Half of the layers see a window of this many blocks: a block takes a page for those that see all keys,",
+                "and one for the others while their window reaches it. Capacities are in pages then."
+            })
+    @Nullable
+    Integer window;
+
+    @Option(
             names = "--tier",
             paramLabel = "BLOCKS",
             description =
@@ -101,8 +111,8 @@ final class ReplayCommand extends Kv8Command {
         final @Nullable WriteOn writeOn;
         long nanoseconds;
 
-        Run(EvictionPolicyKind policy, int capacity) {
-            replay = new PrefixReplay(policy, capacity);
+        Run(PrefixReplay replay) {
+            this.replay = replay;
             writeOn = null;
         }
 
@@ -140,6 +150,9 @@ final class ReplayCommand extends Kv8Command {
         if (tier != null && (tier < 1 || tier > PrefixReplay.MAX_CAPACITY)) {
             throw wrongUsage("--tier is " + tier + "; it must be 1 to " + PrefixReplay.MAX_CAPACITY + " blocks.");
         }
+        if (window != null) {
+            checkWindow(window);
+        }
         List<Run> runs = replay();
         List<PrefixReplay> replays = runs.stream().map(run -> run.replay).toList();
         if (plot != null) {
@@ -151,6 +164,23 @@ final class ReplayCommand extends Kv8Command {
             print(runs);
         }
         return 0;
+    }
+
+    /** How many tokens are in a unit of the capacity; null when it is not known, as of a page, which has not all of their layers. */
+    private @Nullable Integer tokensOfCapacity() {
+        return window == null ? blockSize : null;
+    }
+
+    private void checkWindow(int blocks) {
+        if (blocks < 1 || blocks > PrefixReplay.MAX_CAPACITY) {
+            throw wrongUsage("--window is " + blocks + "; it must be 1 to " + PrefixReplay.MAX_CAPACITY + " blocks.");
+        }
+        if (tier != null) {
+            throw wrongUsage("--window and --tier can't be replayed together; give one of them.");
+        }
+        if (capacities.contains(1)) {
+            throw wrongUsage("--capacity is 1; with --window it must be 2 pages or more.");
+        }
     }
 
     /** Reads the trace once, part by part, and passes each part through every run. */
@@ -180,7 +210,7 @@ final class ReplayCommand extends Kv8Command {
     private void warmUp(RequestTrace requests, TracePart part) throws IOException {
         for (int round = 0; round < WARM_UP_ROUNDS; round++) {
             for (EvictionPolicyKind policy : policies) {
-                place(requests, part, new Run(policy, capacities.get(0)));
+                place(requests, part, run(policy, capacities.get(0)));
             }
         }
     }
@@ -196,8 +226,16 @@ final class ReplayCommand extends Kv8Command {
     private Stream<Run> runs(EvictionPolicyKind policy, int capacity) {
         Integer below = tier;
         return below == null
-                ? Stream.of(new Run(policy, capacity))
+                ? Stream.of(run(policy, capacity))
                 : new LinkedHashSet<>(writeOn).stream().map(use -> new Run(policy, capacity, below, use));
+    }
+
+    /** Without a tier. */
+    private Run run(EvictionPolicyKind policy, int capacity) {
+        return new Run(
+                window == null
+                        ? new PrefixReplay(policy, capacity)
+                        : PrefixReplay.withWindow(policy, capacity, window));
     }
 
     private static void place(RequestTrace requests, TracePart part, Run run) throws IOException {
@@ -218,7 +256,8 @@ final class ReplayCommand extends Kv8Command {
         out().println(trace.getFileName() + ": " + any.requests() + " requests, " + any.references() + " blocks");
         out().println();
         List<String> header = new ArrayList<>(List.of("policy", "capacity"));
-        if (blockSize != null) {
+        Integer unit = tokensOfCapacity();
+        if (unit != null) {
             header.add("tokens");
         }
         header.addAll(List.of("hits", "hit rate", "evictions", "ns/reference"));
@@ -229,8 +268,8 @@ final class ReplayCommand extends Kv8Command {
         for (Run run : runs) {
             PrefixReplay replay = run.replay;
             List<String> row = new ArrayList<>(List.of(replay.policy().label(), Integer.toString(replay.capacity())));
-            if (blockSize != null) {
-                row.add(Long.toString((long) replay.capacity() * blockSize));
+            if (unit != null) {
+                row.add(Long.toString((long) replay.capacity() * unit));
             }
             row.add(Long.toString(replay.hits()));
             row.add(Numbers.fixed(100 * replay.hitRate(), 2) + " %");
@@ -254,14 +293,18 @@ final class ReplayCommand extends Kv8Command {
         if (blockSize != null) {
             generator.writeNumberField("block_size", blockSize);
         }
+        if (window != null) {
+            generator.writeNumberField("window", window);
+        }
         generator.writeArrayFieldStart("runs");
         for (Run run : runs) {
             PrefixReplay replay = run.replay;
             generator.writeStartObject();
             generator.writeStringField("policy", replay.policy().label());
             generator.writeNumberField("capacity", replay.capacity());
-            if (blockSize != null) {
-                generator.writeNumberField("capacity_tokens", (long) replay.capacity() * blockSize);
+            Integer unit = tokensOfCapacity();
+            if (unit != null) {
+                generator.writeNumberField("capacity_tokens", (long) replay.capacity() * unit);
             }
             generator.writeNumberField("hits", replay.hits());
             generator.writeNumberField("references", replay.references());
