@@ -73,8 +73,8 @@ class StuckTierTest {
             waiting.close();
             test.cache.poll();
             TieredCache.await(() -> {
-                silent.failAll(); // which begins another transfer, when it waits for a frame
-                return test.cache.framesInUse() == 0;
+                silent.failAll(); // which begins another transfer, when it waits for a frame, a moment later
+                return !test.cache.poll() && test.cache.framesInUse() == 0;
             });
             test.checkIdle();
         }
