@@ -166,9 +166,9 @@ class BeamReorderTest {
         test.oracle.entries.clear();
         test.clearPrefixes();
         CacheStats now = test.cache.stats();
-        test.oracle.allocated = now.allocatedBlocks();
+        test.oracle.pool.allocated = now.allocatedBlocks();
         test.oracle.copied = now.copiedBlocks();
-        test.oracle.evicted = now.evictedBlocks();
+        test.oracle.pool.evicted = now.evictedBlocks();
         test.oracle.queried = now.prefixQueryTokens();
         test.oracle.hit = now.prefixHitTokens();
     }

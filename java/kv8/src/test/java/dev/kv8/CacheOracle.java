@@ -1,11 +1,11 @@
 package dev.kv8;
 
+import dev.kv8.PoolOracle.Block;
+import dev.kv8.PoolOracle.Prefix;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.Collections;
-import java.util.HashMap;
 import java.util.IdentityHashMap;
-import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.Objects;
@@ -16,53 +16,11 @@ import org.jspecify.annotations.Nullable;
 
 /**
  * What the manager should do, as naively as it can be said: a block is an object, a sequence a list of them, who shares what is
- * found by looking at everybody, a prefix is known by its salt and the list of its tokens, reserving walks token by token, and
- * who makes room is found by searching among those of the lowest rank, or by an {@link EvictionOracle} among the normal ones.
+ * found by looking at everybody, a prefix is known by its salt and the list of its tokens, and reserving walks token by token. A {@link PoolOracle} knows which blocks
+ * can be found, and who makes room.
  */
 final class CacheOracle {
-    private static final int DEMOTED = 0;
     private static final int NORMAL = CachePriority.NORMAL.rank();
-    private static final long NEVER = Long.MAX_VALUE;
-
-    /** A block; what is said of its worth counts while it is registered. */
-    static final class Block {
-        /** By which the policy knows it. */
-        final int number;
-
-        int rank;
-        long limit;
-        /** When it loses its rank, while nobody holds it. */
-        long due = NEVER;
-        /** The only one that hangs on it, as far as was registered since it is. */
-        @Nullable
-        Prefix child;
-
-        boolean severalChildren;
-        /** It is known why its parent may go before it. */
-        boolean mayBeOrphaned;
-        /** It lost its class by time, or was used again while those that hang on it were not. */
-        boolean mayGoFirst;
-
-        Block(int number) {
-            this.number = number;
-        }
-
-        void raise(SequenceOptions options) {
-            int asked = options.priority().rank();
-            limit = asked < rank ? limit : asked > rank ? options.limitTicks() : Math.max(limit, options.limitTicks());
-            rank = Math.max(rank, asked);
-        }
-
-        void fall() {
-            rank = rank > NORMAL ? NORMAL : DEMOTED;
-            limit = NEVER;
-            due = NEVER;
-            mayGoFirst = true;
-        }
-    }
-
-    /** What a full block is found by: all tokens up to its end, for whom, and of which layers it is. */
-    record Prefix(String salt, List<Integer> tokens, int group) {}
 
     /**
      * A sequence: its tokens and, for those computed or scheduled, its blocks: a row for each run of tokens, in which each group of
@@ -144,32 +102,15 @@ final class CacheOracle {
     /** The blocks of each open pin, as a sequence has them. */
     final List<List<@Nullable Block[]>> pins = new ArrayList<>();
 
-    /** The newest is the last. */
-    final Map<Prefix, Block> registered = new LinkedHashMap<>();
-
-    /** Registered ones that nobody holds; the one given up, or fallen, longest ago is the first. */
-    final List<Block> cached = new ArrayList<>();
+    final PoolOracle pool;
 
     /** What is being copied. */
     @Nullable
     private Block source;
 
     private final boolean partialReuse;
-    private final EvictionOracle policy;
-    private final boolean isLru;
-    /** What the policy remembers prefixes by, while weights are what they are. */
-    private final Map<Prefix, Long> policyKeys = new HashMap<>();
-
-    private long nextPolicyKey;
-    private int nextBlock;
-
-    /** In ticks. */
-    long now;
-
     int epoch;
-    long allocated;
     long copied;
-    long evicted;
     long queried;
     long hit;
     long partlyHit;
@@ -183,8 +124,7 @@ final class CacheOracle {
         this.partialReuse = partialReuse && windows.size() == 1;
         this.totalBlocks = totalBlocks;
         this.blockSize = blockSize;
-        policy = EvictionOracle.of(eviction, totalBlocks);
-        isLru = eviction == EvictionPolicyKind.LRU;
+        pool = new PoolOracle(totalBlocks, blockSize, eviction, windows, this::holders, this::freeBlocks);
     }
 
     Entry open(SequenceOptions options, List<Integer> tokens) {
@@ -244,7 +184,7 @@ final class CacheOracle {
             for (int group = 0; group < windows.size(); group++) {
                 if (!withGaps || index >= firstSeen(group, end)) {
                     Block block = find(entry, index, group);
-                    use(block, entry.options);
+                    pool.use(block, entry.options);
                     entry.blocks.get(index)[group] = block;
                 }
             }
@@ -267,13 +207,13 @@ final class CacheOracle {
     private boolean isWholeThere(Entry entry, int index) {
         return IntStream.range(0, windows.size())
                 .filter(group -> windows.get(group) == 0)
-                .allMatch(group -> registered.containsKey(entry.prefix((index + 1) * blockSize, group)));
+                .allMatch(group -> pool.registered.containsKey(entry.prefix((index + 1) * blockSize, group)));
     }
 
     private boolean isThere(Entry entry, int from, int end, boolean withGaps) {
         for (int group = 0; group < windows.size(); group++) {
             for (int index = withGaps ? Math.max(from, firstSeen(group, end)) : from; index < end; index++) {
-                if (registered.get(entry.prefix((index + 1) * blockSize, group)) == null) {
+                if (pool.registered.get(entry.prefix((index + 1) * blockSize, group)) == null) {
                     return false;
                 }
             }
@@ -282,7 +222,7 @@ final class CacheOracle {
     }
 
     private Block find(Entry entry, int index, int group) {
-        return Objects.requireNonNull(registered.get(entry.prefix((index + 1) * blockSize, group)));
+        return Objects.requireNonNull(pool.registered.get(entry.prefix((index + 1) * blockSize, group)));
     }
 
     /** The first block that is of use to a group, of a sequence that goes on behind so many. */
@@ -299,7 +239,7 @@ final class CacheOracle {
         Block block = entry.blocks.get(index)[group];
         if (block != null) {
             entry.blocks.get(index)[group] = null;
-            giveUp(block, ReleaseHint.KEEP, NORMAL);
+            pool.giveUp(block, ReleaseHint.KEEP, NORMAL);
         }
     }
 
@@ -310,17 +250,10 @@ final class CacheOracle {
     private void fallOut(Entry entry, int index, int group) {
         Block block = entry.blocks.get(index)[group];
         giveBack(entry, index, group);
-        boolean isLast = block != null && cached.contains(block);
         boolean isExpected = IntStream.of(entry.likelyEnds)
                 .anyMatch(end -> index < end && index >= firstSeen(group, Math.max(0, end - 1)));
-        if (windows.get(0) == 0
-                && isLast
-                && !isExpected
-                && block.rank <= entry.options.priority().rank()
-                && !policy.isUsedOften(block.number)) {
-            block.rank = DEMOTED;
-            block.limit = NEVER;
-            block.due = NEVER;
+        if (block != null && windows.get(0) == 0 && !isExpected) {
+            pool.demote(block, entry.options.priority().rank());
         }
     }
 
@@ -328,7 +261,7 @@ final class CacheOracle {
     private void copyPart(Entry entry) {
         int best = Math.min(8, blockSize / 2);
         Block found = null;
-        for (Map.Entry<Prefix, Block> one : registered.entrySet()) {
+        for (Map.Entry<Prefix, Block> one : pool.registered.entrySet()) {
             int run = commonTokens(entry, one.getKey()) - entry.computed;
             boolean isNext = one.getKey().tokens().size() == entry.computed + blockSize;
             if (isNext && run >= best) {
@@ -339,17 +272,17 @@ final class CacheOracle {
         if (found == null) {
             return;
         }
-        use(found, entry.options);
+        pool.use(found, entry.options);
         source = found;
         if (freeBlocks() > 0) {
-            entry.blocks.add(new Block[] {take()});
+            entry.blocks.add(new Block[] {pool.take()});
             entry.computed += best;
             entry.cached += best;
             hit += best;
             partlyHit += best;
         }
         source = null;
-        giveUp(found, ReleaseHint.KEEP, NORMAL);
+        pool.giveUp(found, ReleaseHint.KEEP, NORMAL);
     }
 
     /** Of a sequence's tokens but the last, those that a prefix begins with. */
@@ -386,16 +319,6 @@ final class CacheOracle {
         if (entry.computed == 0) {
             entry.epoch = epoch;
         }
-    }
-
-    private void use(Block block, SequenceOptions options) {
-        if (block.due <= now) {
-            block.fall();
-        }
-        block.due = NEVER;
-        cached.remove(block);
-        policy.hit(block.number);
-        block.raise(options);
     }
 
     private Entry add(SequenceOptions options, List<Integer> tokens) {
@@ -494,7 +417,7 @@ final class CacheOracle {
         int known = entry.epoch == epoch ? most : 0;
         for (int group = 0; group < windows.size(); group++) {
             for (int index = entry.gone(group); index < known; index++) {
-                known = registered.containsKey(entry.prefix((index + 1) * blockSize, group)) ? known : index;
+                known = pool.registered.containsKey(entry.prefix((index + 1) * blockSize, group)) ? known : index;
             }
         }
         return known;
@@ -512,7 +435,7 @@ final class CacheOracle {
 
     List<@Nullable Block[]> pin(Entry entry, int tokens) {
         List<@Nullable Block[]> found = pinnable(entry, tokens);
-        blocks(found).forEach(block -> use(block, entry.options));
+        blocks(found).forEach(block -> pool.use(block, entry.options));
         pins.add(found);
         return found;
     }
@@ -527,7 +450,7 @@ final class CacheOracle {
     private void giveUpLast(List<@Nullable Block[]> rows, ReleaseHint hint, int rank) {
         for (Block block : rows.remove(rows.size() - 1)) {
             if (block != null) {
-                giveUp(block, hint, rank);
+                pool.giveUp(block, hint, rank);
             }
         }
     }
@@ -553,7 +476,7 @@ final class CacheOracle {
         }
         for (int group = 0; group < windows.size(); group++) {
             for (int index = windows.size() == 1 ? 0 : firstSeen(group, end); index < end; index++) {
-                needed -= cached.contains(find(asked, index, group)) ? 0 : 1;
+                needed -= pool.cached.contains(find(asked, index, group)) ? 0 : 1;
             }
         }
         int missing = needed - freeBlocks() + kept;
@@ -585,7 +508,7 @@ final class CacheOracle {
         }
         for (Block block : begun) {
             shared += holders(block) > 1 ? 1 : 0;
-            known += holders(block) == 1 && registered.containsValue(block) ? 1 : 0;
+            known += holders(block) == 1 && pool.registered.containsValue(block) ? 1 : 0;
         }
         if (created + shared > room) {
             return false;
@@ -598,93 +521,24 @@ final class CacheOracle {
         }
         for (int group = 0; group < begun.length; group++) {
             Block block = begun[group];
-            if (holders(block) > 1 || (copiesFit && registered.containsValue(block))) {
-                begun[group] = take();
-                giveUp(block, ReleaseHint.KEEP, NORMAL);
+            if (holders(block) > 1 || (copiesFit && pool.registered.containsValue(block))) {
+                begun[group] = pool.take();
+                pool.giveUp(block, ReleaseHint.KEEP, NORMAL);
                 copied++;
-            } else if (registered.containsValue(block)) {
-                unregister(block);
+            } else if (pool.registered.containsValue(block)) {
+                pool.unregister(block);
             }
         }
         while (entry.blocks.size() < rows(entry.computed + count)) {
             Block[] row = new Block[windows.size()];
             entry.blocks.add(row);
             for (int group = 0; group < row.length; group++) {
-                row[group] = take();
+                row[group] = pool.take();
             }
         }
         join(entry);
         entry.scheduled = count;
         return true;
-    }
-
-    private Block take() {
-        allocated++;
-        if (freeBlocks() == cached.size()) {
-            evicted++;
-            Block worst = evict();
-            excuseChildren(worst, worst.mayGoFirst);
-            registered.values().remove(worst);
-        }
-        return new Block(nextBlock++);
-    }
-
-    private void unregister(Block block) {
-        excuseChildren(block, true);
-        registered.values().remove(block);
-        policy.forget(block.number);
-    }
-
-    private Block evict() {
-        while (true) {
-            Block first = null;
-            for (Block block : cached) {
-                if (block.due <= now && (first == null || block.due < first.due)) {
-                    first = block;
-                }
-            }
-            if (first == null) {
-                break;
-            }
-            first.fall();
-            cached.remove(first);
-            cached.add(first);
-        }
-        int lowest = cached.stream().mapToInt(block -> block.rank).min().orElseThrow();
-        List<Integer> candidates = cached.stream()
-                .filter(block -> block.rank == lowest)
-                .map(block -> block.number)
-                .toList();
-        int number = candidates.get(0);
-        if (lowest == NORMAL) {
-            number = policy.evict(candidates);
-        } else {
-            policy.forget(number);
-        }
-        for (Block block : cached) {
-            if (block.number == number) {
-                cached.remove(block);
-                return block;
-            }
-        }
-        throw new AssertionError("The policy chose a block that was no candidate.");
-    }
-
-    private void giveUp(Block block, ReleaseHint hint, int rank) {
-        if (holders(block) > 0 || !registered.containsValue(block)) {
-            return;
-        }
-        boolean hinted = block.rank <= rank;
-        if (hinted && hint == ReleaseHint.DISCARD) {
-            unregister(block);
-            return;
-        }
-        if (hinted && hint == ReleaseHint.DEMOTE && !isNeeded(block)) {
-            block.rank = DEMOTED;
-            block.limit = NEVER;
-        }
-        block.due = block.limit == NEVER ? NEVER : now + block.limit;
-        cached.add(block);
     }
 
     void settle(Entry entry, boolean computed) {
@@ -710,84 +564,11 @@ final class CacheOracle {
         for (int group = 0; group < windows.size(); group++) {
             Block block = entry.blocks.get(index)[group];
             if (block != null) {
-                register(entry, index, group, block);
+                Block before = index == 0 ? null : entry.blocks.get(index - 1)[group];
+                Prefix prefix = entry.prefix((index + 1) * blockSize, group);
+                pool.register(prefix, block, before, entry.options, entry.ofOtherClass);
             }
         }
-    }
-
-    private void register(Entry entry, int index, int group, Block block) {
-        Prefix prefix = entry.prefix((index + 1) * blockSize, group);
-        Block first = registered.putIfAbsent(prefix, block);
-        if (first == null) {
-            block.rank = DEMOTED;
-            block.limit = NEVER;
-            block.child = null;
-            block.severalChildren = false;
-            block.mayBeOrphaned = entry.ofOtherClass;
-            block.mayGoFirst = false;
-            block.raise(entry.options);
-            policy.admit(block.number, policyKeys.computeIfAbsent(prefix, unknown -> nextPolicyKey++));
-        } else if (holders(first) > 0) {
-            first.raise(entry.options);
-        } else if (first.rank < entry.options.priority().rank()) {
-            use(first, entry.options);
-            giveUp(first, ReleaseHint.KEEP, NORMAL);
-            first.mayBeOrphaned = true; // it comes behind its parent, which was given up just before
-        }
-        if (index > 0) {
-            hang(entry, index, group);
-        }
-    }
-
-    private void hang(Entry entry, int index, int group) {
-        Prefix prefix = entry.prefix((index + 1) * blockSize, group);
-        Block parent = registered.get(entry.prefix(index * blockSize, group));
-        if (parent == null || parent != entry.blocks.get(index - 1)[group]) {
-            Objects.requireNonNull(registered.get(prefix)).mayBeOrphaned =
-                    true; // who registered it holds a copy of its parent
-        }
-        if (parent != null && !prefix.equals(parent.child) && !parent.severalChildren) {
-            parent.severalChildren = parent.child != null && registered.containsKey(parent.child);
-            parent.child = prefix;
-        }
-    }
-
-    private boolean isNeeded(Block block) {
-        Block child = registered.get(block.child);
-        return block.severalChildren || (child != null && child.rank > DEMOTED);
-    }
-
-    /** What hangs on {@code parent}, which is to be found no more. */
-    private void excuseChildren(Block parent, boolean all) {
-        registered.forEach((prefix, block) -> {
-            if (all && prefix.tokens().size() > blockSize && registered.get(parentOf(prefix)) == parent) {
-                block.mayBeOrphaned = true;
-            }
-        });
-    }
-
-    private Prefix parentOf(Prefix prefix) {
-        return new Prefix(
-                prefix.salt(),
-                List.copyOf(prefix.tokens().subList(0, prefix.tokens().size() - blockSize)),
-                prefix.group());
-    }
-
-    /**
-     * Cached prefixes that nobody would find, because the block before is not cached, and nothing says why. An adaptive policy may say
-     * why: it evicted the end of a chain too early before, and keeps it now.
-     */
-    List<Prefix> orphans() {
-        return !isLru
-                ? List.of()
-                : registered.entrySet().stream()
-                        .filter(entry -> !entry.getValue().mayBeOrphaned)
-                        .map(Map.Entry::getKey)
-                        .filter(prefix ->
-                                windows.get(prefix.group()) == 0) // else its beginning fell out of the window first
-                        .filter(prefix ->
-                                prefix.tokens().size() > blockSize && !registered.containsKey(parentOf(prefix)))
-                        .toList();
     }
 
     void truncate(Entry entry, int length) {
@@ -832,7 +613,7 @@ final class CacheOracle {
         for (int index = 0; index < away.blocks.size(); index++) {
             for (int group = 0; group < windows.size(); group++) {
                 boolean shared =
-                        index < known && index >= away.gone(group) && !cached.contains(find(away, index, group));
+                        index < known && index >= away.gone(group) && !pool.cached.contains(find(away, index, group));
                 needed += index >= away.gone(group) && !shared ? 1 : 0;
             }
         }
@@ -848,9 +629,9 @@ final class CacheOracle {
             for (int group = 0; group < row.length; group++) {
                 if (index >= away.gone(group) && index < known) {
                     row[group] = find(away, index, group);
-                    use(row[group], away.options);
+                    pool.use(row[group], away.options);
                 } else if (index >= away.gone(group)) {
-                    row[group] = take();
+                    row[group] = pool.take();
                 }
             }
         }
@@ -873,7 +654,7 @@ final class CacheOracle {
             Block[] row = new Block[windows.size()];
             entry.blocks.add(row);
             for (int group = 0; group < row.length; group++) {
-                row[group] = savedRow[group] == null ? null : take();
+                row[group] = savedRow[group] == null ? null : pool.take();
             }
         }
         entry.computed = saved.computed;
@@ -910,16 +691,14 @@ final class CacheOracle {
     /** For other weights: equal prefixes are others than before. */
     void clearPrefixes() {
         clear();
-        policyKeys.clear();
+        pool.forgetKeys();
     }
 
     /** Because scales were set; they are the same ones. */
     void clear() {
         epoch++;
         entries.forEach(entry -> entry.leads = null);
-        registered.values().forEach(block -> policy.forget(block.number));
-        registered.clear();
-        cached.clear();
+        pool.unregisterAll();
     }
 
     /** Table entries, pins and copies. */
@@ -964,14 +743,14 @@ final class CacheOracle {
         return new CacheStats(
                 totalBlocks,
                 free,
-                cached.size(),
+                pool.cached.size(),
                 totalBlocks - free,
                 pinned().size(),
                 stored,
                 entries.size(),
-                allocated,
+                pool.allocated,
                 copied,
-                evicted,
+                pool.evicted,
                 queried,
                 hit,
                 partlyHit,

@@ -3,10 +3,10 @@ package dev.kv8;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
-import dev.kv8.CacheOracle.Block;
 import dev.kv8.CacheOracle.Entry;
 import dev.kv8.KvScales.LayerScales;
 import dev.kv8.KvScales.Side;
+import dev.kv8.PoolOracle.Block;
 import java.io.IOException;
 import java.nio.ByteBuffer;
 import java.nio.ByteOrder;
@@ -72,7 +72,7 @@ final class CacheUnderTest implements AutoCloseable {
     private final DeviceMemory slots;
     private String weights = "";
 
-    private final Map<CacheOracle.Prefix, long[]> keys = new HashMap<>();
+    private final Map<PoolOracle.Prefix, long[]> keys = new HashMap<>();
 
     CacheUnderTest(boolean hostAccessible) {
         this(hostAccessible, Integer.SIZE);
@@ -151,7 +151,7 @@ final class CacheUnderTest implements AutoCloseable {
     /** In ticks of the cache's clock. */
     void pass(long ticks) {
         nanos += ticks << 20;
-        oracle.now += ticks;
+        oracle.pool.now += ticks;
     }
 
     /** False when it should be, and was, refused. */
@@ -446,11 +446,11 @@ final class CacheUnderTest implements AutoCloseable {
                 Block block = entry.blocks.get(i / groups.count())[i % groups.count()];
                 assertThat(block == null || pool.isRegistered(sequence.table.blocks()[i]))
                         .as("block %d is registered", sequence.table.blocks()[i])
-                        .isEqualTo(block == null || oracle.registered.containsValue(block));
+                        .isEqualTo(block == null || oracle.pool.registered.containsValue(block));
             }
         }
         checkIndex(blockOf, tableEntries);
-        assertThat(oracle.orphans())
+        assertThat(oracle.pool.orphans())
                 .as("cached prefixes whose beginning is not cached")
                 .isEmpty();
         for (int block = 0; block < pool.total(); block++) {
@@ -488,7 +488,7 @@ final class CacheUnderTest implements AutoCloseable {
     /** What can be found is what the oracle finds; adds what pins hold to {@code references}. */
     private void checkIndex(IdentityHashMap<Object, Integer> blockOf, Map<Integer, Integer> references) {
         BlockPool pool = cache.ledger().pool();
-        oracle.registered.forEach((prefix, block) -> {
+        oracle.pool.registered.forEach((prefix, block) -> {
             int found = pool.find(key(prefix), 0);
             assertThat(found).as("the block of %s", prefix).isNotNegative();
             Integer known = blockOf.putIfAbsent(block, found);
@@ -500,13 +500,13 @@ final class CacheUnderTest implements AutoCloseable {
         for (int block = 0; block < pool.total(); block++) {
             registered += pool.isRegistered(block) ? 1 : 0;
         }
-        assertThat(registered).as("registered blocks").isEqualTo(oracle.registered.size());
+        assertThat(registered).as("registered blocks").isEqualTo(oracle.pool.registered.size());
         for (Pinned one : pins) {
             checkBlocks(one.pin().table, one.blocks(), blockOf, references);
         }
     }
 
-    private long[] key(CacheOracle.Prefix prefix) {
+    private long[] key(PoolOracle.Prefix prefix) {
         return keys.computeIfAbsent(prefix, wanted -> {
             PrefixHasher hasher = new PrefixHasher(BLOCK_SIZE);
             long[] key = new long[PrefixIndex.KEY];
