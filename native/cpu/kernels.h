@@ -15,7 +15,8 @@ struct CastKernels {
 };
 
 struct CacheRowKernels {
-    // Asks for the memory of the part from a pair on that is used first; slots need not have been checked.
+    // Asks for the memory of the part from a pair on that is used first; slots need not have been checked. To be called before a
+    // call's first part is written; later ones ask for theirs.
     void (*ask_to_write)(const kv8_write_args&, int64_t begin);
     void (*write)(const kv8_write_args&, int64_t begin, int64_t end);              // (token, head) pairs
     void (*gather)(const kv8_gather_args&, int64_t begin, int64_t end);            // (token, head) pairs

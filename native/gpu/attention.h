@@ -35,7 +35,6 @@ class Attention {
     static constexpr bool kFp8 = Format::bytes == 1;
     static constexpr bool kHoldsQuery = kAtoms <= M::kHeldAtoms;  // in registers; else it is read for each tile
     static constexpr int kWeightParts = Warps::kWeightParts;
-    static constexpr int kFoldedAtOnce = 4;
 
   public:
     KV8_DEVICE explicit Attention(const AttentionParams& params)
@@ -57,7 +56,7 @@ class Attention {
 #pragma unroll 1
             for (int index = begin; index < end; index++) run_item(stream, opaque(index));
         }
-        fold_shared_tiles<kHeadSize, kAttentionWarps, kFoldedAtOnce>(params_, {uint32_t(kConfig.told_at())});
+        fold_shared_tiles<kHeadSize, kAttentionWarps>(params_, {uint32_t(kConfig.told_at())});
     }
 
     // ---- who has what of a result, for compute_splits

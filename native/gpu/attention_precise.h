@@ -40,7 +40,7 @@ class PreciseAttention {
             for (int row = 0; row < item.rows; row += kBlockRows)
                 run_rows(Work<kTileKeys>(item, tile.part(row, kBlockRows)), row);
         }
-        fold_shared_tiles<kHeadSize, kPreciseThreads / kLanes, 4>(params_, at(kToldAt));
+        fold_shared_tiles<kHeadSize, kPreciseThreads / kLanes>(params_, at(kToldAt));
     }
 
     // ---- who has what of a result, for compute_splits

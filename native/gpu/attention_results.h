@@ -138,9 +138,9 @@ KV8_DEVICE void compute_splits(Owner& owner, const AttentionParams& params, cons
     } while (next_key != kNoMore && !is_last);
 }
 
-// A row of a shared tile in one warp, folded from the records of its splits in ascending order. The loads of kAtOnce splits are
+// A row of a shared tile in one warp, folded from the records of its splits in ascending order. The loads of some splits are
 // under way together.
-template <int kHeadSize, int kAtOnce>
+template <int kHeadSize>
 class FoldedRow {
   public:
     static constexpr int kRows = 1;
@@ -170,6 +170,7 @@ class FoldedRow {
 
   private:
     static constexpr int kPairs = (kHeadSize / 2 + kLanes - 1) / kLanes;
+    static constexpr int kAtOnce = 4;  // as many as there are registers for: six spilled on sm_100
 
     KV8_DEVICE int dim(int k) const { return 2 * (k * kLanes + lane_); }
     KV8_DEVICE bool has_pair(int k) const { return kHeadSize / 2 % kLanes == 0 || dim(k) < kHeadSize; }
@@ -238,7 +239,7 @@ KV8_DEVICE bool arrives_last(const Schedule& schedule, const PlanItem& item, int
 // To be called by the whole block when it has walked its items: of each tile that it shares with others, the last of them to come here
 // folds all splits. Not after each item: here nothing else needs registers, and loads of many splits can be under way together,
 // which a single long text waits for.
-template <int kHeadSize, int kWarps, int kAtOnce>
+template <int kHeadSize, int kWarps>
 KV8_DEVICE void fold_shared_tiles(const AttentionParams& params, Shared told) {
     const Schedule schedule(params);
     const int kv_head = block() % params.view.kv_heads, slot = block() / params.view.kv_heads;
@@ -250,7 +251,7 @@ KV8_DEVICE void fold_shared_tiles(const AttentionParams& params, Shared told) {
         const int own = warp();
 #pragma unroll 1
         for (int row = own; row < schedule.item(index).rows; row += kWarps)
-            FoldedRow<kHeadSize, kAtOnce>(params, schedule, index, kv_head, row);
+            FoldedRow<kHeadSize>(params, schedule, index, kv_head, row);
     }
 }
 
