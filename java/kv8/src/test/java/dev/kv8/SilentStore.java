@@ -3,9 +3,10 @@ package dev.kv8;
 import java.util.ArrayList;
 import java.util.List;
 
-/** Says to have everything and completes nothing until it is told to. */
+/** Says to have everything and completes nothing until it is told to fail. */
 final class SilentStore implements BlockStore {
     private final List<BlockTransfer> transfers = new ArrayList<>();
+    private boolean failing;
 
     @Override
     public String name() {
@@ -21,13 +22,21 @@ final class SilentStore implements BlockStore {
     }
 
     @Override
-    public synchronized void load(BlockTransfer transfer) {
-        transfers.add(transfer);
+    public void load(BlockTransfer transfer) {
+        hold(transfer);
     }
 
     @Override
-    public synchronized void store(BlockTransfer transfer) {
-        transfers.add(transfer);
+    public void store(BlockTransfer transfer) {
+        hold(transfer);
+    }
+
+    private synchronized void hold(BlockTransfer transfer) {
+        if (failing) {
+            transfer.failRest(null);
+        } else {
+            transfers.add(transfer);
+        }
     }
 
     @Override
@@ -38,7 +47,9 @@ final class SilentStore implements BlockStore {
         return transfers.stream().mapToInt(BlockTransfer::remaining).sum();
     }
 
+    /** Fails what it holds, and from now on what it gets: a load that waited for a frame goes on with that of one that failed. */
     synchronized void failAll() {
+        failing = true;
         transfers.forEach(transfer -> transfer.failRest(null));
     }
 

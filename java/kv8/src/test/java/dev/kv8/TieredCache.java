@@ -201,10 +201,15 @@ final class TieredCache implements AutoCloseable {
         settle();
     }
 
+    /** A load ends for the cache a moment before the store's thread gives its last frame back. */
+    void awaitFrames() {
+        await(() -> cache.framesInUse() == 0);
+    }
+
     /** Nothing is under way any more, and nobody holds a block or a frame. */
     void checkIdle() {
         settle();
-        assertThat(cache.framesInUse()).as("frames in use").isZero();
+        awaitFrames();
         assertThat(cache.stats().freeBlocks())
                 .as("blocks that nobody holds")
                 .isEqualTo(cache.config().blocks());

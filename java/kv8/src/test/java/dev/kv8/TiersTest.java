@@ -294,7 +294,7 @@ class TiersTest {
             test.checkContent(large);
             sequence.close();
             test.settle();
-            assertThat(test.cache.framesInUse()).isZero();
+            test.awaitFrames();
         }
     }
 
@@ -400,7 +400,7 @@ class TiersTest {
         test.close();
         silent.failAll();
         sequence.close();
-        assertThat(test.cache.framesInUse()).isZero();
+        test.awaitFrames();
     }
 
     @Test
