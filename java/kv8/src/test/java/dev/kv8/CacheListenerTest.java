@@ -4,7 +4,6 @@ import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
 import java.nio.IntBuffer;
-import java.time.Duration;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.logging.Handler;
@@ -26,11 +25,7 @@ class CacheListenerTest {
         IndexMirror mirror = new IndexMirror(BLOCK);
         HostBlockStore host =
                 HostBlockStore.create(ByteSize.of(100L * TieredCache.frameBytes()), EvictionPolicyKind.LRU);
-        Tiers tiers = Tiers.builder()
-                .add(host)
-                .writtenOnFirstUse(true)
-                .loadDeadline(Duration.ofSeconds(20))
-                .build();
+        Tiers tiers = TieredCache.tiers(host).writtenOnFirstUse(true).build();
         try (TieredCache test = cache(6, tiers, mirror)) {
             int[] prompt = TieredCache.prompt(1, 5 * BLOCK + 1);
             test.serve(prompt);

@@ -9,7 +9,6 @@ import java.io.IOException;
 import java.io.InputStreamReader;
 import java.nio.file.Files;
 import java.nio.file.Path;
-import java.time.Duration;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
@@ -104,12 +103,7 @@ class ConversationTraceTest {
 
     private static Served servedWithTier(List<int[]> requests, int tier) {
         try (HostBlockStore host = HostBlockStore.create(ByteSize.of((long) tier * (BlockFrame.HEADER + 2048)))) {
-            Tiers tiers = Tiers.builder()
-                    .add(host)
-                    .prefillTokensPerSecond(1) // so that all that is there is fetched
-                    .loadDeadline(Duration.ofMinutes(5))
-                    .storeDeadline(Duration.ofMinutes(5))
-                    .build();
+            Tiers tiers = TieredCache.tiers(host).build();
             return served(requests, EvictionPolicyKind.LRU, 1000, tiers);
         }
     }

@@ -12,7 +12,6 @@ import java.nio.file.Files;
 import java.nio.file.Path;
 import java.nio.file.StandardCopyOption;
 import java.nio.file.attribute.PosixFilePermissions;
-import java.time.Duration;
 import java.util.Arrays;
 import java.util.List;
 import java.util.Locale;
@@ -58,8 +57,7 @@ class FileBlockStoreTest {
     @Test
     void aCacheFindsItsBlocksAfterARestart() throws IOException {
         for (int run = 0; run < 2; run++) {
-            Tiers tiers = Tiers.builder()
-                    .add(FileBlockStore.open(folder, ByteSize.mib(1)))
+            Tiers tiers = TieredCache.tiers(FileBlockStore.open(folder, ByteSize.mib(1)))
                     .writtenOnFirstUse(true)
                     .build();
             try (TieredCache test = new TieredCache(12, tiers)) {
@@ -107,11 +105,7 @@ class FileBlockStoreTest {
     @Test
     void aCacheOutlivesTruncatedAndFlippedFiles() throws IOException {
         FileBlockStore store = FileBlockStore.open(folder, ByteSize.mib(4));
-        Tiers tiers = Tiers.builder()
-                .add(store)
-                .writtenOnFirstUse(true)
-                .prefillTokensPerSecond(1)
-                .build();
+        Tiers tiers = TieredCache.tiers(store).writtenOnFirstUse(true).build();
         Random random = new Random(5);
         try (TieredCache writer = new TieredCache(12, tiers)) {
             writer.serve(PROMPT);
@@ -137,10 +131,8 @@ class FileBlockStoreTest {
     void aRestartedCacheFindsADamagedHeaderWhenItReadsIt() throws IOException {
         for (int at : new int[] {0, 4, 12, 16, 32, 63, 64, 72, 88, 100, 124}) {
             for (boolean damaged : new boolean[] {false, true}) {
-                Tiers tiers = Tiers.builder()
-                        .add(FileBlockStore.open(folder, ByteSize.mib(4)))
+                Tiers tiers = TieredCache.tiers(FileBlockStore.open(folder, ByteSize.mib(4)))
                         .writtenOnFirstUse(true)
-                        .prefillTokensPerSecond(1)
                         .build();
                 try (TieredCache test = new TieredCache(12, tiers)) {
                     int cached = test.serve(PROMPT);
@@ -296,11 +288,7 @@ class FileBlockStoreTest {
                     }
                     channel.write(frame);
                 });
-        Tiers tiers = Tiers.builder()
-                .add(store)
-                .writtenOnFirstUse(true)
-                .prefillTokensPerSecond(1)
-                .build();
+        Tiers tiers = TieredCache.tiers(store).writtenOnFirstUse(true).build();
         try (TieredCache test = new TieredCache(12, tiers)) {
             test.serve(PROMPT);
             test.settle();
@@ -323,13 +311,7 @@ class FileBlockStoreTest {
         int blocks = 100;
         for (int run = 0; run < 2; run++) {
             FileBlockStore store = FileBlockStore.open(folder, ByteSize.mib(64));
-            Tiers tiers = Tiers.builder()
-                    .add(store)
-                    .writtenOnFirstUse(true)
-                    .prefillTokensPerSecond(1)
-                    .loadDeadline(Duration.ofMinutes(2))
-                    .storeDeadline(Duration.ofMinutes(2))
-                    .build();
+            Tiers tiers = TieredCache.tiers(store).writtenOnFirstUse(true).build();
             KvCacheConfig config = OneLayer.config()
                     .blocks(blocks + 1)
                     .modelId("test")

@@ -4,7 +4,6 @@ import static org.assertj.core.api.Assertions.assertThat;
 
 import java.io.IOException;
 import java.nio.file.Path;
-import java.time.Duration;
 import java.util.List;
 import jdk.jfr.Recording;
 import jdk.jfr.consumer.RecordedEvent;
@@ -75,11 +74,7 @@ class FlightRecordingTest {
     void aRecordingHasTheTransfersOfTiersAndTheyAddUp() throws IOException {
         HostBlockStore host =
                 HostBlockStore.create(ByteSize.of(100L * TieredCache.frameBytes()), EvictionPolicyKind.LRU);
-        Tiers tiers = Tiers.builder()
-                .add(host)
-                .writtenOnFirstUse(true)
-                .loadDeadline(Duration.ofSeconds(20))
-                .build();
+        Tiers tiers = TieredCache.tiers(host).writtenOnFirstUse(true).build();
         try (Recording recording = new Recording();
                 TieredCache test = new TieredCache(6, tiers)) {
             recording.enable("dev.kv8.TierLoad").withoutThreshold();

@@ -51,8 +51,8 @@ class GroupedTiersTest {
     @ValueSource(booleans = {true, false})
     void aPrefixComesBackWithItsLastWindowAndNoMore(boolean hostAccessible) {
         HostBlockStore host = host();
-        try (TieredCache test =
-                new TieredCache(hostAccessible, config(30, Tiers.of(host)).build())) {
+        try (TieredCache test = new TieredCache(
+                hostAccessible, config(30, TieredCache.tiers(host).build()).build())) {
             assertThat(test.serve(PROMPT)).isZero();
             assertThat(test.serve(PROMPT)).as("from the pool").isEqualTo(80);
             test.settle();
@@ -72,7 +72,7 @@ class GroupedTiersTest {
         HostBlockStore host = host();
         int[] other = PROMPT.clone();
         Arrays.fill(other, 40, other.length, 7);
-        try (TieredCache test = cache(30, Tiers.of(host))) {
+        try (TieredCache test = cache(30, TieredCache.tiers(host).build())) {
             test.serve(PROMPT);
             test.serve(PROMPT);
             test.evictAll();
@@ -91,7 +91,7 @@ class GroupedTiersTest {
     @Test
     void sequencesOfOnePrefixWaitForOneLoad() {
         HostBlockStore host = host();
-        Tiers tiers = Tiers.builder().add(host).writtenOnFirstUse(true).build();
+        Tiers tiers = TieredCache.tiers(host).writtenOnFirstUse(true).build();
         try (TieredCache test = cache(60, tiers)) {
             test.serve(PROMPT);
             test.settle();
@@ -112,7 +112,7 @@ class GroupedTiersTest {
     @Test
     void addingALoadingSequenceComputesItAtOnce() {
         SilentStore silent = new SilentStore();
-        try (TieredCache test = cache(30, Tiers.of(silent));
+        try (TieredCache test = cache(30, TieredCache.tiers(silent).build());
                 Sequence sequence = test.cache.open(PROMPT)) {
             assertThat(sequence.isLoading()).isTrue();
             test.compute(sequence);
@@ -135,12 +135,8 @@ class GroupedTiersTest {
         for (int round = 0; round < 60; round++) {
             BlockStore first = new NamedStore("first", host(32)); // every block of the prompt
             BlockStore second = new NamedStore("second", host(32));
-            Tiers tiers = Tiers.builder()
-                    .add(first)
-                    .add(second)
-                    .writtenOnFirstUse(true)
-                    .prefillTokensPerSecond(1)
-                    .build();
+            Tiers tiers =
+                    TieredCache.tiers(first, second).writtenOnFirstUse(true).build();
             try (TieredCache test = cache(90, tiers)) {
                 int[] prompt = TieredCache.prompt(round, 8 * 16 + 3);
                 BlockKey[][] missing = new BlockKey[2][16]; // in the pool
@@ -220,7 +216,7 @@ class GroupedTiersTest {
     @Test
     void aListenerHearsOfALoadedBlockAsOfAComputedOne() {
         HostBlockStore host = host();
-        Tiers tiers = Tiers.builder().add(host).writtenOnFirstUse(true).build();
+        Tiers tiers = TieredCache.tiers(host).writtenOnFirstUse(true).build();
         StoredBlocks computed = new StoredBlocks();
         StoredBlocks loaded = new StoredBlocks();
         for (StoredBlocks listener : List.of(computed, loaded)) {
@@ -239,7 +235,7 @@ class GroupedTiersTest {
     @Test
     void whatAPageHasBehindItsLayersStaysThere() {
         HostBlockStore host = host();
-        KvCacheConfig config = config(30, Tiers.of(host)).build();
+        KvCacheConfig config = config(30, TieredCache.tiers(host).build()).build();
         long ofGroup =
                 config.layout().layer(0, 1).v().offset() + 8L * TokenContent.KV_HEADS * TokenContent.HEAD_SIZE * 4;
         assertThat(ofGroup).isLessThan(config.blockBytes());

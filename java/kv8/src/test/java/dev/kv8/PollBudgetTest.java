@@ -3,7 +3,6 @@ package dev.kv8;
 import static org.assertj.core.api.Assertions.assertThat;
 
 import java.nio.ByteBuffer;
-import java.time.Duration;
 import java.util.ArrayList;
 import java.util.List;
 import org.junit.jupiter.api.Test;
@@ -37,12 +36,7 @@ class PollBudgetTest {
     @Test
     void aPollPlacesOneBlockWhenThatTakesAllItsTimeHoweverManyWait() {
         HostBlockStore host = HostBlockStore.create(ByteSize.mib(1));
-        Tiers tiers = Tiers.builder()
-                .add(host)
-                .writtenOnFirstUse(true)
-                .prefillTokensPerSecond(1)
-                .loadDeadline(Duration.ofMinutes(2))
-                .build();
+        Tiers tiers = TieredCache.tiers(host).writtenOnFirstUse(true).build();
         try (TieredCache test = new TieredCache(100, tiers)) {
             for (int i = 0; i < WAITING; i++) {
                 test.serve(TieredCache.prompt(i, 25));

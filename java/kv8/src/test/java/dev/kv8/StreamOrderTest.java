@@ -6,7 +6,6 @@ import java.io.IOException;
 import java.nio.ByteBuffer;
 import java.nio.LongBuffer;
 import java.nio.file.Path;
-import java.time.Duration;
 import java.util.ArrayDeque;
 import java.util.ArrayList;
 import java.util.List;
@@ -102,11 +101,8 @@ class StreamOrderTest {
 
     @Test
     void aTierGetsWhatTheStepWrote() {
-        Tiers tiers = Tiers.builder()
-                .add(HostBlockStore.create(ByteSize.mib(1)))
+        Tiers tiers = TieredCache.tiers(HostBlockStore.create(ByteSize.mib(1)))
                 .writtenOnFirstUse(true)
-                .prefillTokensPerSecond(1)
-                .loadDeadline(Duration.ofMinutes(2))
                 .build();
         try (TieredCache test =
                 new TieredCache(new LateBackend(), TieredCache.config(12, tiers).build())) {

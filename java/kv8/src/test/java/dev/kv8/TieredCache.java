@@ -7,6 +7,7 @@ import dev.kv8.KvScales.Side;
 import java.nio.ByteBuffer;
 import java.nio.ByteOrder;
 import java.nio.FloatBuffer;
+import java.time.Duration;
 import java.util.Arrays;
 import java.util.List;
 import java.util.function.BooleanSupplier;
@@ -64,6 +65,18 @@ final class TieredCache implements AutoCloseable {
 
     static int frameBytes() {
         return Math.toIntExact(config(1, Tiers.NONE).build().blockBytes()) + BlockFrame.HEADER;
+    }
+
+    /** Tiers that are always worth asking, and are waited for as long as a test may take: a busy machine may stand still for seconds. */
+    static Tiers.Builder tiers(BlockStore... stores) {
+        Tiers.Builder tiers = Tiers.builder()
+                .prefillTokensPerSecond(1)
+                .loadDeadline(Duration.ofMinutes(2))
+                .storeDeadline(Duration.ofMinutes(2));
+        for (BlockStore store : stores) {
+            tiers.add(store);
+        }
+        return tiers;
     }
 
     private HeadRows rows() {

@@ -23,7 +23,7 @@ class TieredPartsTest {
     }
 
     private static Tiers.Builder written(BlockStore store) {
-        return Tiers.builder().add(store).writtenOnFirstUse(true).prefillTokensPerSecond(1);
+        return TieredCache.tiers(store).writtenOnFirstUse(true);
     }
 
     /** The first {@code same} tokens of {@link #PROMPT}, then others. */

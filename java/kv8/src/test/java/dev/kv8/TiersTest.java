@@ -4,7 +4,6 @@ import static java.util.Objects.requireNonNull;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
-import java.time.Duration;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.ValueSource;
@@ -17,13 +16,9 @@ class TiersTest {
         return HostBlockStore.create(ByteSize.of((long) blocks * TieredCache.frameBytes()), EvictionPolicyKind.LRU);
     }
 
-    /** Tiers that have the blocks of {@code prompt}, and are waited for as long as a test may take. */
-    private static Tiers patient(int[] prompt) {
-        Tiers tiers = Tiers.builder()
-                .add(host(100))
-                .writtenOnFirstUse(true)
-                .loadDeadline(Duration.ofMinutes(1))
-                .build();
+    /** Tiers that have the blocks of {@code prompt}. */
+    private static Tiers having(int[] prompt) {
+        Tiers tiers = TieredCache.tiers(host(100)).writtenOnFirstUse(true).build();
         try (TieredCache test = new TieredCache(40, tiers)) {
             test.serve(prompt);
             test.settle();
@@ -35,7 +30,8 @@ class TiersTest {
     @ValueSource(booleans = {true, false})
     void aBlockComesBackFromTheTierBitForBit(boolean hostAccessible) {
         HostBlockStore host = host(100);
-        KvCacheConfig config = TieredCache.config(12, Tiers.of(host)).build();
+        KvCacheConfig config =
+                TieredCache.config(12, TieredCache.tiers(host).build()).build();
         try (TieredCache test = new TieredCache(hostAccessible, config)) {
             assertThat(test.serve(PROMPT)).isZero();
             assertThat(test.serve(PROMPT)).as("from the pool").isEqualTo(40);
@@ -53,7 +49,7 @@ class TiersTest {
     @Test
     void blocksGoToTheTierOnTheirSecondUseOnly() {
         HostBlockStore host = host(100);
-        try (TieredCache test = new TieredCache(30, Tiers.of(host))) {
+        try (TieredCache test = new TieredCache(30, TieredCache.tiers(host).build())) {
             test.serve(PROMPT);
             test.settle();
             assertThat(host.blocks()).isZero();
@@ -70,7 +66,7 @@ class TiersTest {
     @Test
     void aBlockThatIsComputedAgainGoesToTheTier() {
         HostBlockStore host = host(100);
-        try (TieredCache test = new TieredCache(12, Tiers.of(host))) {
+        try (TieredCache test = new TieredCache(12, TieredCache.tiers(host).build())) {
             test.serve(PROMPT);
             test.evictAll();
             assertThat(host.blocks()).isZero();
@@ -82,12 +78,7 @@ class TiersTest {
 
     @Test
     void anotherCacheFindsWhatThisOneStored() {
-        HostBlockStore host = host(100);
-        Tiers tiers = Tiers.builder().add(host).writtenOnFirstUse(true).build();
-        try (TieredCache test = new TieredCache(12, tiers)) {
-            test.serve(PROMPT);
-            test.settle();
-        }
+        Tiers tiers = having(PROMPT);
         try (TieredCache other = new TieredCache(12, tiers)) {
             assertThat(other.serve(PROMPT)).isEqualTo(40);
         }
@@ -98,11 +89,12 @@ class TiersTest {
         HostBlockStore fast = host(100);
         NamedStore slow = new NamedStore("slow", host(100));
         try (TieredCache test = new TieredCache(
-                12, Tiers.builder().add(slow).writtenOnFirstUse(true).build())) {
+                12, TieredCache.tiers(slow).writtenOnFirstUse(true).build())) {
             test.serve(PROMPT);
             test.settle();
         }
-        try (TieredCache test = new TieredCache(12, Tiers.of(fast, slow))) {
+        try (TieredCache test =
+                new TieredCache(12, TieredCache.tiers(fast, slow).build())) {
             assertThat(test.serve(PROMPT)).isEqualTo(40);
             test.settle();
             assertThat(fast.blocks()).isEqualTo(5);
@@ -116,14 +108,13 @@ class TiersTest {
     void oneTierHasTheHeadAndAnotherTheTail() {
         HostBlockStore fast = host(3);
         NamedStore slow = new NamedStore("slow", host(100));
-        Tiers tiers =
-                Tiers.builder().add(fast).add(slow).writtenOnFirstUse(true).build();
+        Tiers tiers = TieredCache.tiers(fast, slow).writtenOnFirstUse(true).build();
         try (TieredCache test = new TieredCache(12, tiers)) {
             test.serve(TieredCache.prompt(1, 25));
             test.settle();
         }
         try (TieredCache test = new TieredCache(
-                12, Tiers.builder().add(slow).writtenOnFirstUse(true).build())) {
+                12, TieredCache.tiers(slow).writtenOnFirstUse(true).build())) {
             test.serve(PROMPT);
             test.settle();
         }
@@ -136,12 +127,7 @@ class TiersTest {
 
     @Test
     void sequencesOfOnePrefixWaitForOneLoad() {
-        HostBlockStore host = host(100);
-        Tiers tiers = Tiers.builder().add(host).writtenOnFirstUse(true).build();
-        try (TieredCache test = new TieredCache(40, tiers)) {
-            test.serve(PROMPT);
-            test.settle();
-        }
+        Tiers tiers = having(PROMPT);
         try (TieredCache test = new TieredCache(40, tiers);
                 Sequence shorter = test.cache.open(TieredCache.prompt(1, 25));
                 Sequence whole = test.cache.open(PROMPT)) {
@@ -159,7 +145,7 @@ class TiersTest {
     /** Whoever began the load may be gone when it ends, and the rest has no deadline of its own. */
     @Test
     void theRestOfALongerPromptComesUntilTheSameDeadlineWhoeverBegan() {
-        Tiers tiers = patient(PROMPT);
+        Tiers tiers = having(PROMPT);
         try (TieredCache test = new TieredCache(40, tiers)) {
             Sequence shorter = test.cache.open(TieredCache.prompt(1, 25));
             Sequence whole = test.cache.open(PROMPT);
@@ -180,7 +166,7 @@ class TiersTest {
 
     @Test
     void whatIsAbsentIsAskedForOnceHoweverManyWait() {
-        Tiers tiers = patient(TieredCache.prompt(1, 25));
+        Tiers tiers = having(TieredCache.prompt(1, 25));
         try (TieredCache test = new TieredCache(40, tiers);
                 Sequence first = test.cache.open(PROMPT);
                 Sequence second = test.cache.open(PROMPT);
@@ -195,7 +181,7 @@ class TiersTest {
     @Test
     void newWeightsMakeEverythingStoredUnreachable() {
         HostBlockStore host = host(100);
-        Tiers tiers = Tiers.builder().add(host).writtenOnFirstUse(true).build();
+        Tiers tiers = TieredCache.tiers(host).writtenOnFirstUse(true).build();
         try (TieredCache test = new TieredCache(40, tiers)) {
             test.serve(PROMPT);
             test.settle();
@@ -218,7 +204,7 @@ class TiersTest {
     @Test
     void newScalesMakeEverythingStoredUnreachable() {
         HostBlockStore host = host(100);
-        Tiers tiers = Tiers.builder().add(host).writtenOnFirstUse(true).build();
+        Tiers tiers = TieredCache.tiers(host).writtenOnFirstUse(true).build();
         try (TieredCache test = new TieredCache(40, tiers)) {
             test.serve(PROMPT);
             test.settle();
@@ -233,12 +219,7 @@ class TiersTest {
 
     @Test
     void scalesCantChangeUnderALoadedSequence() {
-        HostBlockStore host = host(100);
-        Tiers tiers = Tiers.builder().add(host).writtenOnFirstUse(true).build();
-        try (TieredCache test = new TieredCache(40, tiers)) {
-            test.serve(PROMPT);
-            test.settle();
-        }
+        Tiers tiers = having(PROMPT);
         try (TieredCache test = new TieredCache(40, tiers);
                 Sequence sequence = test.cache.open(PROMPT)) {
             sequence.awaitLoaded();
@@ -251,12 +232,7 @@ class TiersTest {
 
     @Test
     void otherScalesTypesWindowsModelsAndSaltsFindNothing() {
-        HostBlockStore host = host(100);
-        Tiers tiers = Tiers.builder().add(host).writtenOnFirstUse(true).build();
-        try (TieredCache test = new TieredCache(40, tiers)) {
-            test.serve(PROMPT);
-            test.settle();
-        }
+        Tiers tiers = having(PROMPT);
         KvScales.Builder scales = KvScales.builder(2, TokenContent.KV_HEADS, TokenContent.HEAD_SIZE)
                 .layer(0, new KvScales.LayerScales(KvScales.Side.tensor(0.5f), KvScales.Side.NONE))
                 .layer(1, new KvScales.LayerScales(KvScales.Side.DYNAMIC, KvScales.Side.NONE));
@@ -278,12 +254,7 @@ class TiersTest {
 
     @Test
     void aFullPoolTakesWhatFits() {
-        HostBlockStore host = host(100);
-        Tiers tiers = Tiers.builder().add(host).writtenOnFirstUse(true).build();
-        try (TieredCache test = new TieredCache(12, tiers)) {
-            test.serve(PROMPT);
-            test.settle();
-        }
+        Tiers tiers = having(PROMPT);
         try (TieredCache test = new TieredCache(12, tiers);
                 Sequence large = test.cache.open(TieredCache.prompt(7, 72))) {
             test.compute(large);
@@ -301,7 +272,7 @@ class TiersTest {
     @Test
     void addingALoadingSequenceComputesItAtOnce() {
         SilentStore silent = new SilentStore();
-        try (TieredCache test = new TieredCache(12, Tiers.of(silent));
+        try (TieredCache test = new TieredCache(12, TieredCache.tiers(silent).build());
                 Sequence sequence = test.cache.open(PROMPT)) {
             assertThat(sequence.isLoading()).isTrue();
             test.compute(sequence);
@@ -314,8 +285,7 @@ class TiersTest {
     @Test
     void aLoadingSequenceThatDoesNotFitGoesOnLoading() {
         SilentStore silent = new SilentStore();
-        Tiers tiers =
-                Tiers.builder().add(silent).loadDeadline(Duration.ofHours(1)).build();
+        Tiers tiers = TieredCache.tiers(silent).build();
         try (TieredCache test = new TieredCache(12, tiers);
                 Sequence large = test.cache.open(TieredCache.prompt(7, 72));
                 Batch batch = test.cache.batch()) {
@@ -394,7 +364,7 @@ class TiersTest {
     @Test
     void closingTheCacheInTheMiddleOfALoadIsFine() {
         SilentStore silent = new SilentStore();
-        TieredCache test = new TieredCache(12, Tiers.of(silent));
+        TieredCache test = new TieredCache(12, TieredCache.tiers(silent).build());
         Sequence sequence = test.cache.open(PROMPT);
         TieredCache.await(() -> silent.held() > 0);
         test.close();
@@ -406,8 +376,7 @@ class TiersTest {
     @Test
     void anInterruptedThreadDoesNotWait() {
         SilentStore silent = new SilentStore();
-        Tiers tiers =
-                Tiers.builder().add(silent).loadDeadline(Duration.ofHours(1)).build();
+        Tiers tiers = TieredCache.tiers(silent).build();
         try (TieredCache test = new TieredCache(40, tiers);
                 Sequence sequence = test.cache.open(PROMPT)) {
             Thread.currentThread().interrupt();
@@ -421,8 +390,7 @@ class TiersTest {
     @Test
     void nobodyWaitsForASequenceThatLoads() {
         SilentStore silent = new SilentStore();
-        Tiers tiers =
-                Tiers.builder().add(silent).loadDeadline(Duration.ofHours(1)).build();
+        Tiers tiers = TieredCache.tiers(silent).build();
         try (TieredCache test = new TieredCache(40, tiers)) {
             Sequence first = test.cache.open(PROMPT);
             Sequence second = test.cache.open(PROMPT);
@@ -447,8 +415,7 @@ class TiersTest {
     @Test
     void whenNothingCameOneComputesAndTheOthersWait() {
         SilentStore silent = new SilentStore();
-        Tiers tiers =
-                Tiers.builder().add(silent).loadDeadline(Duration.ofHours(1)).build();
+        Tiers tiers = TieredCache.tiers(silent).build();
         try (TieredCache test = new TieredCache(40, tiers)) {
             Sequence first = test.cache.open(PROMPT);
             Sequence second = test.cache.open(PROMPT);
@@ -471,7 +438,7 @@ class TiersTest {
     @Test
     void tiersKeepSaltsApart() {
         HostBlockStore host = host(100);
-        Tiers tiers = Tiers.builder().add(host).writtenOnFirstUse(true).build();
+        Tiers tiers = TieredCache.tiers(host).writtenOnFirstUse(true).build();
         SequenceOptions salted = SequenceOptions.builder().salt("a tenant").build();
         try (TieredCache test = new TieredCache(12, tiers)) {
             Sequence first = test.cache.open(salted, PROMPT);
