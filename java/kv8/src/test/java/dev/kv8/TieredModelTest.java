@@ -100,7 +100,10 @@ class TieredModelTest {
             try (TieredCache test = new TieredCache(true, config)) {
                 RandomDriver driver = new RandomDriver(test, new Random(seed), folder, 16);
                 EverythingWritten oracle = new EverythingWritten(driver);
-                ModelRun.of("seed " + seed, OPERATIONS / 8, oracle);
+                int run = 0;
+                do {
+                    ModelRun.of("seed " + seed + ", run " + run, OPERATIONS / 8, oracle);
+                } while (test.tier(0).loaded() == 0 && ++run < 10); // one seed in 20 needs a second run
                 assertThat(test.tier(0).loaded()).as("loads").isPositive();
                 assertThat(oracle.found).as("blocks found").isPositive();
                 TierStats stats = test.tier(0);
