@@ -4,6 +4,7 @@
 // Whose instructions gpu/matrix.h shall use is asked by the preprocessor.
 #define KV8_IS_AMD_gfx90a 1
 #define KV8_IS_AMD_gfx942 1
+#define KV8_IS_AMD_gfx950 1
 #define KV8_IS_AMD_gfx1100 1
 #define KV8_IS_AMD_gfx1201 1
 #define KV8_PASTE_TOKENS(a, b) a##b
@@ -38,10 +39,17 @@ namespace archs {
 
 constexpr Arch sm_80{"sm_80", Family::kNvidia, 32, false, false, 164, 163};
 constexpr Arch sm_90{"sm_90", Family::kNvidia, 32, true, false, 228, 227};
-constexpr Arch gfx90a{"gfx90a", Family::kCdna, 64, false, false, 64, 64, true};  // built when asked for
 constexpr Arch gfx942{"gfx942", Family::kCdna, 64, false, true, 64, 64};
 constexpr Arch gfx1100{"gfx1100", Family::kRdna3, 32, false, false, 64, 64};
 constexpr Arch gfx1201{"gfx1201", Family::kRdna4, 32, true, false, 64, 64};
+
+// Built when asked for.
+constexpr Arch sm_86{"sm_86", Family::kNvidia, 32, false, false, 100, 99};
+constexpr Arch sm_89{"sm_89", Family::kNvidia, 32, true, false, 100, 99};
+constexpr Arch sm_100{"sm_100", Family::kNvidia, 32, true, false, 228, 227};
+constexpr Arch sm_120{"sm_120", Family::kNvidia, 32, true, false, 100, 99};
+constexpr Arch gfx90a{"gfx90a", Family::kCdna, 64, false, false, 64, 64, true};
+constexpr Arch gfx950{"gfx950", Family::kCdna, 64, true, false, 160, 160};
 
 }  // namespace archs
 

@@ -36,7 +36,7 @@ struct PlanHeader {
     int32_t reserved;
     uint64_t arrival_offset;  // uint32 [shared tiles][kv_heads]: splits that are done; zero before and after each call
     uint64_t partial_offset;  // records [partial][kv_heads]
-    uint64_t total_offset;    // records [list][slot][kv_heads][rows]: where a block folds splits
+    uint64_t total_offset;    // records [slot][kv_heads][rows], of one list at a time: where a block folds splits
 };
 
 // Behind the header, for each list of tiles int32 [slots + 1]: the first item of each slot; then the items of both. Where they

@@ -82,6 +82,7 @@ class Schedule {
         for (uint32_t& word : words.x) word = uniform(word);
         return __builtin_bit_cast(PlanItem, words);
     }
+    // Few enough for 32 bits: a list shares fewer tiles than it has slots, and slots times KV heads are the device's blocks.
     KV8_DEVICE uint32_t* arrivals(int shared_tile, int kv_head) const {
         const uint64_t all = params_.plan + field<uint64_t>(offsetof(PlanHeader, arrival_offset));
         return reinterpret_cast<uint32_t*>(all + uint64_t(shared_tile * params_.view.kv_heads + kv_head) * 4);

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cstring>
 #include <map>
+#include <set>
 
 #include "elements.h"
 #include "gpu/host/attention_schedule.h"
@@ -174,6 +175,31 @@ TEST(GpuSchedule, HasEachKeyOfATileInOneItem) {
                 ASSERT_EQ(key, before + last_query + 1);
             }
             for (size_t s = 0; s < next_row.size(); s++) ASSERT_EQ(next_row[s], batch.queries[s] * kGroup);
+        }
+}
+
+// A kernel finds a shared tile's counters by its number times the KV heads, in 32 bits.
+TEST(GpuSchedule, SharesFewerTilesOfAListThanTheListHasSlots) {
+    std::vector<Batch> all = batches();
+    const size_t many = 20 * kSlots;
+    all.push_back({"many tiles", std::vector<int32_t>(many, 40), std::vector<int32_t>(many, 1000)});
+    all.push_back({"many tiles, of which many are long", std::vector<int32_t>(many, 1), {}});
+    for (size_t s = 0; s < many; s++) all.back().keys.push_back(s % 20 == 0 ? 20000 : 1);
+    for (const Batch& batch : all)
+        for (uint32_t flags : {0u, uint32_t{KV8_PLAN_BATCH_INVARIANT}}) {
+            SCOPED_TRACE(testing::Message() << batch.name << ", flags " << flags);
+            const Schedule schedule(batch, flags);
+            std::set<int32_t> shared[2];
+            for (int tiles : {kSmallTiles, kLargeTiles})
+                for (int slot = 0; slot < kSlots; slot++)
+                    for (const PlanItem& item : schedule.items(tiles, slot))
+                        if (item.shared_tile >= 0) shared[tiles].insert(item.shared_tile);
+            EXPECT_LT(shared[kSmallTiles].size(), size_t{kSlots});
+            EXPECT_LT(shared[kLargeTiles].size(), size_t{kSlots});
+            shared[kSmallTiles].merge(shared[kLargeTiles]);
+            if (!shared[kSmallTiles].empty()) {
+                EXPECT_EQ(size_t(*shared[kSmallTiles].rbegin()) + 1, shared[kSmallTiles].size());
+            }
         }
 }
 
