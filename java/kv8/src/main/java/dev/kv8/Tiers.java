@@ -54,6 +54,7 @@ public final class Tiers {
         return builder.build();
     }
 
+    /** No tiers yet, default settings. */
     public static Builder builder() {
         return new Builder();
     }
