@@ -36,6 +36,7 @@ public record AttentionOptions(
         return new AttentionOptions((float) (1 / Math.sqrt(headSize)), 0, 0, null, null);
     }
 
+    /** The same but for the window: keys that a query sees, its own included; 0 for all. */
     public AttentionOptions withWindow(int keys) {
         return new AttentionOptions(softmaxScale, keys, softcap, sinks, alibiSlopes);
     }

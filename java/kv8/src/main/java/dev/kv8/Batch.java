@@ -111,7 +111,7 @@ public final class Batch implements AutoCloseable {
         return sequences[Objects.checkIndex(i, count)];
     }
 
-    /** The row of the last token of the {@code i}-th sequence added. */
+    /** The row of the last token of the {@code i}-th sequence added, from 0: its output is what the next token is drawn from. */
     public int lastRow(int i) {
         return rowEnds[Objects.checkIndex(i, count)] - 1;
     }
@@ -181,7 +181,10 @@ public final class Batch implements AutoCloseable {
         return tables;
     }
 
-    /** The scheduled tokens count as computed, blocks that are full now can be shared by new sequences; empties the batch. */
+    /**
+     * The scheduled tokens count as computed, blocks that are full now can be shared by new sequences; empties the batch. It does not check
+     * that every layer was written: commit only then. Does not wait for a GPU.
+     */
     public void commit() {
         finish(true);
     }

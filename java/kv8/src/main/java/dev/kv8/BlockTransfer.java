@@ -71,6 +71,7 @@ public final class BlockTransfer {
         return keys.size();
     }
 
+    /** The key of block {@code index}, from 0. */
     public BlockKey key(int index) {
         return keys.get(index);
     }

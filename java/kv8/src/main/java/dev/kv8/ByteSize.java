@@ -19,14 +19,17 @@ public record ByteSize(long bytes) implements Comparable<ByteSize> {
         }
     }
 
+    /** So many bytes. */
     public static ByteSize of(long bytes) {
         return new ByteSize(bytes);
     }
 
+    /** So many times 2^20 bytes. */
     public static ByteSize mib(long mebibytes) {
         return scaled(mebibytes, 2, mebibytes + " MiB");
     }
 
+    /** So many times 2^30 bytes. */
     public static ByteSize gib(long gibibytes) {
         return scaled(gibibytes, 3, gibibytes + " GiB");
     }

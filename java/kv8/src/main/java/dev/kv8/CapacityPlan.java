@@ -20,6 +20,7 @@ public record CapacityPlan(int blocks, int blockSize, long blockBytes, List<Inte
         }
     }
 
+    /** What a cache of this configuration holds. */
     public static CapacityPlan of(KvCacheConfig config) {
         return new CapacityPlan(
                 config.blocks(),

@@ -30,6 +30,7 @@ public enum DType {
         return bytes;
     }
 
+    /** Whether it is one of the four types of 8 bits. */
     public boolean isFp8() {
         return bytes == 1;
     }

@@ -68,14 +68,17 @@ public final class DeviceMemory implements AutoCloseable {
         return address;
     }
 
+    /** Bytes that may be used; also after close. */
     public long bytes() {
         return bytes;
     }
 
+    /** Whether it, or the memory that it is a part of, has been closed. */
     public boolean isClosed() {
         return closed || (whole != null && whole.isClosed());
     }
 
+    /** Frees memory that a backend allocated; of wrapped memory and slices it ends only the use of this object. Closing twice does nothing. */
     @Override
     public void close() {
         synchronized (this) {

@@ -86,6 +86,7 @@ public final class FileBlockStore implements BlockStore {
         return open(folder, limit, EvictionPolicyKind.LRU);
     }
 
+    /** As {@link #open(Path, ByteSize)}, with another choice of which blocks make room. */
     public static FileBlockStore open(Path folder, ByteSize limit, EvictionPolicyKind eviction) throws IOException {
         return open(folder, limit, eviction, FileBlockStore::write);
     }

@@ -63,6 +63,7 @@ public enum Fp8Format {
                 dtype + " is not an FP8 type; the FP8 types are e4m3fn, e5m2, e4m3fnuz and e5m2fnuz.");
     }
 
+    /** The type that has this format. */
     public DType dtype() {
         return dtype;
     }

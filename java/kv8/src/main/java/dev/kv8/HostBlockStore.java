@@ -102,6 +102,7 @@ public final class HostBlockStore implements BlockStore {
         return create(memory, EvictionPolicyKind.LRU);
     }
 
+    /** As {@link #create(ByteSize)}, with another choice of which blocks make room. */
     public static HostBlockStore create(ByteSize memory, EvictionPolicyKind eviction) {
         return new HostBlockStore(memory, eviction, CHUNK_BYTES, ByteBuffer::allocateDirect);
     }

@@ -36,22 +36,33 @@ public interface KvBackend extends AutoCloseable {
         return BackendProviders.open(name);
     }
 
+    /** The device: name, memory, types that it stores. Its free memory is that of this moment. */
     DeviceInfo info();
 
     // ---- memory
 
-    /** Device memory with undefined contents, aligned for every kernel; throws {@link DeviceException} when there is none. */
+    /**
+     * Device memory with undefined contents, aligned for every kernel; the caller closes it.
+     *
+     * @throws DeviceException when there is not so much
+     */
     DeviceMemory allocate(long bytes);
 
-    /** Host memory that kernels can read too (pinned on a GPU). */
+    /** Host memory that kernels can read too (pinned on a GPU), otherwise as {@link #allocate}. */
     DeviceMemory allocateHost(long bytes);
 
-    /** Host-accessible memory as a buffer in native byte order; it does not keep the memory alive. */
+    /**
+     * Host-accessible memory as a buffer in native byte order; it does not keep the memory alive. Memory of {@link #allocateHost} is
+     * host-accessible, that of {@link #allocate} where {@link DeviceInfo#hostAccessible} says so, as on the CPU.
+     */
     ByteBuffer hostView(DeviceMemory memory, long offset, int bytes);
 
     /**
-     * Copies all that remains in {@code source} to the device and waits; its position does not move, and it may be changed at
-     * once. Without a wait: {@link #copy} from memory of {@link #allocateHost}.
+     * Copies all that remains in {@code source}, of either kind, to the device and waits; its position does not move, and it may be
+     * changed at once. Bytes are copied as they are, so fill it in native byte order. Without a wait: {@link #copy} from memory of
+     * {@link #allocateHost}.
+     *
+     * @param offset into {@code target}, in bytes
      */
     void upload(ByteBuffer source, DeviceMemory target, long offset);
 
@@ -61,6 +72,7 @@ public interface KvBackend extends AutoCloseable {
     /** Copies in the order of kernels, within the device or between it and host memory, which stays untouched until it is done. */
     void copy(DeviceMemory source, long sourceOffset, DeviceMemory target, long targetOffset, long bytes);
 
+    /** Sets {@code bytes} bytes to {@code value}, in the order of kernels. */
     void fill(DeviceMemory target, long offset, long bytes, byte value);
 
     /** Waits until all kernels and copies have completed. */
@@ -106,12 +118,16 @@ public interface KvBackend extends AutoCloseable {
     /**
      * Converts {@code count} elements from the start of {@code source}: to FP8 {@code encode(x / scale)}, from FP8 {@code
      * decode(code) * scale}; between other types the scale must be 1.
+     *
+     * @param scale finite, positive, normal, as its reciprocal
      */
     void cast(DeviceMemory source, DType sourceType, DeviceMemory target, DType targetType, long count, float scale);
 
     /**
-     * The largest magnitudes of {@code tokens} tokens of {@code x} into float32 {@code out}; NaN is skipped.
+     * The largest magnitudes of {@code tokens} tokens of {@code x} into {@code out}; NaN is skipped.
      *
+     * @param x {@code [tokens][heads][width]}
+     * @param out float32, of the shape that {@code granularity} has
      * @param accumulate take the maximum with what {@code out} holds
      */
     void amax(HeadRows x, int tokens, AmaxGranularity granularity, DeviceMemory out, boolean accumulate);
@@ -130,6 +146,8 @@ public interface KvBackend extends AutoCloseable {
     /**
      * Quantizes and scatters K and V of {@code tokens} tokens.
      *
+     * @param k {@code [tokens][kvHeads][headSize]}
+     * @param v like {@code k}
      * @param slots int64 {@code [tokens]}: {@code block * blockSize + index}, distinct; -1 skips the token
      * @param rope rotates K first, or null
      * @param positions int32 {@code [tokens]}, used with {@code rope}
@@ -145,7 +163,10 @@ public interface KvBackend extends AutoCloseable {
             @Nullable DeviceMemory positions,
             @Nullable DeviceMemory saturated);
 
-    /** Dequantizes the rows at {@code slots} (int64 {@code [tokens]}) into {@code k} and {@code v}; slot -1 gives zeros. */
+    /**
+     * Dequantizes the rows at {@code slots} (int64 {@code [tokens]}) into {@code k} and {@code v}, each {@code
+     * [tokens][kvHeads][headSize]}; slot -1 gives zeros.
+     */
     void gather(CacheView view, HeadRows k, HeadRows v, int tokens, DeviceMemory slots);
 
     /** Copies blocks, int32 {@code [count][2]} of (source, target), converting where dtypes or scales differ. */
@@ -153,6 +174,7 @@ public interface KvBackend extends AutoCloseable {
 
     // ---- attention
 
+    /** A plan for layers whose queries see all keys before them, {@code queryHeads} a multiple of {@code kvHeads}. */
     AttentionPlan attentionPlan(int queryHeads, int kvHeads, int headSize);
 
     /**
@@ -169,8 +191,9 @@ public interface KvBackend extends AutoCloseable {
      * Causal paged attention over the planned batch.
      *
      * @param blockTable int32 {@code [sequences][blockTableStride]}
+     * @param blockTableStride entries from one sequence's first to the next one's
      * @param q {@code [tokens][queryHeads][headSize]}
-     * @param out like {@code q}
+     * @param out of {@code q}'s shape, in any type of rows
      * @param lse float32 {@code [tokens][queryHeads]}, natural log, or null
      */
     void attend(
@@ -183,7 +206,10 @@ public interface KvBackend extends AutoCloseable {
             @Nullable DeviceMemory lse,
             AttentionOptions options);
 
-    /** Joins attention results over disjoint keys; {@code out} may be {@code a} or {@code b}; {@code lse} may be null. */
+    /**
+     * Joins attention results over disjoint keys. Rows are {@code [tokens][heads][width]}, each lse float32 {@code [tokens][heads]};
+     * {@code out} may be {@code a} or {@code b}; {@code lse} may be null.
+     */
     void mergeStates(
             HeadRows a,
             DeviceMemory lseA,
@@ -239,8 +265,11 @@ public interface KvBackend extends AutoCloseable {
     }
 
     /**
-     * {@code out = x / sqrt(mean(x²) + eps) * weight} by row; with a residual first {@code residual += x} and that sum takes x's
-     * place.
+     * {@code out = x / sqrt(mean(x²) + eps) * weight} by row, in float32; with a residual first {@code residual += x} and that sum
+     * takes x's place. Rows are {@code [tokens][heads][width]}: one head for a hidden state, all heads for a norm by head.
+     *
+     * @param weight {@code [width]} of {@code weightType}
+     * @param out may be {@code x}
      */
     void rmsNorm(
             HeadRows x,
@@ -251,18 +280,21 @@ public interface KvBackend extends AutoCloseable {
             HeadRows out,
             int tokens);
 
-    /** Rotates {@code x} in place by the angles at {@code positions}, int32 {@code [tokens]}. */
+    /** Rotates {@code x}, {@code [tokens][heads][width]}, in place by the angles at {@code positions}, int32 {@code [tokens]}. */
     void rope(HeadRows x, RopeTable table, DeviceMemory positions, int tokens);
 
-    /** {@code out = activation(gate) * up}; {@code out} may be one of them. */
+    /** {@code out = activation(gate) * up} in float32, each {@code [tokens][1][width]}; {@code out} may be one of them. */
     void gateMul(Activation activation, HeadRows gate, HeadRows up, HeadRows out, int tokens);
 
     /** {@code x = cap * tanh(x / cap)} in place, {@code x} of one head: the bound that Gemma 2 puts on its logits. */
     void softcap(HeadRows x, int tokens, float cap);
 
     /**
-     * {@code out[t] = table[ids[t]] * scale}: {@code ids} int32 {@code [tokens]}.
+     * {@code out[t] = table[ids[t]] * scale}.
      *
+     * @param table {@code [vocabulary][width]} of {@code tableType}
+     * @param ids int32 {@code [tokens]}
+     * @param out {@code [tokens][1][width]}
      * @param scale 1 for none; Gemma multiplies by the square root of the width
      */
     void embedding(

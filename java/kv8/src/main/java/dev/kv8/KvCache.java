@@ -119,10 +119,12 @@ public final class KvCache implements AutoCloseable {
         }
     }
 
+    /** What it was created with; {@link #scales} has the scales in force. Any thread. */
     public KvCacheConfig config() {
         return config;
     }
 
+    /** The caller's backend, on which it was created. Any thread. */
     public KvBackend backend() {
         return backend;
     }
@@ -142,7 +144,7 @@ public final class KvCache implements AutoCloseable {
         return open(SequenceOptions.DEFAULT, promptTokens);
     }
 
-    /** As {@link #open(int...)}, with a class, a time limit or a salt of its own. */
+    /** As {@link #open(int...)}, with a priority class, a time limit or a salt of its own. */
     public Sequence open(SequenceOptions options, int... promptTokens) {
         ledger.enter();
         try {
@@ -324,17 +326,24 @@ public final class KvCache implements AutoCloseable {
     }
 
     /**
-     * Stores K and V of the batch's tokens.
+     * Stores K and V of the batch's tokens, in the types of the layer. It does not wait for a GPU. The first write or attend of a
+     * step ends adding to the batch.
      *
-     * @param k {@code [tokens][kvHeads][headSize]}, float32, float16 or bfloat16
+     * @param k {@code [tokens][kvHeads][headSize]} in device memory, float32, float16 or bfloat16
      * @param v like {@code k}
-     * @throws IllegalArgumentException when the layer does not exist or rows have another shape; nothing is written then
+     * @throws IllegalArgumentException when the layer does not exist, rows have another shape, or the batch is of another cache; nothing
+     *     is written then
+     * @throws IllegalStateException when the batch is empty or closed
+     * @throws DeviceException when the device fails
      */
     public void write(int layer, Batch batch, HeadRows k, HeadRows v) {
         writeRows(layer, batch, k, v, null);
     }
 
-    /** Rotates K by the tokens' positions, then stores as {@link #write(int, Batch, HeadRows, HeadRows)}. */
+    /**
+     * Rotates K by the tokens' positions on its way, then stores as {@link #write(int, Batch, HeadRows, HeadRows)}; {@code k} itself
+     * does not change.
+     */
     public void write(int layer, Batch batch, HeadRows k, HeadRows v, RopeTable rope) {
         writeRows(layer, batch, k, v, rope);
     }
@@ -367,10 +376,14 @@ public final class KvCache implements AutoCloseable {
     /**
      * Causal attention of the batch's queries over all tokens of their sequences, those of this step included, or over those in the
      * layer's {@linkplain KvCacheConfig#window(int) window}, scaled by
-     * {@code 1 / sqrt(headSize)}. The layer must have been written in this step.
+     * {@code 1 / sqrt(headSize)}. The layer must have been written in this step, which is not checked. It does not wait for a GPU.
      *
-     * @param q {@code [tokens][queryHeads][headSize]}, {@code queryHeads} a multiple of the cache's heads
-     * @param out like {@code q}
+     * @param q {@code [tokens][queryHeads][headSize]} in device memory, float32, float16 or bfloat16; {@code queryHeads} a multiple of
+     *     the cache's heads
+     * @param out of {@code q}'s shape, in any of these types
+     * @throws IllegalArgumentException when the layer does not exist, rows have another shape, or the batch is of another cache
+     * @throws IllegalStateException when the batch is empty or closed
+     * @throws DeviceException when the device fails
      */
     public void attend(int layer, Batch batch, HeadRows q, HeadRows out) {
         ledger.check();

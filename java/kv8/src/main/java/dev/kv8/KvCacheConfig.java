@@ -9,7 +9,8 @@ import java.util.stream.Stream;
 import org.jspecify.annotations.Nullable;
 
 /**
- * The shape and size of a {@link KvCache}. Immutable.
+ * The shape and size of a {@link KvCache}. Immutable, for any thread. Only layers, kvHeads, headSize and either memory or blocks must be
+ * given; without a dtype K and V are stored in bfloat16.
  *
  * <pre>{@code
  * KvCacheConfig.builder().layers(32).kvHeads(8).headSize(128)
@@ -206,14 +207,17 @@ public final class KvCacheConfig {
         return (int) Math.min(fit, Integer.MAX_VALUE);
     }
 
+    /** Nothing given yet but defaults. */
     public static Builder builder() {
         return new Builder();
     }
 
+    /** Layers that have a cache. */
     public int layers() {
         return layers;
     }
 
+    /** Heads of K in a layer, and as many of V. */
     public int kvHeads() {
         return kvHeads;
     }
@@ -238,10 +242,12 @@ public final class KvCacheConfig {
         return memory == null ? ByteSize.of(blocks * blockBytes()) : memory;
     }
 
+    /** As given for K; {@link #kDtype(int)} has what a layer stores. */
     public KvCacheDType kDtype() {
         return kDtype;
     }
 
+    /** As given for V; {@link #vDtype(int)} has what a layer stores. */
     public KvCacheDType vDtype() {
         return vDtype;
     }
@@ -279,6 +285,7 @@ public final class KvCacheConfig {
         return skipLayers.clone();
     }
 
+    /** As given, for FP8 layers; {@link KvCache#setScales} changes the cache's, not these. */
     public KvScales scales() {
         return scales;
     }
@@ -421,17 +428,19 @@ public final class KvCacheConfig {
 
         private Builder() {}
 
+        /** Layers that have a cache, at least 1. */
         public Builder layers(int count) {
             layers = count;
             return this;
         }
 
+        /** Heads of K in a layer, and as many of V; at least 1. */
         public Builder kvHeads(int count) {
             kvHeads = count;
             return this;
         }
 
-        /** 64, 80, 96, 112, 128, 192 or 256. */
+        /** Elements of a head of K or V: 64, 80, 96, 112, 128, 192 or 256. */
         public Builder headSize(int elements) {
             headSize = elements;
             return this;
@@ -444,11 +453,13 @@ public final class KvCacheConfig {
             return this;
         }
 
+        /** Of K alone. */
         public Builder kDtype(KvCacheDType dtype) {
             kDtype = dtype;
             return this;
         }
 
+        /** Of V alone. */
         public Builder vDtype(KvCacheDType dtype) {
             vDtype = dtype;
             return this;
@@ -478,13 +489,13 @@ public final class KvCacheConfig {
             return this;
         }
 
-        /** The pool's size; as many whole blocks as fit are allocated. */
+        /** The pool's size on the device, all layers together; as many whole blocks as fit are allocated. Instead of {@link #blocks}. */
         public Builder memory(ByteSize size) {
             memory = size;
             return this;
         }
 
-        /** The pool's size in blocks. */
+        /** The pool's size in blocks, instead of {@link #memory}. */
         public Builder blocks(int count) {
             blocks = count;
             return this;

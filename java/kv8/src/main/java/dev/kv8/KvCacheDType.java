@@ -56,6 +56,7 @@ public enum KvCacheDType {
         };
     }
 
+    /** Whether it is stored as FP8, whatever the model computes in. */
     public boolean isFp8() {
         return this == FP8 || this == FP8_E4M3 || this == FP8_E5M2;
     }

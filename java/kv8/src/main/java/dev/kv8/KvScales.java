@@ -165,10 +165,12 @@ public final class KvScales {
         return new Builder(layers, kvHeads, headSize);
     }
 
+    /** Those of a layer, from 0. */
     public LayerScales layer(int layer) {
         return layers[layer];
     }
 
+    /** Layers that they are for. */
     public int layers() {
         return layers.length;
     }

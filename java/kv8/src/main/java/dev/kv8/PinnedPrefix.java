@@ -35,6 +35,7 @@ public final class PinnedPrefix implements AutoCloseable {
         return tokens;
     }
 
+    /** Whether it has been closed; any thread. */
     public boolean isClosed() {
         return table.isClosed();
     }

@@ -26,6 +26,7 @@ public interface PreemptionPolicy {
      */
     record Cost(int tokens, long bytes, double movedBytesPerSecond, double computedTokensPerSecond) {}
 
+    /** What to do with that sequence. It is asked on the thread that drives the cache, at each preemption. */
     Action choose(Cost cost);
 
     /**

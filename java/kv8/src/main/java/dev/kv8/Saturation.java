@@ -20,6 +20,7 @@ public final class Saturation {
         this.written = written;
     }
 
+    /** Layers of the cache. */
     public int layers() {
         return written.length;
     }

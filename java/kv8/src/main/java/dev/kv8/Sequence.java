@@ -49,9 +49,10 @@ public final class Sequence implements AutoCloseable {
     }
 
     /**
-     * Adds one token that is not computed yet.
+     * Adds one token that is not computed yet. It takes no block before a batch schedules it.
      *
      * @throws IllegalArgumentException when it is negative
+     * @throws IllegalStateException when this sequence is closed
      */
     public void append(int token) {
         ledger.check();
@@ -119,7 +120,11 @@ public final class Sequence implements AutoCloseable {
         return length - table.computed;
     }
 
-    /** The id of token {@code i}. */
+    /**
+     * The id of token {@code i}, from 0.
+     *
+     * @throws IndexOutOfBoundsException when there are not so many
+     */
     public int token(int i) {
         return tokens[Objects.checkIndex(i, length)];
     }
@@ -271,7 +276,8 @@ public final class Sequence implements AutoCloseable {
     }
 
     /**
-     * Drops the tokens behind the first {@code newLength}, with the blocks that only they needed.
+     * Drops the tokens behind the first {@code newLength}, with the blocks that only they needed. Of computed tokens none is pending
+     * afterwards: to draw the next token anew, truncate one more and append that one again.
      *
      * @throws IllegalArgumentException when {@code newLength} is negative or above {@link #length}, or when the next token would
      *     see tokens that fell out of the {@linkplain KvCacheConfig#window window} before the last step

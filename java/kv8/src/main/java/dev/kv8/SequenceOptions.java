@@ -29,10 +29,12 @@ public final class SequenceOptions {
         limitTicks = timeLimit == null ? RankedEviction.NO_LIMIT : RankedEviction.ticks(timeLimit);
     }
 
+    /** Normal priority, no time limit, no salt. */
     public static Builder builder() {
         return new Builder();
     }
 
+    /** The class in which its blocks stay cached. */
     public CachePriority priority() {
         return priority;
     }

@@ -74,6 +74,7 @@ public final class SwappedSequence implements AutoCloseable {
         return bytes;
     }
 
+    /** What the sequence was opened with. */
     public SequenceOptions options() {
         return options;
     }

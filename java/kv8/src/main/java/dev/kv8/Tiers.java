@@ -54,6 +54,7 @@ public final class Tiers {
         return builder.build();
     }
 
+    /** No tiers yet, default settings. */
     public static Builder builder() {
         return new Builder();
     }
@@ -119,19 +120,19 @@ public final class Tiers {
 
         private Builder() {}
 
-        /** A tier below those added before. */
+        /** A tier below those added before; it stays the caller's. */
         public Builder add(BlockStore store) {
             stores.add(store);
             return this;
         }
 
-        /** 500 ms by default. */
+        /** How long a sequence waits for its prefix at most: a millisecond to an hour, by default 500 ms. */
         public Builder loadDeadline(Duration longest) {
             loadDeadline = positive("loadDeadline", longest);
             return this;
         }
 
-        /** 5 s by default. */
+        /** How long a write may take before it counts as a failure of the tier: a millisecond to an hour, by default 5 s. */
         public Builder storeDeadline(Duration longest) {
             storeDeadline = positive("storeDeadline", longest);
             return this;
@@ -165,7 +166,7 @@ public final class Tiers {
 
         /**
          * Whether a block goes to the tiers when it is computed instead of when it is used again. Most blocks never are: on a
-         * trace of conversations the second use is 15 % of the writes with more hits. For tests, or a tier that must have everything.
+         * trace of conversations writing on the second use takes a fifth of the writes, for more hits (docs/cache-manager.md). For tests, or a tier that must have everything.
          */
         public Builder writtenOnFirstUse(boolean atOnce) {
             writtenOnFirstUse = atOnce;
@@ -173,7 +174,7 @@ public final class Tiers {
         }
 
         /**
-         * How fast the engine computes a prompt. A prefix is fetched only where that is quicker than to compute it again. By default this is
+         * How fast the engine computes a prompt, in tokens per second. A prefix is fetched only where that is quicker than to compute it again. By default this is
          * measured from the batches; before the first long one, everything is fetched.
          */
         public Builder prefillTokensPerSecond(double rate) {

@@ -30,6 +30,9 @@ class EngineGuideTest {
                 break; // run what fits, then free some: close, truncate or preempt a sequence
             }
         }
+        if (batch.sequences() == 0) {
+            return;
+        }
         for (int layer = 0; layer < cache.config().layers(); layer++) {
             // ... the engine computes q, k and v of batch.tokens() rows into device memory ...
             cache.write(layer, batch, k, v);

@@ -15,11 +15,11 @@ import picocli.CommandLine.Option;
 @Command(
         name = "attention",
         description = {
-            "Time a step's attention over caches of several dtypes and scales, round by round in turn: of a",
-            "decode, or of a prompt's last chunk (--queries). Its path is precise where it computes in float32",
-            "alone, and fast where in 16-bit products. The caches hold so many layers (up to 4096) that a",
-            "pass meets cold memory: four times the last-level cache, in FP8. Times are of one layer.",
-            "With --layers 1 small ones stay in the processor's caches. Lists are combined with each other."
+            "Time a step's attention over caches of several dtypes and scales, round by round in turn.",
+            "The step is a decode, or a prompt's last chunk (--queries). Its path is precise where it computes in float32"
+                    + " alone, and fast where in 16-bit products. The caches hold so many layers (up to 4096) that a pass meets cold"
+                    + " memory: four times the last-level cache, in FP8. Times are of one layer. With --layers 1 small ones stay in"
+                    + " the processor's caches. Lists are combined with each other."
         },
         footer = {
             "",

@@ -16,9 +16,9 @@ import picocli.CommandLine.Option;
 @Command(
         name = "cast",
         description = {
-            "Time casts of every type in --from to every type in --to, where one is FP8 and the other is not, round by"
-                    + " round",
-            "in turn. GB/s count the bytes read and written, as those of the copy measured between the rounds do."
+            "Time casts between FP8 and other types, round by round in turn.",
+            "Every type in --from is cast to every one in --to, where one is FP8 and the other is not. GB/s count the"
+                    + " bytes read and written, as those of the copy measured between the rounds do."
         },
         footer = {
             "",

@@ -21,9 +21,9 @@ import picocli.CommandLine.Option;
 @Command(
         name = "decode",
         description = {
-            "Time one text at a time through the engine: a prompt of random tokens, then tokens one by one, the likeliest each.",
-            "A round asks for one token and then for all; the first time is the prompt's, the difference that of the others.",
-            "The dtypes take turns."
+            "Time a model's prompt and decode through the engine, one text at a time.",
+            "The prompt is random tokens; then come tokens one by one, the likeliest each. A round asks for one token and"
+                    + " then for all: the first time is the prompt's, the difference that of the others. The dtypes take turns."
         },
         footer = {
             "",

@@ -14,12 +14,10 @@ import picocli.CommandLine.Option;
 @Command(
         name = "move",
         description = {
-            "Time a sequence's blocks on their way to new host memory (out) and back (in), as preemption by swap moves"
-                    + " them, round",
-            "by round in turn: once with blocks that are neighbours in the pool, which are copied together, and once"
-                    + " with another",
-            "sequence's blocks between them. GB/s count the bytes read and written, as those of the copy between the"
-                    + " rounds do."
+            "Time a sequence's blocks on their way to host memory and back, as preemption by swap moves them.",
+            "Out is to new host memory. Once the blocks are neighbours in the pool, which are copied together, and once"
+                    + " another sequence's blocks are between them, round by round in turn. GB/s count the bytes read and written,"
+                    + " as those of the copy between the rounds do."
         },
         footer = {"", "Example:", "  kv8 bench move --kv-cache-dtype bfloat16,fp8 --tokens 512,4096 --layers 32"})
 final class BenchMoveCommand extends Kv8Command {

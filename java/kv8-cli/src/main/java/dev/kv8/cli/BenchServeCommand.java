@@ -22,8 +22,9 @@ import picocli.CommandLine.Option;
 @Command(
         name = "serve",
         description = {
-            "Send requests to the engine, by a Poisson process or all at once, with the same memory for each cache dtype.",
-            "Prompts are random tokens without common prefixes, and every text has the same length."
+            "Send requests to the engine, and compare cache dtypes with the same memory.",
+            "They come by a Poisson process or all at once. Prompts are random tokens without common prefixes, and every"
+                    + " text has the same length."
         },
         footer = {
             "",
@@ -256,14 +257,19 @@ final class BenchServeCommand extends Kv8Command {
                 ServeRun run = last(ofDtype);
                 out().printf(
                                 Locale.ROOT,
-                                "%s against %s at %s requests/s: %s x the texts resident, %s x the tokens/s%n",
+                                "%s against %s at %s requests/s:%s %s x the tokens/s%n",
                                 dtype.label(),
                                 first.label(),
                                 rate(run),
-                                Numbers.fixed(run.crowded() / base.crowded(), 2),
+                                residentRatio(run.crowded() / base.crowded()),
                                 Numbers.fixed(run.tokensPerSecond() / base.tokensPerSecond(), 2));
             }
         });
+    }
+
+    /** Empty where no text had to wait, so that nobody counted. */
+    private static String residentRatio(double ratio) {
+        return Double.isNaN(ratio) ? "" : " " + Numbers.fixed(ratio, 2) + " x the texts resident,";
     }
 
     private static ServeRun last(@Nullable List<ServeRun> runs) {

@@ -17,14 +17,11 @@ import picocli.CommandLine.Option;
 @Command(
         name = "write",
         description = {
-            "Time a step's write of K and V into caches of several dtypes and scales, round by round in turn. GB/s"
-                    + " count the",
-            "rows read and the bytes stored, as those of the copy measured between the rounds do; times are of one"
-                    + " layer.",
-            "The caches hold so many layers, which are written in turn, that a slot has left the processor's caches"
-                    + " before it",
-            "is written again: four times its last level, as far as 256 MiB for a cache in FP8 allow. With --layers 1"
-                    + " few tokens stay in the caches."
+            "Time a step's write of K and V into caches of several dtypes and scales, round by round in turn.",
+            "GB/s count the rows read and the bytes stored, as those of the copy measured between the rounds do; times"
+                    + " are of one layer. The caches hold so many layers, which are written in turn, that a slot has left the"
+                    + " processor's caches before it is written again: four times its last level, as far as 256 MiB for a cache in"
+                    + " FP8 allow. With --layers 1 few tokens stay in the caches."
         },
         footer = {
             "",

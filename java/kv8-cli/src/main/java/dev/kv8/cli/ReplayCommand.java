@@ -67,10 +67,9 @@ final class ReplayCommand extends Kv8Command {
     @Option(
             names = "--window",
             paramLabel = "BLOCKS",
-            description = {
-                "Half of the layers see a window of this many blocks: a block takes a page for those that see all keys,",
-                "and one for the others while their window reaches it. Capacities are in pages then."
-            })
+            description =
+                    "Half of the layers see a window of this many blocks: a block takes a page for those that see all"
+                            + " keys, and one for the others while their window reaches it. Capacities are in pages then.")
     @Nullable
     Integer window;
 
