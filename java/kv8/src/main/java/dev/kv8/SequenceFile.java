@@ -51,6 +51,9 @@ final class SequenceFile implements AutoCloseable {
             throw new IOException(path + " is a directory; give the name of a file.");
         }
         Path folder = target.getParent();
+        if (folder == null || !Files.isDirectory(folder)) {
+            throw new IOException("The folder of " + path + " does not exist; make it first.");
+        }
         Path temporary = Files.createTempFile(folder, target.getFileName() + ".", ".tmp");
         try {
             try (FileChannel out = FileChannel.open(temporary, StandardOpenOption.WRITE)) {

@@ -468,7 +468,8 @@ class SequenceFileTest {
         }
         assertThatThrownBy(() -> test.cache.save(open, folder)).hasMessageContaining("is a directory");
         assertThatThrownBy(() -> test.cache.save(open, folder.resolve("no/such/file")))
-                .isInstanceOf(IOException.class);
+                .isInstanceOf(IOException.class)
+                .hasMessageContaining("make it first");
         assertThat(Files.readAllBytes(file)).isEqualTo(old);
         try (KvCache nameless = another(builder -> builder.modelId(""))) {
             assertThatThrownBy(() -> nameless.save(nameless.open(1), folder.resolve("nameless")))

@@ -20,7 +20,7 @@ class ShutdownTest {
     void letsRunningTextsEndWhileNewOnesAreRefused() {
         try (TinyServer tiny = TinyServer.start()) {
             CompletableFuture<HttpResponse<String>> running =
-                    CompletableFuture.supplyAsync(() -> tiny.post(COMPLETIONS, request(600, true)));
+                    CompletableFuture.supplyAsync(() -> tiny.post(COMPLETIONS, request(1900, true)));
             tiny.awaitRunning(1);
             CompletableFuture<Void> closing =
                     CompletableFuture.runAsync(() -> tiny.server.shutdown(Duration.ofSeconds(60)));
