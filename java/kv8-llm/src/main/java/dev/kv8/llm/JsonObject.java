@@ -45,6 +45,11 @@ final class JsonObject extends JsonMembers {
         return read(file, FACTORY, "JSON");
     }
 
+    /** The object that {@code parser} has just entered. */
+    static JsonObject read(String where, JsonParser parser) throws IOException {
+        return new JsonObject(where, read(parser, () -> {}));
+    }
+
     static JsonObject readYaml(Path file) {
         return read(file, YAML_FACTORY, "YAML");
     }

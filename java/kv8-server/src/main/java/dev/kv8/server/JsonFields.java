@@ -172,7 +172,6 @@ final class JsonFields extends JsonMembers {
     @Override
     protected ApiError wrong(String name, Object value, String allowed) {
         return ApiError.invalid(
-                prefix + name,
-                "\"" + prefix + name + "\" is " + shown(value) + "; it must be " + allowed + ".");
+                prefix + name, "\"" + prefix + name + "\" is " + shown(value) + "; it must be " + allowed + ".");
     }
 }
