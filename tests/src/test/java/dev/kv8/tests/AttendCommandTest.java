@@ -113,6 +113,11 @@ class AttendCommandTest {
         kv8("attend", folder.resolve("none"), folder).fails("none", "not a folder");
         kv8("attend", folder, folder).fails("neither case.properties nor case.json");
 
+        Path cutOff = copyOf(golden);
+        Files.delete(cutOff.resolve("case.properties"));
+        Files.writeString(cutOff.resolve("case.json"), "{\"name\": ");
+        kv8("attend", cutOff, folder).fails("case.json is not valid JSON", "line 1");
+
         Path shortCache = copyOf(golden);
         Files.write(shortCache.resolve("k_cache.u8"), new byte[100]);
         kv8("attend", shortCache, folder).fails("k_cache.u8 has 100 bytes", "229376");

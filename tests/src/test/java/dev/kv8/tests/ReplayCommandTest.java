@@ -188,6 +188,10 @@ class ReplayCommandTest {
         Path cut = folder.resolve("cut.gz");
         Files.write(cut, Arrays.copyOf(Files.readAllBytes(CONVERSATION), 100_000));
         kv8("replay", cut, "--capacity", 1000).fails("cut.gz is damaged after line");
+        Files.write(cut, new byte[] {0x1f, (byte) 0x8b});
+        kv8("replay", cut, "--capacity", 1000).fails("cut.gz is damaged after line 0: it is cut off");
+        Files.write(cut, new byte[] {0x1f, (byte) 0x8b, 0, 0, 0, 0, 0, 0, 0, 0});
+        kv8("replay", cut, "--capacity", 1000).fails("cut.gz is damaged after line 0");
         kv8("replay", CONVERSATION).isWrongUsage("--capacity");
         kv8("replay", CONVERSATION, "--capacity", "0").isWrongUsage("--capacity is 0", "67108863");
         kv8("replay", CONVERSATION, "--capacity", "1,67108865").isWrongUsage("--capacity is 67108865");
@@ -199,6 +203,19 @@ class ReplayCommandTest {
         kv8("replay", CONVERSATION, "--capacity", "9,1", "--window", 2).isWrongUsage("--capacity is 1", "2 pages");
         kv8("replay", CONVERSATION, "--capacity", 9, "--window", 2, "--tier", 9).isWrongUsage("--window and --tier");
         kv8("replay", "--capacity", 1).isWrongUsage("TRACE");
+    }
+
+    @Test
+    void a_line_that_memory_would_not_hold_is_refused_when_it_is_unpacked() throws Exception {
+        Path bomb = folder.resolve("bomb.gz");
+        byte[] zeros = "0".repeat(1 << 20).getBytes(UTF_8);
+        try (OutputStream out = new GZIPOutputStream(Files.newOutputStream(bomb))) {
+            out.write("0\t1\t1\t1\n".getBytes(UTF_8));
+            for (int i = 0; i <= 16; i++) {
+                out.write(zeros);
+            }
+        }
+        kv8("replay", bomb, "--capacity", 10).fails("bomb.gz, line 2: it has more than 16777216 characters");
     }
 
     private static Path trace(String... lines) throws IOException {

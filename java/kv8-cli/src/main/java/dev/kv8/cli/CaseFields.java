@@ -2,13 +2,17 @@ package dev.kv8.cli;
 
 import com.fasterxml.jackson.core.JsonFactory;
 import com.fasterxml.jackson.core.JsonParser;
+import com.fasterxml.jackson.core.JsonProcessingException;
 import com.fasterxml.jackson.core.JsonToken;
+import dev.kv8.llm.internal.JsonMembers;
 import java.io.IOException;
 import java.io.Reader;
+import java.nio.charset.CharacterCodingException;
 import java.nio.file.Files;
 import java.nio.file.NotDirectoryException;
 import java.nio.file.Path;
 import java.util.HashMap;
+import java.util.List;
 import java.util.Map;
 import java.util.Properties;
 
@@ -26,13 +30,17 @@ final class CaseFields {
         if (!Files.isDirectory(folder)) {
             throw new NotDirectoryException(folder.toString());
         }
-        Path properties = folder.resolve("case.properties");
-        if (Files.exists(properties)) {
-            return new CaseFields(properties, readProperties(properties));
-        }
-        Path json = folder.resolve("case.json");
-        if (Files.exists(json)) {
-            return new CaseFields(json, readJson(json));
+        for (String name : List.of("case.properties", "case.json")) {
+            Path file = folder.resolve(name);
+            if (Files.exists(file)) {
+                try {
+                    return new CaseFields(file, name.endsWith(".json") ? readJson(file) : readProperties(file));
+                } catch (JsonProcessingException e) {
+                    throw new IOException(file + " is not valid JSON: " + JsonMembers.syntaxError(e) + ".", e);
+                } catch (CharacterCodingException e) {
+                    throw new IOException(file + " is not text in UTF-8.", e);
+                }
+            }
         }
         throw new IOException(folder + " is not an attention case: it has neither case.properties nor case.json.");
     }

@@ -5,9 +5,11 @@ import static java.nio.charset.StandardCharsets.UTF_8;
 import java.io.BufferedInputStream;
 import java.io.BufferedReader;
 import java.io.EOFException;
+import java.io.FilterReader;
 import java.io.IOException;
 import java.io.InputStream;
 import java.io.InputStreamReader;
+import java.io.Reader;
 import java.nio.channels.Channels;
 import java.nio.channels.FileChannel;
 import java.nio.file.Files;
@@ -26,6 +28,9 @@ final class RequestTrace implements AutoCloseable {
     private static final int PART_BLOCKS = 1 << 20;
     /** A range of ids takes few characters; more blocks than this are a slip of the keyboard. */
     private static final int MAX_BLOCKS = 1 << 24;
+
+    private static final int MAX_CHARACTERS = 1 << 24;
+    private static final int SHOWN_CHARACTERS = 60;
 
     private static final int FIELDS = 4;
     private static final int GZIP_MAGIC = 0x1F8B;
@@ -51,7 +56,11 @@ final class RequestTrace implements AutoCloseable {
         channel = FileChannel.open(file);
         try {
             bytes = channel.size();
-            lines = new BufferedReader(new InputStreamReader(decompressed(Channels.newInputStream(channel)), UTF_8));
+            lines = new BufferedReader(
+                    new LineLimit(new InputStreamReader(decompressed(Channels.newInputStream(channel)), UTF_8)));
+        } catch (ZipException | EOFException e) {
+            channel.close();
+            throw damaged(e);
         } catch (IOException | RuntimeException e) {
             channel.close();
             throw e;
@@ -83,9 +92,35 @@ final class RequestTrace implements AutoCloseable {
                 }
             }
         } catch (ZipException | EOFException e) {
-            throw new IOException(file + " is damaged after line " + line + ": " + e.getMessage() + ".", e);
+            throw damaged(e);
         }
         return part.requests() > 0;
+    }
+
+    private IOException damaged(IOException e) {
+        String why = e.getMessage() == null ? "it is cut off" : e.getMessage();
+        return new IOException(file + " is damaged after line " + line + ": " + why + ".", e);
+    }
+
+    /** Refuses a line that would not fit into memory, which a small compressed file may well hold. */
+    private final class LineLimit extends FilterReader {
+        private long length;
+
+        LineLimit(Reader in) {
+            super(in);
+        }
+
+        @Override
+        public int read(char[] target, int offset, int count) throws IOException {
+            int got = super.read(target, offset, count);
+            for (int i = offset; i < offset + got; i++) {
+                length = target[i] == '\n' || target[i] == '\r' ? 0 : length + 1;
+            }
+            if (length > MAX_CHARACTERS) {
+                throw malformed(line + 1, "it has more than " + MAX_CHARACTERS + " characters");
+            }
+            return got;
+        }
     }
 
     private void add(String text, TracePart part) throws IOException {
@@ -103,10 +138,10 @@ final class RequestTrace implements AutoCloseable {
             long first = number("block_ids", dash < 0 ? range : range.substring(0, dash));
             long last = dash < 0 ? first : number("block_ids", range.substring(dash + 1));
             if (last < first) {
-                throw malformed("the range " + range + " ends before it begins");
+                throw malformed("the range " + shown(range) + " ends before it begins");
             }
             if (last - first >= MAX_BLOCKS - (part.blocks() - before)) {
-                throw malformed("with " + range + " it has more than " + MAX_BLOCKS + " blocks");
+                throw malformed("with " + shown(range) + " it has more than " + MAX_BLOCKS + " blocks");
             }
             part.addBlocks(first, last);
         }
@@ -131,7 +166,12 @@ final class RequestTrace implements AutoCloseable {
         } catch (NumberFormatException e) {
             // Said below.
         }
-        throw malformed(field + " has \"" + text + "\", which is not a whole number from 0 to " + Long.MAX_VALUE);
+        throw malformed(
+                field + " has \"" + shown(text) + "\", which is not a whole number from 0 to " + Long.MAX_VALUE);
+    }
+
+    private static String shown(String text) {
+        return text.length() <= SHOWN_CHARACTERS ? text : text.substring(0, SHOWN_CHARACTERS) + "…";
     }
 
     /** The refusal of the line read last. */

@@ -4,6 +4,7 @@ import com.hubspot.jinjava.Jinjava;
 import com.hubspot.jinjava.JinjavaConfig;
 import com.hubspot.jinjava.LegacyOverrides;
 import com.hubspot.jinjava.el.JinjavaInterpreterResolver;
+import com.hubspot.jinjava.el.JinjavaProcessors;
 import com.hubspot.jinjava.interpret.JinjavaInterpreter;
 import com.hubspot.jinjava.interpret.RenderResult;
 import com.hubspot.jinjava.interpret.TemplateError;
@@ -13,6 +14,7 @@ import com.hubspot.jinjava.lib.fn.ELFunctionDefinition;
 import com.hubspot.jinjava.loader.ResourceNotFoundException;
 import com.hubspot.jinjava.objects.date.StrftimeFormatter;
 import java.io.IOException;
+import java.nio.charset.CharacterCodingException;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.time.LocalDate;
@@ -33,7 +35,8 @@ import org.jspecify.annotations.Nullable;
  */
 public final class ChatTemplate {
     private static final String TODAY = "kv8_today";
-    private static final long MAX_CHARACTERS = 64L << 20;
+    private static final int MAX_CHARACTERS = 64 << 20;
+    private static final int MAX_ELEMENTS = 1 << 20;
     private static final Jinjava JINJA = jinja();
 
     private final Path file;
@@ -50,16 +53,26 @@ public final class ChatTemplate {
         this.eosToken = eosToken;
     }
 
-    private static Jinjava jinja() {
-        Jinjava jinja = new Jinjava(JinjavaConfig.newBuilder()
+    private static JinjavaConfig config() {
+        return JinjavaConfig.newBuilder()
                 .withTrimBlocks(true)
                 .withLstripBlocks(true)
                 .withKeepTrailingNewline(true)
                 .withNestedInterpretationEnabled(false)
                 .withMaxOutputSize(MAX_CHARACTERS)
+                .withMaxListSize(MAX_ELEMENTS)
+                .withMaxMapSize(MAX_ELEMENTS)
+                .withProcessors(JinjavaProcessors.newBuilder()
+                        .withNodePreProcessor(new TemplateSteps())
+                        .build())
                 .withLegacyOverrides(asJinjaDoes())
                 .withElResolver(resolver())
-                .build());
+                .build();
+    }
+
+    private static Jinjava jinja() {
+        Jinjava jinja = new Jinjava(config());
+        jinja.getGlobalContext().registerTag(new TemplateSteps.Loop());
         jinja.getGlobalContext().registerFilter(new PythonTrim());
         jinja.getGlobalContext().registerExpTest(new PythonIterable());
         jinja.setResourceLocator((name, encoding, interpreter) -> {
@@ -123,12 +136,32 @@ public final class ChatTemplate {
         try {
             TokenizerTexts texts = Files.exists(config) ? TokenizerTexts.read(config) : TokenizerTexts.NONE;
             if (Files.exists(file)) {
-                return Optional.of(new ChatTemplate(file, Files.readString(file), texts.bosToken(), texts.eosToken()));
+                return Optional.of(of(file, text(file), texts));
             }
-            return texts.chatTemplate()
-                    .map(source -> new ChatTemplate(config, source, texts.bosToken(), texts.eosToken()));
+            return texts.chatTemplate().map(source -> of(config, source, texts));
+        } catch (CharacterCodingException e) {
+            throw new CheckpointException(file + " is not text in UTF-8. Fetch the file again.", e);
         } catch (IOException e) {
             throw new CheckpointException("The chat template of " + folder + " can't be read: " + e.getMessage(), e);
+        }
+    }
+
+    private static String text(Path file) throws IOException {
+        long size = Files.size(file);
+        if (size > MAX_CHARACTERS) {
+            throw new CheckpointException(
+                    file + " has " + size + " bytes; a chat template has at most " + MAX_CHARACTERS + ".");
+        }
+        return Files.readString(file);
+    }
+
+    private static ChatTemplate of(Path file, String source, TokenizerTexts texts) {
+        try {
+            return new ChatTemplate(file, source, texts.bosToken(), texts.eosToken());
+        } catch (IllegalArgumentException e) {
+            throw new CheckpointException(
+                    "The chat template in " + file + " can't be read: " + e.getMessage() + ". Fetch the file again.",
+                    e);
         }
     }
 
@@ -153,7 +186,13 @@ public final class ChatTemplate {
         context.put(TODAY, today);
         // Templates ask whether it is defined before they call it.
         context.put("strftime_now", "a function");
-        RenderResult result = JINJA.renderForResult(source, context);
+        RenderResult result;
+        try {
+            result = JINJA.renderForResult(source, context, config());
+        } catch (StackOverflowError e) {
+            throw new CheckpointException(
+                    "The chat template in " + file + " is nested too deeply to be rendered. Fetch the file again.", e);
+        }
         for (TemplateError error : result.getErrors()) {
             if (error.getSeverity() == TemplateError.ErrorType.FATAL) {
                 throw new CheckpointException("The chat template in " + file + ", line " + error.getLineno()

@@ -171,7 +171,11 @@ public final class CheckpointScales {
         return found.values().iterator().next();
     }
 
-    private static boolean isZero(StoredTensor tensor) {
+    /** There is one for each scale at most; what has more is not looked at. */
+    private boolean isZero(StoredTensor tensor) {
+        if (tensor.elements() > (long) config.kvHeads() * config.headSize()) {
+            return false;
+        }
         var bytes = tensor.map(0, Math.toIntExact(tensor.bytes()));
         while (bytes.hasRemaining()) {
             if (bytes.get() != 0) {

@@ -45,6 +45,11 @@ final class JsonObject extends JsonMembers {
         return read(file, FACTORY, "JSON");
     }
 
+    /** The object that {@code parser} has just entered. */
+    static JsonObject read(String where, JsonParser parser) throws IOException {
+        return new JsonObject(where, read(parser, () -> {}));
+    }
+
     static JsonObject readYaml(Path file) {
         return read(file, YAML_FACTORY, "YAML");
     }
@@ -69,10 +74,15 @@ final class JsonObject extends JsonMembers {
         } catch (NoSuchFileException e) {
             throw new CheckpointException(file + " is missing.", e);
         } catch (JsonProcessingException e) {
-            throw new CheckpointException(file + " is not valid " + language + ": " + e.getMessage(), e);
+            throw new CheckpointException(file + " is not valid " + language + ": " + syntaxError(e) + ".", e);
         } catch (IOException e) {
             throw new CheckpointException(file + " cannot be read: " + e, e);
         }
+    }
+
+    /** The file, and what in it, for messages. */
+    String where() {
+        return where;
     }
 
     boolean has(String key) {
@@ -92,20 +102,29 @@ final class JsonObject extends JsonMembers {
         return value;
     }
 
+    /** A whole number from 1 to {@code most}. */
+    int requireSize(String key, int most) {
+        int value = requireSize(key);
+        if (value > most) {
+            throw wrong(key, value, "at most " + most);
+        }
+        return value;
+    }
+
     double requireNumber(String key) {
         return number(key).orElseThrow(() -> missing(key));
     }
 
-    /** A finite number above 0. */
+    /** A number above 0 that float32, in which it is computed with, has as a normal one. */
     double positive(String key) {
         return positive(key, requireNumber(key));
     }
 
-    /** A finite number above 0, or {@code absent}. */
+    /** The same, or {@code absent}. */
     double positive(String key, double absent) {
         double value = number(key).orElse(absent);
-        if (!(value > 0)) {
-            throw wrong(key, value, "more than 0");
+        if (!(value >= Float.MIN_NORMAL && value <= Float.MAX_VALUE)) {
+            throw wrong(key, value, "more than 0, and neither too small nor too large for float32");
         }
         return value;
     }
@@ -118,6 +137,19 @@ final class JsonObject extends JsonMembers {
 
     Optional<JsonObject> object(String key) {
         return value(key).map(value -> new JsonObject(where + ", " + key, members(key, value)));
+    }
+
+    /** A list of objects; empty when absent. */
+    List<JsonObject> objects(String key) {
+        Object value = value(key).orElse(List.of());
+        if (!(value instanceof List<?> list)) {
+            throw wrong(key, value, "a list of objects");
+        }
+        List<JsonObject> result = new ArrayList<>();
+        for (Object element : list) {
+            result.add(new JsonObject(where + ", " + key + "[" + result.size() + "]", members(key, element)));
+        }
+        return result;
     }
 
     JsonObject requireObject(String key) {
@@ -143,7 +175,8 @@ final class JsonObject extends JsonMembers {
 
     @Override
     protected CheckpointException wrong(String key, Object value, String allowed) {
-        return new CheckpointException(where + ": \"" + key + "\" is " + value + "; it must be " + allowed + ".");
+        return new CheckpointException(
+                where + ": \"" + key + "\" is " + shown(value) + "; it must be " + allowed + ".");
     }
 
     CheckpointException refused(String key, String why) {

@@ -3,6 +3,7 @@ package dev.kv8.llm;
 import com.fasterxml.jackson.core.JsonParser;
 import com.fasterxml.jackson.core.JsonProcessingException;
 import com.fasterxml.jackson.core.JsonToken;
+import dev.kv8.llm.internal.JsonMembers;
 import java.io.ByteArrayOutputStream;
 import java.io.IOException;
 import java.nio.charset.StandardCharsets;
@@ -116,7 +117,7 @@ final class JsonText {
     }
 
     private CheckpointException unreadable(IOException e) {
-        String why = e instanceof JsonProcessingException syntax ? syntax.getOriginalMessage() : e.toString();
+        String why = e instanceof JsonProcessingException syntax ? JsonMembers.syntaxError(syntax) : e.toString();
         return new CheckpointException(where + " is not valid JSON: " + why + ".", e);
     }
 }

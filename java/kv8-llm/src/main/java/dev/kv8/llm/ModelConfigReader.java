@@ -15,6 +15,11 @@ final class ModelConfigReader {
     /** Far more than any model has; lists of so many can be made. */
     private static final int MAX_LAYERS = 4096;
 
+    /** Of heads and of elements in one, of the width of layers and of tokens in a vocabulary: their products fit where they are computed. */
+    private static final int MAX_HEADS = 1 << 14;
+
+    private static final int MAX_WIDTH = 1 << 24;
+
     private final Path file;
     private final JsonObject json;
     private final ModelFamily family;
@@ -33,9 +38,9 @@ final class ModelConfigReader {
     private ModelConfig config(Path generationConfig, Optional<QuantizationConfig> quantization) {
         refuseWhatDiffers();
         quantization.ifPresent(this::refuseQuantizedWeights);
-        int hidden = json.requireSize("hidden_size");
-        int heads = json.requireSize("num_attention_heads");
-        int kvHeads = json.has("num_key_value_heads") ? json.requireSize("num_key_value_heads") : heads;
+        int hidden = json.requireSize("hidden_size", MAX_WIDTH);
+        int heads = json.requireSize("num_attention_heads", MAX_HEADS);
+        int kvHeads = json.has("num_key_value_heads") ? json.requireSize("num_key_value_heads", MAX_HEADS) : heads;
         if (heads % kvHeads != 0) {
             throw json.wrong("num_key_value_heads", kvHeads, "a divisor of num_attention_heads, " + heads);
         }
@@ -49,7 +54,7 @@ final class ModelConfigReader {
                 heads,
                 kvHeads,
                 headSize,
-                json.requireSize("vocab_size"),
+                json.requireSize("vocab_size", MAX_WIDTH),
                 rope.maxPositions(),
                 new ModelConfig.Norm(
                         (float) json.positive("rms_norm_eps", 1e-6), family.isGemma(), family.hasNormsAfterBlocks()),
@@ -91,7 +96,7 @@ final class ModelConfigReader {
 
     private int headSize(int hidden, int heads) {
         if (json.has("head_dim")) {
-            return json.requireSize("head_dim");
+            return json.requireSize("head_dim", MAX_HEADS);
         }
         if (family.defaultHeadSize() > 0) {
             return family.defaultHeadSize();
@@ -103,10 +108,7 @@ final class ModelConfigReader {
     }
 
     private List<ModelConfig.Layer> layers(RopeReader rope) {
-        int count = json.requireSize("num_hidden_layers");
-        if (count > MAX_LAYERS) {
-            throw json.wrong("num_hidden_layers", count, "at most " + MAX_LAYERS);
-        }
+        int count = json.requireSize("num_hidden_layers", MAX_LAYERS);
         LayerWindows windows = LayerWindows.read(json, family, count);
         List<ModelConfig.Layer> layers = new ArrayList<>();
         for (int layer = 0; layer < windows.layers(); layer++) {
@@ -137,7 +139,7 @@ final class ModelConfigReader {
 
     private ModelConfig.Mlp mlp() {
         return new ModelConfig.Mlp(
-                json.requireSize("intermediate_size"),
+                json.requireSize("intermediate_size", MAX_WIDTH),
                 activation(),
                 family.readsMlpBias() && json.flag("mlp_bias").orElse(false));
     }

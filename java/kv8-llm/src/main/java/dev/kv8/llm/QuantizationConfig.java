@@ -98,6 +98,14 @@ final class QuantizationConfig {
 
     /** The layers whose keys and values were left in 16 bits, ascending. */
     Set<Integer> skippedLayers(int layers) {
+        try {
+            return ignoredLayers(layers);
+        } catch (CheckpointException e) { // a pattern, which does not know whose it is
+            throw new CheckpointException(json.where() + ": " + e.getMessage(), e);
+        }
+    }
+
+    private Set<Integer> ignoredLayers(int layers) {
         return switch (maker) {
             case COMPRESSED_TENSORS -> ModulePattern.ignoredAttention(json.texts("ignore"), layers);
             case QUARK -> quarkExcluded(layers);

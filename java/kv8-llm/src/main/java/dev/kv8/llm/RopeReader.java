@@ -61,7 +61,11 @@ final class RopeReader {
     private ModelConfig.Rope rope(Optional<JsonObject> parameters, String thetaKey, double usualTheta) {
         Optional<JsonObject> inside = parameters.filter(object -> object.has("rope_theta"));
         double theta = inside.isPresent() ? inside.get().positive("rope_theta") : json.positive(thetaKey, usualTheta);
-        return new ModelConfig.Rope(theta, parameters.map(this::scaling).orElse(new RopeScaling.None()));
+        RopeScaling scaling = parameters.map(this::scaling).orElse(new RopeScaling.None());
+        if (scaling instanceof RopeScaling.Yarn && theta <= 1) {
+            throw json.wrong(thetaKey, theta, "more than 1: YaRN asks which pairs turn how often");
+        }
+        return new ModelConfig.Rope(theta, scaling);
     }
 
     private RopeScaling scaling(JsonObject scaling) {

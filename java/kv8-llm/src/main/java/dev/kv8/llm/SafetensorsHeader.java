@@ -3,6 +3,7 @@ package dev.kv8.llm;
 import com.fasterxml.jackson.core.JsonParser;
 import com.fasterxml.jackson.core.JsonProcessingException;
 import com.fasterxml.jackson.core.JsonToken;
+import dev.kv8.llm.internal.JsonMembers;
 import java.io.IOException;
 import java.util.ArrayList;
 import java.util.Arrays;
@@ -41,7 +42,7 @@ final class SafetensorsHeader {
             entries = header.entries(parser);
         } catch (JsonProcessingException e) {
             throw new CheckpointException(
-                    file + " has a header that is not valid JSON: " + e.getOriginalMessage() + ".", e);
+                    file + " has a header that is not valid JSON: " + JsonMembers.syntaxError(e) + ".", e);
         } catch (IOException e) {
             throw new CheckpointException(file + " has a header that cannot be read: " + e, e);
         }

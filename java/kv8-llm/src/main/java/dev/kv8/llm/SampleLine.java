@@ -3,6 +3,7 @@ package dev.kv8.llm;
 import com.fasterxml.jackson.core.JsonParser;
 import com.fasterxml.jackson.core.JsonProcessingException;
 import com.fasterxml.jackson.core.JsonToken;
+import dev.kv8.llm.internal.JsonMembers;
 import java.io.IOException;
 import java.util.ArrayList;
 import java.util.List;
@@ -36,7 +37,7 @@ final class SampleLine {
             return new SampleLine(place, parser).sample();
         } catch (JsonProcessingException e) {
             throw new CalibrationException(
-                    place + " is not JSON: " + e.getOriginalMessage()
+                    place + " is not JSON: " + JsonMembers.syntaxError(e)
                             + ". A data set of this name holds a JSON object a line; a plain text is given as .txt.",
                     e);
         } catch (IOException e) {

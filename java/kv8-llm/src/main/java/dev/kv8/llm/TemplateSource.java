@@ -9,6 +9,9 @@ import java.util.regex.Pattern;
  * parentheses. Text, comments, strings and raw parts stay as they are.
  */
 final class TemplateSource {
+    /** Jinjava's parser takes time by the third power of it. */
+    private static final int MOST_BRACKETS = 100;
+
     private static final String REVERSING = "[::-1]";
     private static final String NAMESPACE = "namespace(";
     private static final Pattern RAW = Pattern.compile("\\{%[-+]?\\s*raw\\s*[-+]?%}");
@@ -18,12 +21,15 @@ final class TemplateSource {
     private final String source;
     private final StringBuilder out;
     private int at;
+    /** Brackets of an expression that are open. */
+    private int open;
 
     private TemplateSource(String source) {
         this.source = source;
         out = new StringBuilder(source.length() + 64);
     }
 
+    /** @throws IllegalArgumentException when an expression has too many brackets inside each other */
     static String forJinjava(String source) {
         TemplateSource template = new TemplateSource(source);
         template.rewrite();
@@ -57,6 +63,7 @@ final class TemplateSource {
     }
 
     private void expressionTo(String end) {
+        open = 0;
         while (at < source.length() && !source.startsWith(end, at)) {
             token();
         }
@@ -73,9 +80,19 @@ final class TemplateSource {
         } else if (source.startsWith(NAMESPACE, at)
                 && !Character.isJavaIdentifierPart(source.charAt(at - 1))) { // a tag's two characters are before it
             copyTo(at + NAMESPACE.length());
+            count('(');
             arguments();
         } else {
+            count(c);
             copyTo(at + 1);
+        }
+    }
+
+    private void count(char c) {
+        open += "([{".indexOf(c) >= 0 ? 1 : ")]}".indexOf(c) >= 0 ? -1 : 0;
+        if (open > MOST_BRACKETS) {
+            throw new IllegalArgumentException(
+                    "an expression has more than " + MOST_BRACKETS + " brackets inside each other");
         }
     }
 

@@ -1,6 +1,7 @@
 package dev.kv8.llm;
 
 import ai.djl.huggingface.tokenizers.HuggingFaceTokenizer;
+import java.io.ByteArrayInputStream;
 import java.io.IOException;
 import java.io.InputStream;
 import java.nio.file.Files;
@@ -44,9 +45,10 @@ public final class Tokenizer implements AutoCloseable {
                     file + " is missing; only Hugging Face's tokenizer.json is read. Convert the tokenizer with"
                             + " transformers (AutoTokenizer.from_pretrained(...).save_pretrained(...)).");
         }
+        byte[] text = TokenizerJson.read(file);
         keepDjlToItself();
         HuggingFaceTokenizer tokenizer;
-        try (InputStream json = Files.newInputStream(file)) {
+        try (InputStream json = new ByteArrayInputStream(text)) {
             tokenizer = HuggingFaceTokenizer.newInstance(
                     json, Map.of("addSpecialTokens", "true", "truncation", "false", "padding", "false"));
         } catch (IOException | RuntimeException e) {
@@ -54,9 +56,12 @@ public final class Tokenizer implements AutoCloseable {
         }
         try {
             return configured(tokenizer, folder.resolve("tokenizer_config.json"));
-        } catch (RuntimeException e) {
+        } catch (CheckpointException e) {
             tokenizer.close();
             throw e;
+        } catch (RuntimeException e) {
+            tokenizer.close();
+            throw new CheckpointException(file + " can't be used as a tokenizer: " + e.getMessage(), e);
         }
     }
 
@@ -104,9 +109,13 @@ public final class Tokenizer implements AutoCloseable {
         }
     }
 
-    /** The ids of a text, with special tokens. */
+    /**
+     * The ids of a text, with special tokens.
+     *
+     * @throws IllegalArgumentException when the tokenizer has none for a part of it
+     */
     public int[] encode(String text) {
-        int[] ids = toInts(tokenizer.encode(text, true, false).getIds());
+        int[] ids = ids(text, true);
         boolean begins = ids.length > 0 && ids[0] == bosId;
         if (bosRule == BosRule.ALWAYS && !begins) {
             int[] longer = new int[ids.length + 1];
@@ -119,7 +128,7 @@ public final class Tokenizer implements AutoCloseable {
 
     /** The ids of a text that names its special tokens itself, as a {@link ChatTemplate} writes it: none are added. */
     public int[] encodeTemplated(String text) {
-        return toInts(tokenizer.encode(text, false, false).getIds());
+        return ids(text, false);
     }
 
     /** The text of ids, without special tokens. Bytes that are not valid UTF-8 show as U+FFFD. */
@@ -135,6 +144,14 @@ public final class Tokenizer implements AutoCloseable {
     /** Decodes a continuation of {@code promptIds} token by token; see {@link TextStream}. */
     TextStream stream(int[] promptIds) {
         return new TextStream(this, promptIds);
+    }
+
+    private int[] ids(String text, boolean specialTokens) {
+        try {
+            return toInts(tokenizer.encode(text, specialTokens, false).getIds());
+        } catch (RuntimeException e) { // such as a vocabulary without a token for what is unknown to it
+            throw new IllegalArgumentException("The model's tokenizer can't encode this text: " + e.getMessage(), e);
+        }
     }
 
     private static int[] toInts(long[] ids) {

@@ -157,6 +157,43 @@ class ChatTemplateTest {
     }
 
     @Test
+    void endsWhatATemplateWouldNeverEnd() {
+        String loops = "{% for a in range(1000) %}".repeat(4) + "{% endfor %}".repeat(4);
+        String growing = "{% set x = [1] %}{% for a in range(60) %}{% set x = x + x %}{% endfor %}";
+        String brackets = "an expression has more than 100 brackets inside each other";
+        refuses("{{ " + "(".repeat(20_000) + " }}", brackets);
+        refuses("{% set n = " + "namespace(a=".repeat(20_000) + " %}", brackets);
+        refuses("{{ " + "not ".repeat(20_000) + "1 }}", "nested too deeply");
+        refuses(loops, "It takes more than 1048576 steps");
+        refuses(growing, "Collection of size");
+    }
+
+    private void refuses(String source, String message) {
+        assertThatExceptionOfType(CheckpointException.class)
+                .isThrownBy(() -> render(source, CHAT, false))
+                .withMessageContaining("tokenizer_config.json")
+                .withMessageContaining(message);
+    }
+
+    @Test
+    void refusesFilesThatHoldNoTemplate() throws IOException {
+        Path config = folder.resolve("tokenizer_config.json");
+        for (String template : List.of("7", "[7]", "[{'name':'default','template':{}}]", "[{'name':[]}]")) {
+            Files.writeString(config, ("{'chat_template':" + template + "}").replace('\'', '"'));
+            assertThatExceptionOfType(CheckpointException.class)
+                    .as(template)
+                    .isThrownBy(() -> ChatTemplate.load(folder))
+                    .withMessageContaining("tokenizer_config.json")
+                    .withMessageContaining("it must be");
+        }
+        Files.delete(config);
+        Files.write(folder.resolve("chat_template.jinja"), new byte[] {'a', (byte) 0xff});
+        assertThatExceptionOfType(CheckpointException.class)
+                .isThrownBy(() -> ChatTemplate.load(folder))
+                .withMessageContaining("chat_template.jinja is not text in UTF-8");
+    }
+
+    @Test
     void reachesNoJavaClassAndNoFile() throws IOException {
         assertThatExceptionOfType(CheckpointException.class)
                 .isThrownBy(() -> render("{{ messages[0].getClass().forName('java.lang.Runtime') }}", CHAT, false));

@@ -255,6 +255,9 @@ class CheckpointScalesTest {
             {'quant_method':'quark','kv_cache_quant_config':{'*k_proj':{'output_tensors':{'dtype':'fp8_e4m3','qscheme':'per_channel'}}}} | "qscheme" is per_channel; it must be per_tensor
             {'quant_method':'quark','kv_cache_quant_config':{'*k_proj':{'output_tensors':{'dtype':'fp8_e4m3','qscheme':'per_tensor','is_dynamic':true}}}} | "is_dynamic" is true; it must be false
             {'quant_method':'quark','export':{'kv_cache_group':['*k_proj']},'layer_quant_config':{}} | has nothing for export's kv_cache_group [*k_proj]
+            {'quant_method':'compressed-tensors','ignore':['re:('],'kv_cache_scheme':{'type':'float'}} | "re:(" is not a valid regular expression
+            {'quant_method':'compressed-tensors','ignore':['re:.*.*.*.*.*.*.*.*.*.*.*.*!'],'kv_cache_scheme':{'type':'float'}} | "re:.*.*.*.*.*.*.*.*.*.*.*.*!" takes more than 1048576 steps to match model.layers.0.self_attn
+            {'quant_method':'quark','exclude':['********************!'],'kv_cache_quant_config':{'*k_proj':{'output_tensors':{'dtype':'fp8_e4m3','qscheme':'per_tensor'}}}} | takes more than
             """)
     void refusesASchemeByName(String quantization, String message) throws IOException {
         quantization(quantization);

@@ -238,6 +238,11 @@ class ModelConfigTest {
                     'eos_token_id':[1,'x']                   | "eos_token_id" is [1, x]; it must be a whole number or a list
                     'tie_word_embeddings':1                  | "tie_word_embeddings" is 1; it must be true or false
                     'num_hidden_layers':2000000000 | "num_hidden_layers" is 2000000000; it must be at most 4096
+                    'num_attention_heads':2147483647         | "num_attention_heads" is 2147483647; it must be at most 16384
+                    'hidden_size':2147483647                 | "hidden_size" is 2147483647; it must be at most 16777216
+                    'rms_norm_eps':1e-300                    | "rms_norm_eps" is 1.0E-300; it must be more than 0, and neither too small nor too large for float32
+                    'rope_theta':1e39                        | "rope_theta" is 1.0E39; it must be more than 0
+                    'rope_theta':1,'rope_scaling':{'rope_type':'yarn','factor':2} | "rope_theta" is 1.0; it must be more than 1
                     'quantization_config':{'quant_method':'gptq'} | weights quantized by gptq are not read
                     'quantization_config':{'quant_method':'compressed-tensors','config_groups':{'group_0':{}}} | weights quantized by compressed-tensors are not read
                     """)
@@ -248,6 +253,14 @@ class ModelConfigTest {
                 .isThrownBy(() -> read(others + "," + field))
                 .withMessageContaining("config.json")
                 .withMessageContaining(message);
+    }
+
+    @Test
+    void showsTheBeginningOfALongValueOnly() {
+        assertThatExceptionOfType(CheckpointException.class)
+                .isThrownBy(() -> read(LLAMA + ",'torch_dtype':'" + "x".repeat(100_000) + "'"))
+                .withMessageContaining("\"torch_dtype\" is xxx")
+                .satisfies(e -> assertThat(e.getMessage()).hasSizeLessThan(1000));
     }
 
     @Test
@@ -284,7 +297,8 @@ class ModelConfigTest {
             assertThatExceptionOfType(CheckpointException.class)
                     .as(text)
                     .isThrownBy(() -> ModelConfig.read(folder))
-                    .withMessageContaining(file.toString());
+                    .withMessageContaining(file.toString())
+                    .satisfies(e -> assertThat(e.getMessage()).doesNotContain("Source:"));
         }
         Files.delete(file);
         assertThatExceptionOfType(CheckpointException.class)

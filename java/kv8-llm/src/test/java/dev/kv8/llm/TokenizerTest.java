@@ -127,9 +127,41 @@ class TokenizerTest {
         assertThatExceptionOfType(CheckpointException.class)
                 .isThrownBy(() -> Tokenizer.load(folder))
                 .withMessageContaining("tokenizer.json is missing");
-        Files.writeString(folder.resolve("tokenizer.json"), "{\"model\":");
+        Files.writeString(folder.resolve("tokenizer.json"), "{\"model\":{}}");
         assertThatExceptionOfType(CheckpointException.class)
                 .isThrownBy(() -> Tokenizer.load(folder))
                 .withMessageContaining("can't be loaded as a tokenizer");
+    }
+
+    /** Each of them ends the process in the tokenizers' own library. */
+    @Test
+    void refusesWhatItsLibraryWouldEndTheProcessFor() throws IOException {
+        refusesDecoderWith("1,", "is not valid JSON", "(line ");
+        refusesDecoderWith("'a':1e999,", "a number that no float64 holds in line ");
+        refusesDecoderWith("'a':'\\ud800',", "surrogate pair");
+        refusesDecoderWith("'a':" + "[".repeat(200) + "]".repeat(200) + ",", "nesting depth");
+        refuses(
+                "{'model':{'type':'Unigram','unk_id':0,'vocab':[['a',0.0],['" + "b".repeat(20_000) + "',0.0]]}}",
+                "a token of more than 1024 bytes in line 1");
+        refuses(
+                "{'normalizer':{'type':'Replace','pattern':{'Regex':'" + "[".repeat(20_000) + "'},'content':''}}",
+                "a regular expression of more than 4096 characters in line 1");
+        refuses(
+                "{'post_processor':{'single':[{'SpecialToken':{'id':'<s>','type_id':0}}],'special_tokens':{}}}",
+                "tokenizer.json, post_processor",
+                "\"single\" names the token \"<s>\", which is not in special_tokens");
+    }
+
+    private void refusesDecoderWith(String fields, String... messages) throws IOException {
+        refuses("{'model':{},'decoder':{" + fields + "'type':'ByteLevel'}}", messages);
+    }
+
+    private void refuses(String tokenizer, String... messages) throws IOException {
+        Path file = Files.writeString(folder.resolve("tokenizer.json"), tokenizer.replace('\'', '"'));
+        var thrown = assertThatExceptionOfType(CheckpointException.class).isThrownBy(() -> Tokenizer.load(folder));
+        thrown.withMessageContaining(file.toString());
+        for (String message : messages) {
+            thrown.withMessageContaining(message);
+        }
     }
 }

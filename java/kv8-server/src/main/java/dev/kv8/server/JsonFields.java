@@ -22,7 +22,6 @@ import java.util.Set;
  */
 final class JsonFields extends JsonMembers {
     private static final int MAX_DEPTH = 32;
-    private static final int SHOWN_CHARACTERS = 60;
 
     private static final JsonFactory FACTORY = JsonFactory.builder()
             .enable(StreamReadFeature.STRICT_DUPLICATE_DETECTION)
@@ -59,11 +58,7 @@ final class JsonFields extends JsonMembers {
             }
             return fields;
         } catch (JsonProcessingException e) {
-            String at = e.getLocation() == null
-                    ? ""
-                    : " (line " + e.getLocation().getLineNr() + ", column "
-                            + e.getLocation().getColumnNr() + ")";
-            throw ApiError.invalid(null, "The body is not valid JSON: " + e.getOriginalMessage() + at + ".");
+            throw ApiError.invalid(null, "The body is not valid JSON: " + syntaxError(e) + ".");
         } catch (IOException e) {
             throw ApiError.invalid(null, "The body is not valid JSON in UTF-8: " + e.getMessage() + ".");
         }
@@ -177,11 +172,6 @@ final class JsonFields extends JsonMembers {
     @Override
     protected ApiError wrong(String name, Object value, String allowed) {
         return ApiError.invalid(
-                prefix + name,
-                "\"" + prefix + name + "\" is " + shown(String.valueOf(value)) + "; it must be " + allowed + ".");
-    }
-
-    private static String shown(String value) {
-        return value.length() <= SHOWN_CHARACTERS ? value : value.substring(0, SHOWN_CHARACTERS) + "…";
+                prefix + name, "\"" + prefix + name + "\" is " + shown(value) + "; it must be " + allowed + ".");
     }
 }

@@ -1,6 +1,8 @@
 package dev.kv8.llm.internal;
 
+import com.fasterxml.jackson.core.JsonLocation;
 import com.fasterxml.jackson.core.JsonParser;
+import com.fasterxml.jackson.core.JsonProcessingException;
 import com.fasterxml.jackson.core.JsonToken;
 import java.io.IOException;
 import java.util.ArrayList;
@@ -16,6 +18,8 @@ import java.util.OptionalInt;
  * member with the value null counts as absent.
  */
 public abstract class JsonMembers {
+    private static final int SHOWN_CHARACTERS = 60;
+
     /** What stands for null, so that it can be told from what is absent. */
     private enum Nothing {
         NULL
@@ -64,6 +68,19 @@ public abstract class JsonMembers {
             case VALUE_NUMBER_INT, VALUE_NUMBER_FLOAT -> parser.getNumberValue();
             default -> parser.getText();
         };
+    }
+
+    /** What is wrong with some text and where in it, without what the parser says of itself. */
+    public static String syntaxError(JsonProcessingException e) {
+        String what = String.valueOf(e.getOriginalMessage()).replaceAll("\\[Source: [^;]*; ", "[");
+        JsonLocation at = e.getLocation();
+        return at == null ? what : what + " (line " + at.getLineNr() + ", column " + at.getColumnNr() + ")";
+    }
+
+    /** A value as a message shows it: whoever wrote it may have written any number of characters. */
+    protected static String shown(Object value) {
+        String text = String.valueOf(value);
+        return text.length() <= SHOWN_CHARACTERS ? text : text.substring(0, SHOWN_CHARACTERS) + "…";
     }
 
     /** Says that a value is not what a member may have. */
