@@ -466,7 +466,9 @@ final class CacheOracle {
             return new Admission(Admission.Answer.NEVER, most - totalBlocks);
         }
         int kept = entries.isEmpty() ? 0 : watermark;
-        needed = Math.min(needed, totalBlocks - kept);
+        if (needed > totalBlocks) { // which only a window makes possible: it may begin when nobody else holds blocks
+            needed = totalBlocks - kept;
+        }
         Entry asked = new Entry(options);
         asked.tokens.addAll(tokens);
         asked.epoch = epoch;
