@@ -183,9 +183,8 @@ final class CacheOracle {
         for (int index = from; index < end; index++) {
             for (int group = 0; group < windows.size(); group++) {
                 if (!withGaps || index >= firstSeen(group, end)) {
-                    Block block = find(entry, index, group);
-                    pool.use(block, entry.options);
-                    entry.blocks.get(index)[group] = block;
+                    Prefix prefix = entry.prefix((index + 1) * blockSize, group);
+                    entry.blocks.get(index)[group] = pool.use(prefix, before(entry, index, group), entry.options);
                 }
             }
         }
@@ -566,11 +565,14 @@ final class CacheOracle {
         for (int group = 0; group < windows.size(); group++) {
             Block block = entry.blocks.get(index)[group];
             if (block != null) {
-                Block before = index == 0 ? null : entry.blocks.get(index - 1)[group];
                 Prefix prefix = entry.prefix((index + 1) * blockSize, group);
-                pool.register(prefix, block, before, entry.options, entry.ofOtherClass);
+                pool.register(prefix, block, before(entry, index, group), entry.options, entry.ofOtherClass);
             }
         }
+    }
+
+    private static @Nullable Block before(Entry entry, int index, int group) {
+        return index == 0 ? null : entry.blocks.get(index - 1)[group];
     }
 
     void truncate(Entry entry, int length) {
@@ -630,8 +632,8 @@ final class CacheOracle {
             entry.blocks.add(row);
             for (int group = 0; group < row.length; group++) {
                 if (index >= away.gone(group) && index < known) {
-                    row[group] = find(away, index, group);
-                    pool.use(row[group], away.options);
+                    Prefix prefix = away.prefix((index + 1) * blockSize, group);
+                    row[group] = pool.use(prefix, before(entry, index, group), away.options);
                 } else if (index >= away.gone(group)) {
                     row[group] = pool.take();
                 }

@@ -115,6 +115,14 @@ final class PoolOracle {
         block.raise(options);
     }
 
+    /** The same of a prefix's block, which comes behind {@code before} where it is held. */
+    Block use(Prefix prefix, @Nullable Block before, SequenceOptions options) {
+        Block block = Objects.requireNonNull(registered.get(prefix));
+        use(block, options);
+        excuseBehindCopy(prefix, before);
+        return block;
+    }
+
     /** A block that nobody holds; one that is cached only when all are. */
     Block take() {
         allocated++;
@@ -219,17 +227,24 @@ final class PoolOracle {
             giveUp(first, ReleaseHint.KEEP, NORMAL);
             first.mayBeOrphaned = true; // it comes behind its parent, which was given up just before
         }
+        excuseBehindCopy(prefix, before);
         if (prefix.tokens().size() > blockSize) {
-            hang(prefix, before);
+            hang(prefix);
         }
     }
 
-    private void hang(Prefix prefix, @Nullable Block before) {
-        Block parent = registered.get(parentOf(prefix));
-        if (parent == null || parent != before) {
-            Objects.requireNonNull(registered.get(prefix)).mayBeOrphaned =
-                    true; // who registered it holds a copy of its parent
+    /** Who holds a prefix behind a copy of its parent does not keep that one. */
+    private void excuseBehindCopy(Prefix prefix, @Nullable Block before) {
+        if (prefix.tokens().size() > blockSize) {
+            Block parent = registered.get(parentOf(prefix));
+            if (parent == null || parent != before) {
+                Objects.requireNonNull(registered.get(prefix)).mayBeOrphaned = true;
+            }
         }
+    }
+
+    private void hang(Prefix prefix) {
+        Block parent = registered.get(parentOf(prefix));
         if (parent != null && !prefix.equals(parent.child) && !parent.severalChildren) {
             parent.severalChildren = parent.child != null && registered.containsKey(parent.child);
             parent.child = prefix;
