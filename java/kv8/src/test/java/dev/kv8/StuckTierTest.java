@@ -13,15 +13,9 @@ class StuckTierTest {
     private static final int[] PROMPT = TieredCache.prompt(1, 41); // five whole blocks, and one token to compute
 
     private static Tiers.Builder tiers(BlockStore... stores) {
-        Tiers.Builder tiers = Tiers.builder()
+        return TieredCache.tiers(stores)
                 .staging(ByteSize.of(8L * TieredCache.frameBytes())) // four blocks for each direction
-                .writtenOnFirstUse(true)
-                .prefillTokensPerSecond(1)
-                .loadDeadline(Duration.ofMinutes(1));
-        for (BlockStore store : stores) {
-            tiers.add(store);
-        }
-        return tiers;
+                .writtenOnFirstUse(true);
     }
 
     /** Has nothing, and keeps what is to be written until it is told to refuse that. */
@@ -121,12 +115,9 @@ class StuckTierTest {
     @Test
     void whatDoesNotGetToATierIsCounted() {
         KeepingStore keeping = new KeepingStore("keeping");
-        Tiers tiers = Tiers.builder()
-                .add(keeping)
+        Tiers tiers = TieredCache.tiers(keeping)
                 .staging(ByteSize.of(4L * TieredCache.frameBytes()))
                 .writtenOnFirstUse(true)
-                .prefillTokensPerSecond(1)
-                .loadDeadline(Duration.ofMinutes(1))
                 .storeDeadline(Duration.ofHours(1))
                 .build();
         int prompts = 1000; // more than what can be noted, and most of them are evicted by the end

@@ -86,13 +86,7 @@ class TieredModelTest {
     @MethodSource("runs")
     void whatWasOnceComputedIsFoundForEver(long seed, EvictionPolicyKind eviction, int window) {
         try (HostBlockStore store = HostBlockStore.create(ByteSize.of(1L << 28))) {
-            Tiers tiers = Tiers.builder()
-                    .add(store)
-                    .loadDeadline(Duration.ofMinutes(5))
-                    .storeDeadline(Duration.ofMinutes(5))
-                    .prefillTokensPerSecond(1)
-                    .writtenOnFirstUse(true)
-                    .build();
+            Tiers tiers = TieredCache.tiers(store).writtenOnFirstUse(true).build();
             KvCacheConfig config = TieredCache.config(window == 0 ? FEW_BLOCKS : 2 * FEW_BLOCKS, tiers)
                     .layerWindows(0, window)
                     .eviction(eviction)
