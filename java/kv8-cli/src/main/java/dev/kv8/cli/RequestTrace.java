@@ -1,5 +1,6 @@
 package dev.kv8.cli;
 
+import static dev.kv8.llm.internal.JsonMembers.shown;
 import static java.nio.charset.StandardCharsets.UTF_8;
 
 import java.io.BufferedInputStream;
@@ -30,7 +31,6 @@ final class RequestTrace implements AutoCloseable {
     private static final int MAX_BLOCKS = 1 << 24;
 
     private static final int MAX_CHARACTERS = 1 << 24;
-    private static final int SHOWN_CHARACTERS = 60;
 
     private static final int FIELDS = 4;
     private static final int GZIP_MAGIC = 0x1F8B;
@@ -168,10 +168,6 @@ final class RequestTrace implements AutoCloseable {
         }
         throw malformed(
                 field + " has \"" + shown(text) + "\", which is not a whole number from 0 to " + Long.MAX_VALUE);
-    }
-
-    private static String shown(String text) {
-        return text.length() <= SHOWN_CHARACTERS ? text : text.substring(0, SHOWN_CHARACTERS) + "…";
     }
 
     /** The refusal of the line read last. */

@@ -1,5 +1,6 @@
 package dev.kv8.llm;
 
+import dev.kv8.llm.internal.JsonMembers;
 import java.util.LinkedHashSet;
 import java.util.List;
 import java.util.Set;
@@ -41,7 +42,7 @@ final class ModulePattern {
 
     private static ModulePattern compiled(String entry, String regex, Predicate<Matcher> test) {
         if (entry.length() > MAX_CHARACTERS) {
-            throw new CheckpointException("The pattern \"" + entry.substring(0, 40) + "…\" has " + entry.length()
+            throw new CheckpointException("The pattern \"" + JsonMembers.shown(entry) + "\" has " + entry.length()
                     + " characters; it may have at most " + MAX_CHARACTERS + ".");
         }
         try {

@@ -78,7 +78,7 @@ public abstract class JsonMembers {
     }
 
     /** A value as a message shows it: whoever wrote it may have written any number of characters. */
-    protected static String shown(Object value) {
+    public static String shown(Object value) {
         String text = String.valueOf(value);
         return text.length() <= SHOWN_CHARACTERS ? text : text.substring(0, SHOWN_CHARACTERS) + "…";
     }
