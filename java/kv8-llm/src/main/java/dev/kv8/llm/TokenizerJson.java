@@ -114,9 +114,9 @@ final class TokenizerJson {
                 boolean wanted = parser.currentName().equals(POST_PROCESSOR);
                 if (parser.nextToken() == JsonToken.START_OBJECT && wanted) {
                     checkTemplates(JsonObject.read(file + ", " + POST_PROCESSOR, parser));
-                } else {
-                    parser.skipChildren();
+                    return; // the vocabulary comes behind it, and there is no second one
                 }
+                parser.skipChildren();
             }
         }
     }
